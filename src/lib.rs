@@ -1,0 +1,14 @@
+//! tapswitch: a userspace virtual switch.
+
+#![warn(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may"))]
+
+pub mod names;
+pub mod offload;
+pub mod time;
+pub mod wire;

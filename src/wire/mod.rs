@@ -1,0 +1,17 @@
+//! What bytes mean: addresses, headers and checksums.
+//!
+//! A view checks once, in `new_checked`, and its accessors cannot fail afterwards. A frame that
+//! does not pass the check is a counted drop, never an error and never a panic. Frames come from
+//! strangers: nothing here indexes by a number that the bytes themselves supplied without checking.
+
+mod ethernet;
+mod mac;
+mod virtio;
+
+pub mod checksum;
+
+pub use self::{
+    ethernet::{EtherType, Frame, Truncated},
+    mac::{MacAddr, ParseMacError},
+    virtio::{GsoType, VirtioNetHdr},
+};
