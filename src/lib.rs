@@ -8,6 +8,8 @@
 )]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may"))]
 
+pub mod config;
+pub mod control;
 pub mod names;
 pub mod offload;
 pub mod time;

@@ -153,6 +153,20 @@ name_type! {
     NetnsName, 255
 }
 
+impl IfName {
+    /// `eth0`, the usual name of the first interface of a namespace.
+    pub fn eth0() -> Self {
+        Self("eth0".to_owned())
+    }
+}
+
+impl From<Name> for IfName {
+    /// Every [`Name`] is an interface name: same length, same alphabet.
+    fn from(name: Name) -> Self {
+        Self(name.0)
+    }
+}
+
 /// Where a network namespace is to be found: `red`, `pid:1234` or `/proc/1234/ns/net`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

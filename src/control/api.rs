@@ -1,0 +1,427 @@
+//! The control API's types: what a client may ask, and what it gets back.
+//!
+//! Every request is answered when it has taken effect: the next frame sees it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::{
+        AtLimit, BridgeSpec, Mode, OffloadMode, PortSpec, ReservedMask, StaticSpec, SwitchSpec,
+    },
+    names::Name,
+    wire::MacAddr,
+};
+
+/// Something to do or to tell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Request {
+    /// Everything on one screen.
+    Show,
+    /// Adds a bridge.
+    BridgeAdd(BridgeSpec),
+    /// Changes settings of a bridge; what is `None` stays.
+    BridgeSet(BridgeChange),
+    /// Deletes a bridge that has no ports.
+    BridgeDel {
+        /// Which.
+        name: Name,
+    },
+    /// Lists bridges.
+    BridgeShow {
+        /// Only this one.
+        name: Option<Name>,
+    },
+    /// Plugs a port in; any error undoes all of it.
+    PortAdd(PortSpec),
+    /// Changes a port; what is `None` stays.
+    PortSet(PortChange),
+    /// Unplugs a port.
+    PortDel {
+        /// Which.
+        name: Name,
+    },
+    /// Lists ports.
+    PortShow {
+        /// Only this one.
+        name: Option<Name>,
+    },
+    /// Lists FDB entries.
+    FdbShow(FdbSelector),
+    /// Looks one address up.
+    FdbGet {
+        /// The bridge; may be left out where there is only one.
+        bridge: Option<Name>,
+        /// The address.
+        mac: MacAddr,
+        /// The VLAN id; 0 for untagged frames.
+        vlan: u16,
+    },
+    /// Adds or replaces a static entry.
+    FdbAdd(StaticSpec),
+    /// Deletes one entry, learned or static.
+    FdbDel {
+        /// The bridge; may be left out where there is only one.
+        bridge: Option<Name>,
+        /// The address.
+        mac: MacAddr,
+        /// The VLAN id; 0 for untagged frames.
+        vlan: u16,
+    },
+    /// Deletes the selected entries; static ones only if the selector says so.
+    FdbFlush(FdbSelector),
+    /// Counters.
+    Stats {
+        /// Only this port.
+        port: Option<Name>,
+    },
+    /// Makes the switch equal to `spec`, touching only what differs; all or nothing.
+    Apply {
+        /// What it shall be.
+        spec: SwitchSpec,
+        /// Only tell the plan.
+        dry_run: bool,
+    },
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "value", rename_all = "kebab-case")]
+pub enum Response {
+    /// It is done.
+    Done,
+    /// To [`Request::Show`].
+    Show(ShowInfo),
+    /// To [`Request::BridgeShow`].
+    Bridges(Vec<BridgeInfo>),
+    /// To [`Request::PortShow`], and the new port to [`Request::PortAdd`].
+    Ports(Vec<PortInfo>),
+    /// To [`Request::FdbShow`] and [`Request::FdbGet`].
+    Fdb(Vec<FdbInfo>),
+    /// How many entries [`Request::FdbFlush`] deleted.
+    Flushed(usize),
+    /// To [`Request::Stats`].
+    Stats(StatsInfo),
+    /// The steps that [`Request::Apply`] took, or would take.
+    Plan(Vec<String>),
+}
+
+/// Why a request was refused. The switch is as it was before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// Whether the request itself was wrong (exit code 2) or it failed (exit code 1).
+    pub kind: ErrorKind,
+    /// Operation, object, cause and next step.
+    pub message: String,
+}
+
+impl ApiError {
+    /// The request was fine but could not be done.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self {
+            kind: ErrorKind::Failed,
+            message: message.into(),
+        }
+    }
+
+    /// The request makes no sense.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self {
+            kind: ErrorKind::Invalid,
+            message: message.into(),
+        }
+    }
+
+    /// The request names something that is not there.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self {
+            kind: ErrorKind::NotFound,
+            message: message.into(),
+        }
+    }
+}
+
+/// The three ways to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// Could not be done (HTTP 409, exit code 1).
+    Failed,
+    /// Names something that is not there (HTTP 404, exit code 1).
+    NotFound,
+    /// Makes no sense (HTTP 400, exit code 2).
+    Invalid,
+}
+
+/// New settings of a bridge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BridgeChange {
+    /// Which bridge.
+    pub name: Name,
+    /// See [`BridgeSpec::mode`].
+    pub mode: Option<Mode>,
+    /// See [`BridgeSpec::mtu`]; `Some(None)` is `auto`.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "double_option"
+    )]
+    pub mtu: Option<Option<u32>>,
+    /// See [`BridgeSpec::ageing`], in seconds.
+    pub ageing_s: Option<f64>,
+    /// See [`BridgeSpec::fdb_limit`].
+    pub fdb_limit: Option<u32>,
+    /// See [`BridgeSpec::at_limit`].
+    pub at_limit: Option<AtLimit>,
+    /// See [`BridgeSpec::forward_reserved`].
+    pub forward_reserved: Option<ReservedMask>,
+    /// See [`BridgeSpec::flap_limit`].
+    pub flap_limit: Option<u16>,
+}
+
+/// New settings of a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    missing_docs,
+    reason = "each field is the one of PortFlagsSpec or PortSpec of the same name"
+)]
+pub struct PortChange {
+    pub name: Name,
+    pub learning: Option<bool>,
+    pub flood: Option<bool>,
+    pub mcast_flood: Option<bool>,
+    pub bcast_flood: Option<bool>,
+    pub isolated: Option<bool>,
+    pub hairpin: Option<bool>,
+    pub locked: Option<bool>,
+    pub up: Option<bool>,
+    pub mtu: Option<u32>,
+    pub mac: Option<MacAddr>,
+}
+
+/// Which FDB entries; empty means all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FdbSelector {
+    /// Only of this bridge.
+    pub bridge: Option<Name>,
+    /// Only behind this port.
+    pub port: Option<Name>,
+    /// Only this address.
+    pub mac: Option<MacAddr>,
+    /// Only this VLAN id.
+    pub vlan: Option<u16>,
+    /// Only entries of this kind. A flush without it deletes learned entries only.
+    pub state: Option<FdbState>,
+}
+
+/// How an FDB entry came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FdbState {
+    /// From a frame; ages.
+    Learned,
+    /// From a person; stays.
+    Static,
+    /// The address of a host port; stays as long as the port.
+    Local,
+}
+
+/// One FDB entry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FdbInfo {
+    /// The bridge.
+    pub bridge: Name,
+    /// The address.
+    pub mac: MacAddr,
+    /// The VLAN id; 0 for untagged frames.
+    pub vlan: u16,
+    /// The port behind which it is.
+    pub port: Option<Name>,
+    /// The VTEP behind which it is; always null without an overlay.
+    pub remote: Option<String>,
+    /// How it came about.
+    pub state: FdbState,
+    /// Seconds since its source was last seen; 0 for static and local entries.
+    pub age_s: f64,
+    /// How often the address has moved to another port.
+    pub moves: u32,
+    /// Held where it is because it moved too often.
+    pub frozen: bool,
+}
+
+/// Frames and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficInfo {
+    /// Frames; a superframe is one.
+    pub frames: u64,
+    /// Bytes without FCS.
+    pub bytes: u64,
+}
+
+/// One bridge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BridgeInfo {
+    /// Its settings.
+    #[serde(flatten)]
+    pub spec: BridgeSpec,
+    /// The MTU in force.
+    pub effective_mtu: u32,
+    /// Its ports.
+    pub ports: Vec<Name>,
+    /// Entries in the FDB.
+    pub fdb_entries: usize,
+    /// Learned ones among them.
+    pub fdb_learned: usize,
+    /// Counters of the FDB, by name (`learned`, `moved`, `aged`, `refused_full`, `evicted`, `static_violation`, `frozen`).
+    pub fdb_counters: BTreeMap<String, u64>,
+}
+
+/// Whether a port moves frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortState {
+    /// Plugged in and up.
+    Up,
+    /// Plugged in, administratively down (here or inside the namespace).
+    Down,
+    /// Its TAP or its namespace went away.
+    Gone,
+}
+
+/// One port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PortInfo {
+    /// Its name.
+    pub name: Name,
+    /// Its bridge.
+    pub bridge: Name,
+    /// The namespace as it was given; null for a host port.
+    pub netns: Option<String>,
+    /// The namespace's inode, as `readlink /proc/PID/ns/net` shows it.
+    pub netns_inode: Option<u64>,
+    /// The interface's name there.
+    pub ifname: String,
+    /// The interface's index there.
+    pub ifindex: Option<u32>,
+    /// The interface's MAC address.
+    pub mac: MacAddr,
+    /// The MTU in force.
+    pub mtu: u32,
+    /// Configured addresses.
+    pub addresses: Vec<String>,
+    /// Whether it moves frames.
+    pub state: PortState,
+    /// Why it is not up, in words.
+    pub reason: Option<String>,
+    /// Flags and their values.
+    pub flags: BTreeMap<String, bool>,
+    /// Which engine moves its frames.
+    pub offload: OffloadMode,
+    /// The offloads in force, in words.
+    pub offloads: String,
+    /// From the namespace into the switch.
+    pub rx: TrafficInfo,
+    /// From the switch into the namespace.
+    pub tx: TrafficInfo,
+    /// Frames lost at this port, by reason.
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// All counters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatsInfo {
+    /// One for each port.
+    pub ports: Vec<PortInfo>,
+    /// One for each VTEP and VNI; empty without an overlay.
+    pub peers: Vec<serde_json::Value>,
+    /// Frames received less those delivered, consumed or dropped for a reason. Not 0 is a bug.
+    pub unaccounted: i64,
+}
+
+/// Everything on one screen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShowInfo {
+    /// The switch's name, from which MAC addresses are derived.
+    pub name: String,
+    /// The daemon's version.
+    pub version: String,
+    /// The daemon's process id.
+    pub pid: u32,
+    /// Worker threads.
+    pub workers: usize,
+    /// The bridges.
+    pub bridges: Vec<BridgeInfo>,
+    /// The ports.
+    pub ports: Vec<PortInfo>,
+    /// See [`StatsInfo::unaccounted`].
+    pub unaccounted: i64,
+}
+
+/// Something that happened, as `monitor` prints it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of FdbInfo and PortInfo of the same name"
+)]
+pub enum Event {
+    /// A port was added, removed, or changed its state.
+    Port {
+        time: f64,
+        port: Name,
+        bridge: Name,
+        change: String,
+        state: Option<PortState>,
+        reason: Option<String>,
+    },
+    /// An FDB entry was learned, moved, aged out, flushed, added, deleted, refused or frozen.
+    Fdb {
+        time: f64,
+        change: String,
+        bridge: Name,
+        mac: MacAddr,
+        vlan: u16,
+        port: Option<Name>,
+        old_port: Option<Name>,
+    },
+    /// A bridge was added, removed or changed.
+    Bridge {
+        time: f64,
+        bridge: Name,
+        change: String,
+    },
+    /// The MTU of a port changed.
+    Mtu { time: f64, port: Name, mtu: u32 },
+    /// The subscriber was too slow; so many events are missing here.
+    Lost { count: u64 },
+}
+
+mod double_option {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(
+        clippy::option_option,
+        clippy::ref_option,
+        reason = "serde's signature"
+    )]
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Option<u32>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value
+            .as_ref()
+            .and_then(Option::as_ref)
+            .serialize(serializer)
+    }
+
+    #[expect(clippy::option_option, reason = "serde's signature")]
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Option<u32>>, D::Error> {
+        Option::<u32>::deserialize(deserializer).map(Some)
+    }
+}
