@@ -8,8 +8,10 @@
 )]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may"))]
 
+pub mod bridge;
 pub mod config;
 pub mod control;
+pub mod datapath;
 pub mod names;
 pub mod offload;
 pub mod time;

@@ -1,0 +1,259 @@
+//! One broadcast domain: learning, forwarding, flooding.
+//!
+//! [`Bridge::process`] is the one function that decides. The daemon, the lab, the benches and the
+//! tests all call it; it does no I/O, reads no clock and never panics, whatever the frame.
+//!
+//! # Where trusted systems disagree
+//! | question | here | others |
+//! | --- | --- | --- |
+//! | a static address seen at another port | the entry stays, the frame is forwarded (dropped on a locked port) and counted | the kernel moves the entry unless it is `sticky`; VPP drops |
+//! | a full FDB | a port with less than the greediest port's share gets room, else not learned | the kernel never evicts, Open vSwitch always |
+//! | 01-80-C2-00-00-00 to -0F | none relayed; each can be, by `forward_reserved` | the kernel relays -00 while STP is off, and never -01 and -02 |
+//! | ageing time 0 | nothing is learned | as the kernel; elsewhere 0 means "never ages" |
+//! | a frame up to MTU + 18 | delivered, tagged or not | as the kernel (`is_skb_forwardable`) |
+//! | tagged frames | learned by VLAN id and address | a VLAN-unaware kernel bridge mixes them |
+//! | an address that moves 5 times in 180 s | held where it is for 180 s (RFC 7432 §15.1) | the kernel and Open vSwitch let it move |
+
+mod cache;
+mod decision;
+pub mod fdb;
+mod port;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use self::{
+    cache::FdbCache,
+    decision::{Decision, DropReason, Egress, FloodClass, Ingress, Learn, Verdict},
+    fdb::{EntryKind, Fdb, FdbEntry, FdbKey, FdbPolicy},
+    port::{PortFlags, PortId},
+};
+use crate::{
+    config::{AtLimit, BridgeSpec, Mode, ReservedMask},
+    time::Timestamp,
+    wire::{Frame, MacAddr},
+};
+
+/// A bridge as it stands between two control changes: settings and ports are fixed, and only its
+/// FDB changes. A control change makes a new `Bridge` around the same FDB.
+#[derive(Clone, Debug)]
+pub struct Bridge {
+    mode: Mode,
+    policy: FdbPolicy,
+    forward_reserved: ReservedMask,
+    /// By port number; [`PortFlags::NONE`] for ports of other bridges.
+    flags: Box<[PortFlags]>,
+    members: Box<[PortId]>,
+    fdb: Arc<Fdb>,
+}
+
+impl Bridge {
+    /// A bridge with the settings of `spec` and these ports.
+    pub fn new(spec: &BridgeSpec, ports: &[(PortId, PortFlags)], fdb: Arc<Fdb>) -> Self {
+        let size = ports
+            .iter()
+            .map(|(port, _)| port.index() + 1)
+            .max()
+            .unwrap_or(0);
+        let mut flags = vec![PortFlags::NONE; size].into_boxed_slice();
+        for (port, port_flags) in ports {
+            flags[port.index()] = port_flags.with(PortFlags::MEMBER, true);
+        }
+        Self {
+            mode: spec.mode,
+            policy: FdbPolicy::new(
+                spec.ageing,
+                spec.fdb_limit,
+                spec.at_limit == AtLimit::Fair,
+                spec.flap_limit,
+            ),
+            forward_reserved: spec.forward_reserved,
+            flags,
+            members: ports.iter().map(|&(port, _)| port).collect(),
+            fdb,
+        }
+    }
+
+    /// Decides what becomes of one frame, and learns from it.
+    ///
+    /// `frame` is a whole Ethernet frame without FCS; a superframe is one frame. `cache` is the
+    /// calling worker's own.
+    #[inline]
+    pub fn process(
+        &self,
+        now: Timestamp,
+        ingress: Ingress,
+        frame: &[u8],
+        cache: &mut FdbCache,
+    ) -> Verdict {
+        let Ingress::Port(port) = ingress;
+        let drop = |reason| Verdict {
+            learn: Learn::Off,
+            decision: Decision::Drop(reason),
+        };
+        let Ok(frame) = Frame::new_checked(frame) else {
+            return drop(DropReason::Truncated);
+        };
+        let flags = self.flags(port);
+        if !flags.contains(PortFlags::UP) {
+            return drop(DropReason::PortDown);
+        }
+        if self.mode != Mode::Switch {
+            return Verdict {
+                learn: Learn::Off,
+                decision: self.flood(port, flags, FloodClass::Repeat),
+            };
+        }
+        let (src, dst) = (frame.src(), frame.dst());
+        if src.is_group() {
+            return drop(DropReason::SrcGroup);
+        }
+        if src.is_zero() {
+            return drop(DropReason::SrcZero);
+        }
+        let vlan = frame.vlan();
+        let src = FdbKey::new(src, vlan);
+        if flags.contains(PortFlags::LOCKED) && !self.is_admitted(now, src, port, cache) {
+            return drop(DropReason::Locked);
+        }
+        let reserved = dst.is_group() && self.is_reserved(dst);
+        // A pause frame is meant for the MAC below and teaches nothing (the kernel's
+        // br_handle_frame); the other reserved ones come from a neighbour and do.
+        let teaches =
+            flags.contains(PortFlags::LEARNING) && !(reserved && dst.reserved() == Some(PAUSE));
+        let learn = if teaches {
+            self.fdb
+                .learn(now, src, Egress::Port(port), &self.policy, cache)
+        } else {
+            Learn::Off
+        };
+        let decision = if reserved {
+            Decision::Drop(DropReason::ReservedAddress)
+        } else if dst.is_group() {
+            let class = if dst.is_broadcast() {
+                FloodClass::Broadcast
+            } else {
+                FloodClass::Multicast
+            };
+            self.flood(port, flags, class)
+        } else {
+            match self
+                .fdb
+                .lookup(now, FdbKey::new(dst, vlan), &self.policy, cache)
+            {
+                Some(egress) => self.forward(port, flags, egress),
+                None => self.flood(port, flags, FloodClass::UnknownUnicast),
+            }
+        };
+        Verdict { learn, decision }
+    }
+
+    /// The ports that get a copy of a frame of `class` from `ingress`, each once.
+    pub fn flood_targets(
+        &self,
+        ingress: PortId,
+        class: FloodClass,
+    ) -> impl Iterator<Item = PortId> {
+        let from = self.flags(ingress);
+        self.members
+            .iter()
+            .copied()
+            .filter(move |&to| self.admits(ingress, from, to, class))
+    }
+
+    /// Deletes what has aged; to be called about once a second.
+    pub fn age(&self, now: Timestamp) -> Vec<(FdbKey, FdbEntry)> {
+        self.fdb.age(now, &self.policy)
+    }
+
+    /// The FDB.
+    pub fn fdb(&self) -> &Arc<Fdb> {
+        &self.fdb
+    }
+
+    /// The rules of the FDB.
+    pub fn policy(&self) -> &FdbPolicy {
+        &self.policy
+    }
+
+    /// How it relays.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The flags of `port`; [`PortFlags::NONE`] if it is not a member.
+    #[inline]
+    pub fn flags(&self, port: PortId) -> PortFlags {
+        self.flags
+            .get(port.index())
+            .copied()
+            .unwrap_or(PortFlags::NONE)
+    }
+
+    fn is_reserved(&self, dst: MacAddr) -> bool {
+        dst.reserved()
+            .is_some_and(|nibble| !self.forward_reserved.contains(nibble))
+    }
+
+    fn is_admitted(&self, now: Timestamp, src: FdbKey, port: PortId, cache: &mut FdbCache) -> bool {
+        self.fdb.lookup(now, src, &self.policy, cache) == Some(Egress::Port(port))
+    }
+
+    #[inline]
+    fn forward(&self, port: PortId, flags: PortFlags, egress: Egress) -> Decision {
+        let Egress::Port(to) = egress;
+        let to_flags = self.flags(to);
+        if to == port && !flags.contains(PortFlags::HAIRPIN) {
+            return Decision::Drop(DropReason::SamePort);
+        }
+        if flags.contains(PortFlags::ISOLATED) && to_flags.contains(PortFlags::ISOLATED) {
+            return Decision::Drop(DropReason::Isolated);
+        }
+        if !to_flags.contains(PortFlags::UP) {
+            return Decision::Drop(DropReason::EgressDown);
+        }
+        Decision::Forward(egress)
+    }
+
+    fn flood(&self, port: PortId, flags: PortFlags, class: FloodClass) -> Decision {
+        if self.flood_targets(port, class).next().is_some() {
+            return Decision::Flood(class);
+        }
+        let others = || {
+            self.members
+                .iter()
+                .map(|&to| (to, self.flags(to)))
+                .filter(|&(to, f)| to != port && f.contains(PortFlags::UP))
+        };
+        let reason = if others().next().is_none() {
+            DropReason::NoEgress
+        } else if flags.contains(PortFlags::ISOLATED)
+            && others().all(|(_, f)| f.contains(PortFlags::ISOLATED))
+        {
+            DropReason::Isolated
+        } else {
+            DropReason::FloodDisabled
+        };
+        Decision::Drop(reason)
+    }
+
+    fn admits(&self, ingress: PortId, from: PortFlags, to: PortId, class: FloodClass) -> bool {
+        let flags = self.flags(to);
+        let wanted = match class {
+            // A hub or a cable knows no policy.
+            FloodClass::Repeat => return to != ingress && flags.contains(PortFlags::UP),
+            FloodClass::UnknownUnicast => PortFlags::FLOOD,
+            FloodClass::Multicast => PortFlags::MCAST_FLOOD,
+            FloodClass::Broadcast => PortFlags::BCAST_FLOOD,
+        };
+        flags.contains(PortFlags::UP)
+            && flags.contains(wanted)
+            && (to != ingress || flags.contains(PortFlags::HAIRPIN))
+            && !(from.contains(PortFlags::ISOLATED) && flags.contains(PortFlags::ISOLATED))
+    }
+}
+
+/// The last nibble of 01-80-C2-00-00-01, the address of pause frames (IEEE 802.3 annex 31B).
+const PAUSE: u8 = 1;

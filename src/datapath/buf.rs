@@ -1,0 +1,114 @@
+//! The buffers of one worker: all memory that frames ever need, taken at the start.
+
+use crate::wire::VirtioNetHdr;
+
+/// A batch of frames, each with its virtio-net header in front.
+#[derive(Debug)]
+pub struct Batch {
+    arena: Box<[u8]>,
+    lens: [usize; Self::FRAMES],
+    filled: usize,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Batch {
+    /// Frames in a full batch.
+    pub const FRAMES: usize = 64;
+    /// The longest frame with its header: 64 KiB of IP, two VLAN tags, Ethernet and virtio-net
+    /// headers fit. A TAP truncates silently, so there is no smaller class.
+    pub const CAPACITY: usize = 68 * 1024;
+    /// Not a multiple of the page size: else the headers of all slots would share one cache set.
+    const STRIDE: usize = Self::CAPACITY + 64;
+
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self {
+            arena: vec![0; Self::FRAMES * Self::STRIDE].into_boxed_slice(),
+            lens: [0; Self::FRAMES],
+            filled: 0,
+        }
+    }
+
+    /// Forgets all frames.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    /// Number of frames.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.filled
+    }
+
+    /// Whether there is no frame.
+    pub fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// The free slot behind the last frame; `None` if the batch is full.
+    #[inline]
+    pub fn vacant(&mut self) -> Option<&mut [u8]> {
+        let start = self.filled * Self::STRIDE;
+        if self.filled == Self::FRAMES {
+            None
+        } else {
+            self.arena.get_mut(start..start + Self::CAPACITY)
+        }
+    }
+
+    /// Makes the first `len` bytes of the vacant slot the next frame. Shorter than a header means
+    /// that the sender gave no frame at all: the header is completed and the frame is empty.
+    #[inline]
+    pub fn push(&mut self, len: usize) {
+        debug_assert!(self.filled < Self::FRAMES, "push follows vacant");
+        if let Some(slot) = self.lens.get_mut(self.filled) {
+            *slot = len.clamp(VirtioNetHdr::LEN, Self::CAPACITY);
+            self.filled += 1;
+        }
+    }
+
+    /// Copies `frame` in behind `header`; false if it does not fit.
+    pub fn push_frame(&mut self, header: &VirtioNetHdr, frame: &[u8]) -> bool {
+        use zerocopy::IntoBytes;
+        let len = VirtioNetHdr::LEN + frame.len();
+        let Some(slot) = self.vacant().filter(|slot| slot.len() >= len) else {
+            return false;
+        };
+        slot[..VirtioNetHdr::LEN].copy_from_slice(header.as_bytes());
+        slot[VirtioNetHdr::LEN..len].copy_from_slice(frame);
+        self.push(len);
+        true
+    }
+
+    /// Header and frame number `index`, as they go to a file descriptor.
+    #[inline]
+    pub fn bytes(&self, index: usize) -> &[u8] {
+        let start = index * Self::STRIDE;
+        &self.arena[start..start + self.lens[index]]
+    }
+
+    /// Frame number `index`.
+    #[inline]
+    pub fn frame(&self, index: usize) -> &[u8] {
+        &self.bytes(index)[VirtioNetHdr::LEN..]
+    }
+
+    /// The header of frame number `index`.
+    #[inline]
+    pub fn header(&self, index: usize) -> VirtioNetHdr {
+        VirtioNetHdr::read(self.bytes(index)).unwrap_or_default()
+    }
+
+    /// Replaces the header of frame number `index`; the frame stays as it is.
+    pub fn set_header(&mut self, index: usize, header: &VirtioNetHdr) {
+        use zerocopy::IntoBytes;
+        let start = index * Self::STRIDE;
+        self.arena[start..start + VirtioNetHdr::LEN].copy_from_slice(header.as_bytes());
+    }
+}

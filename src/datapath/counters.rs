@@ -1,0 +1,129 @@
+//! Counters that cost a frame next to nothing: one block for each port and worker.
+//!
+//! A block has one writer, so counting is a plain load and store; who reads adds the blocks up.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::bridge::DropReason;
+
+/// A number that one thread counts up and any thread may read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `by`. Only for the owner: two writers would lose counts.
+    #[inline]
+    pub fn add(&self, by: u64) {
+        // Relaxed: a statistic orders nothing, and a plain store needs no bus lock.
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(by),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// The present value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one worker has seen of one port.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerCounters {
+    /// Frames received from the port.
+    pub rx_frames: Counter,
+    /// Their bytes.
+    pub rx_bytes: Counter,
+    /// Those of them that had at least one place to go.
+    pub forwarded: Counter,
+    /// Copies bound for the port, counted as the frames that leave: a superframe that the switch
+    /// segments counts once for each segment.
+    pub planned: Counter,
+    /// Those that were delivered.
+    pub tx_frames: Counter,
+    /// Their bytes.
+    pub tx_bytes: Counter,
+    /// Superframes that the switch had to segment for the port.
+    pub segmented: Counter,
+    /// Frames from the port that went nowhere, by reason.
+    pub ingress_drops: [Counter; DropReason::COUNT],
+    /// Copies for the port that were lost, by reason.
+    pub egress_drops: [Counter; DropReason::COUNT],
+}
+
+/// All counters of one port. They live as long as the port, through every change of it.
+#[derive(Debug)]
+pub struct PortCounters {
+    workers: Box<[WorkerCounters]>,
+}
+
+impl PortCounters {
+    /// Zeroed counters for so many workers.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            workers: (0..workers.max(1))
+                .map(|_| WorkerCounters::default())
+                .collect(),
+        }
+    }
+
+    /// The block of `worker`, which must be below the number given to [`Self::new`].
+    #[inline]
+    pub fn worker(&self, worker: usize) -> &WorkerCounters {
+        &self.workers[worker]
+    }
+
+    /// The sums over all workers.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for block in &self.workers {
+            totals.rx_frames += block.rx_frames.get();
+            totals.rx_bytes += block.rx_bytes.get();
+            totals.forwarded += block.forwarded.get();
+            totals.planned += block.planned.get();
+            totals.tx_frames += block.tx_frames.get();
+            totals.tx_bytes += block.tx_bytes.get();
+            totals.segmented += block.segmented.get();
+            for reason in DropReason::ALL {
+                totals.ingress_drops[reason.index()] += block.ingress_drops[reason.index()].get();
+                totals.egress_drops[reason.index()] += block.egress_drops[reason.index()].get();
+            }
+        }
+        totals
+    }
+}
+
+/// The counters of a port at one moment; see [`WorkerCounters`] for the fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of WorkerCounters")]
+pub struct Totals {
+    pub rx_frames: u64,
+    pub rx_bytes: u64,
+    pub forwarded: u64,
+    pub planned: u64,
+    pub tx_frames: u64,
+    pub tx_bytes: u64,
+    pub segmented: u64,
+    pub ingress_drops: [u64; DropReason::COUNT],
+    pub egress_drops: [u64; DropReason::COUNT],
+}
+
+impl Totals {
+    /// Frames lost at this port for `reason`, on their way in or out.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.ingress_drops[reason.index()] + self.egress_drops[reason.index()]
+    }
+
+    /// Frames and copies whose fate no counter tells. Zero between two batches, or it is a bug:
+    /// every frame received is forwarded or dropped, every copy planned is sent or dropped.
+    pub fn unaccounted(&self) -> i64 {
+        let frames = self
+            .rx_frames
+            .wrapping_sub(self.forwarded + self.ingress_drops.iter().sum::<u64>());
+        let copies = self
+            .planned
+            .wrapping_sub(self.tx_frames + self.egress_drops.iter().sum::<u64>());
+        frames.wrapping_add(copies).cast_signed()
+    }
+}

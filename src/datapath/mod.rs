@@ -1,0 +1,343 @@
+//! The way of a frame: receive, forward, transmit, a batch at a time.
+//!
+//! [`Datapath::service`] is the whole story. It runs on a worker thread of the daemon, in the lab
+//! and in the benches, over any [`PortIo`]. Steady state: no allocation, no lock, no log line.
+
+mod buf;
+mod counters;
+mod io;
+mod topology;
+
+use std::{io::IoSlice, sync::mpsc::SyncSender};
+
+use zerocopy::IntoBytes;
+
+pub use self::{
+    buf::Batch,
+    counters::{Counter, PortCounters, Totals, WorkerCounters},
+    io::{PortIo, Received, Transmitted},
+    topology::{Port, Topology},
+};
+use crate::{
+    bridge::{Decision, DropReason, Egress, FdbCache, FdbKey, Ingress, Learn, PortId, Verdict},
+    offload::{self, Segments},
+    time::Timestamp,
+    wire::{Frame, GsoType, VirtioNetHdr},
+};
+
+/// One worker's share of the switch.
+#[derive(Debug)]
+pub struct Datapath {
+    worker: usize,
+    batch: Batch,
+    plan: Vec<Copy>,
+    cache: FdbCache,
+    segments: Segments,
+    learned: Option<SyncSender<Learned>>,
+    observer: Option<Box<dyn Observer>>,
+}
+
+/// One copy of one frame of the batch, and where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Copy {
+    frame: u16,
+    to: Egress,
+}
+
+/// What a call of [`Datapath::service`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Serviced {
+    /// Frames received.
+    pub frames: usize,
+    /// The port may have more.
+    pub more: bool,
+    /// The port's device is gone.
+    pub gone: bool,
+}
+
+/// News from the FDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learned {
+    /// When.
+    pub now: Timestamp,
+    /// The port whose frame it was.
+    pub ingress: PortId,
+    /// The source address.
+    pub key: FdbKey,
+    /// What the FDB made of it.
+    pub learn: Learn,
+}
+
+/// Sees every frame and its verdict, before it is transmitted. For teaching and tests: it costs
+/// what it does.
+pub trait Observer: Send + std::fmt::Debug {
+    /// `frame` came in at `ingress`; `targets` get a copy each.
+    fn decided(
+        &mut self,
+        now: Timestamp,
+        ingress: PortId,
+        frame: &[u8],
+        verdict: &Verdict,
+        targets: &[Egress],
+    );
+}
+
+impl Datapath {
+    /// The datapath of worker number `worker`.
+    pub fn new(worker: usize) -> Self {
+        Self {
+            worker,
+            batch: Batch::new(),
+            plan: Vec::with_capacity(Batch::FRAMES + PortId::LIMIT),
+            cache: FdbCache::new(),
+            segments: Segments::new(),
+            learned: None,
+            observer: None,
+        }
+    }
+
+    /// Reports news from the FDB to `sink`; when it is full they are lost, never waited for.
+    #[must_use]
+    pub fn with_learned(mut self, sink: SyncSender<Learned>) -> Self {
+        self.learned = Some(sink);
+        self
+    }
+
+    /// Shows every frame to `observer`.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Box<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Moves one batch of frames from `ingress` to wherever they go.
+    pub fn service(&mut self, now: Timestamp, topology: &Topology, ingress: PortId) -> Serviced {
+        let Some(port) = topology.port(ingress) else {
+            return Serviced::default();
+        };
+        let serviced = self.receive(port);
+        self.forward(now, topology, port);
+        self.transmit(topology);
+        serviced
+    }
+
+    /// Step 1: reads frames until there are none, the batch is full, or a superframe came. Those
+    /// are moved on at once, while they are in the cache.
+    pub fn receive(&mut self, port: &Port) -> Serviced {
+        self.batch.clear();
+        let mut serviced = Serviced {
+            more: true,
+            ..Serviced::default()
+        };
+        while let Some(slot) = self.batch.vacant() {
+            match port.io.receive(slot) {
+                Received::Frame(len) => {
+                    self.batch.push(len);
+                    if len > SUPERFRAME {
+                        break;
+                    }
+                }
+                Received::Empty => {
+                    serviced.more = false;
+                    break;
+                }
+                Received::Gone => {
+                    serviced.more = false;
+                    serviced.gone = true;
+                    break;
+                }
+            }
+        }
+        serviced.frames = self.batch.len();
+        serviced
+    }
+
+    /// Steps 2 to 4: parses, decides, counts and plans. Touches no file descriptor.
+    pub fn forward(&mut self, now: Timestamp, topology: &Topology, port: &Port) {
+        self.plan.clear();
+        let Some(bridge) = topology.bridge(port) else {
+            return;
+        };
+        let counters = port.counters.worker(self.worker);
+        let (mut bytes, mut forwarded) = (0, 0);
+        for index in 0..self.batch.len() {
+            let frame = self.batch.frame(index);
+            bytes += frame.len() as u64;
+            let verdict = match offload::check(&self.batch.header(index), frame) {
+                Ok(()) => bridge.process(now, Ingress::Port(port.id), frame, &mut self.cache),
+                Err(_) => Verdict {
+                    learn: Learn::Off,
+                    decision: Decision::Drop(DropReason::BadOffload),
+                },
+            };
+            let planned = self.plan.len();
+            match verdict.decision {
+                Decision::Forward(to) => {
+                    forwarded += 1;
+                    self.plan.push(Copy::new(index, to));
+                }
+                Decision::Flood(class) => {
+                    forwarded += 1;
+                    let targets = bridge.flood_targets(port.id, class);
+                    self.plan
+                        .extend(targets.map(|to| Copy::new(index, Egress::Port(to))));
+                }
+                Decision::Drop(reason) => counters.ingress_drops[reason.index()].add(1),
+            }
+            if !matches!(verdict.learn, Learn::Known | Learn::Off) {
+                self.report(now, port.id, index, verdict.learn);
+            }
+            if self.observer.is_some() {
+                self.observe(now, port.id, index, &verdict, planned);
+            }
+        }
+        counters.rx_frames.add(self.batch.len() as u64);
+        counters.rx_bytes.add(bytes);
+        counters.forwarded.add(forwarded);
+    }
+
+    /// Step 5: writes every copy, in order.
+    pub fn transmit(&mut self, topology: &Topology) {
+        // The frame whose segments are in `self.segments`: a flood segments it once for all.
+        let mut segmented = None;
+        for position in 0..self.plan.len() {
+            let Copy {
+                frame,
+                to: Egress::Port(to),
+            } = self.plan[position];
+            let Some(port) = topology.port(to) else {
+                continue;
+            };
+            let frame = usize::from(frame);
+            let header = self.batch.header(frame);
+            if header.is_plain() || port.offloads.contains(offload::needed(&header)) {
+                self.transmit_whole(port, frame, header);
+            } else {
+                self.transmit_segments(port, frame, header, &mut segmented);
+            }
+        }
+        self.batch.clear();
+        self.plan.clear();
+    }
+
+    /// The batch, for whoever fills it by other means than [`Self::receive`].
+    pub fn batch_mut(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
+    /// Where the copies that [`Self::forward`] planned go: frame number and egress, in order.
+    pub fn planned(&self) -> impl Iterator<Item = (usize, Egress)> {
+        self.plan
+            .iter()
+            .map(|copy| (usize::from(copy.frame), copy.to))
+    }
+
+    #[inline]
+    fn transmit_whole(&mut self, port: &Port, frame: usize, mut header: VirtioNetHdr) {
+        let counters = port.counters.worker(self.worker);
+        counters.planned.add(1);
+        let len = self.batch.frame(frame).len();
+        if header.gso() == GsoType::None {
+            if len > port.max_frame {
+                return counters.egress_drops[DropReason::TooBig.index()].add(1);
+            }
+        } else if let Some(exact) = offload::exact_hdr_len(&header, self.batch.frame(frame))
+            && exact != header.hdr_len()
+        {
+            // The kernel then puts exactly the headers into the linear part of its buffer.
+            header.set_hdr_len(exact);
+            self.batch.set_header(frame, &header);
+        }
+        match port.io.transmit(self.batch.bytes(frame)) {
+            Transmitted::Sent => {
+                counters.tx_frames.add(1);
+                counters.tx_bytes.add(len as u64);
+            }
+            Transmitted::Dropped(reason) => counters.egress_drops[reason.index()].add(1),
+        }
+    }
+
+    #[cold]
+    fn transmit_segments(
+        &mut self,
+        port: &Port,
+        frame: usize,
+        header: VirtioNetHdr,
+        segmented: &mut Option<usize>,
+    ) {
+        let counters = port.counters.worker(self.worker);
+        if *segmented != Some(frame) {
+            self.segments.clear();
+            *segmented = Some(frame);
+            if offload::segment(&header, self.batch.frame(frame), &mut self.segments).is_err() {
+                *segmented = None;
+                counters.planned.add(1);
+                return counters.egress_drops[DropReason::BadOffload.index()].add(1);
+            }
+        }
+        if header.gso() != GsoType::None {
+            counters.segmented.add(1);
+        }
+        let plain = VirtioNetHdr::none();
+        for segment in self.segments.iter() {
+            counters.planned.add(1);
+            let sent = if segment.len() > port.max_frame {
+                Transmitted::Dropped(DropReason::TooBig)
+            } else {
+                port.io
+                    .transmit_parts(&[IoSlice::new(plain.as_bytes()), IoSlice::new(segment)])
+            };
+            match sent {
+                Transmitted::Sent => {
+                    counters.tx_frames.add(1);
+                    counters.tx_bytes.add(segment.len() as u64);
+                }
+                Transmitted::Dropped(reason) => counters.egress_drops[reason.index()].add(1),
+            }
+        }
+    }
+
+    #[cold]
+    fn report(&self, now: Timestamp, ingress: PortId, index: usize, learn: Learn) {
+        let Some(sink) = &self.learned else { return };
+        if let Ok(frame) = Frame::new_checked(self.batch.frame(index)) {
+            let key = FdbKey::new(frame.src(), frame.vlan());
+            // A full queue means that nobody can follow anyway; the FDB's counters keep the truth.
+            let _ = sink.try_send(Learned {
+                now,
+                ingress,
+                key,
+                learn,
+            });
+        }
+    }
+
+    #[cold]
+    fn observe(
+        &mut self,
+        now: Timestamp,
+        ingress: PortId,
+        index: usize,
+        verdict: &Verdict,
+        planned: usize,
+    ) {
+        let targets: Vec<Egress> = self.plan[planned..].iter().map(|copy| copy.to).collect();
+        let frame = self.batch.frame(index);
+        if let Some(observer) = &mut self.observer {
+            observer.decided(now, ingress, frame, verdict, &targets);
+        }
+    }
+}
+
+impl Copy {
+    fn new(frame: usize, to: Egress) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "a batch has 64 frames")]
+        Self {
+            frame: frame as u16,
+            to,
+        }
+    }
+}
+
+/// Longer than any frame with an MTU of 1500 or 3 KiB; what is longer is worth a call of its own.
+const SUPERFRAME: usize = 4096;

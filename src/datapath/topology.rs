@@ -1,0 +1,98 @@
+//! Who is connected to whom: replaced as a whole by every control change.
+
+use std::sync::Arc;
+
+use super::{PortCounters, PortIo};
+use crate::{
+    bridge::{Bridge, PortId},
+    offload::Offloads,
+};
+
+/// All bridges and ports at one moment. Workers take the present one before each batch.
+#[derive(Debug, Default)]
+pub struct Topology {
+    bridges: Vec<Bridge>,
+    ports: Vec<Option<Port>>,
+}
+
+/// One port as the datapath sees it.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// Its number.
+    pub id: PortId,
+    /// The index of its bridge in the topology.
+    pub bridge: usize,
+    /// How its frames get in and out.
+    pub io: Arc<dyn PortIo>,
+    /// What `io` said of its offloads.
+    pub offloads: Offloads,
+    /// The longest frame that is delivered, without FCS: MTU, Ethernet header and a VLAN tag, as
+    /// the kernel's `is_skb_forwardable` has it.
+    pub max_frame: usize,
+    /// Its counters.
+    pub counters: Arc<PortCounters>,
+}
+
+impl Port {
+    /// Port number `id` on bridge number `bridge`.
+    pub fn new(
+        id: PortId,
+        bridge: usize,
+        io: Arc<dyn PortIo>,
+        mtu: u32,
+        counters: Arc<PortCounters>,
+    ) -> Self {
+        const OVERHEAD: usize = 14 + 4;
+        let max_frame = usize::try_from(mtu)
+            .unwrap_or(usize::MAX)
+            .saturating_add(OVERHEAD);
+        Self {
+            id,
+            bridge,
+            offloads: io.offloads(),
+            io,
+            max_frame,
+            counters,
+        }
+    }
+}
+
+impl Topology {
+    /// These bridges with these ports.
+    pub fn new(bridges: Vec<Bridge>, ports: impl IntoIterator<Item = Port>) -> Self {
+        let mut table: Vec<Option<Port>> = Vec::new();
+        for port in ports {
+            let index = port.id.index();
+            if table.len() <= index {
+                table.resize(index + 1, None);
+            }
+            table[index] = Some(port);
+        }
+        Self {
+            bridges,
+            ports: table,
+        }
+    }
+
+    /// The port with this number.
+    #[inline]
+    pub fn port(&self, id: PortId) -> Option<&Port> {
+        self.ports.get(id.index())?.as_ref()
+    }
+
+    /// The bridge of `port`.
+    #[inline]
+    pub fn bridge(&self, port: &Port) -> Option<&Bridge> {
+        self.bridges.get(port.bridge)
+    }
+
+    /// All bridges.
+    pub fn bridges(&self) -> &[Bridge] {
+        &self.bridges
+    }
+
+    /// All ports.
+    pub fn ports(&self) -> impl Iterator<Item = &Port> {
+        self.ports.iter().flatten()
+    }
+}
