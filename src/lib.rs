@@ -10,5 +10,6 @@
 
 pub mod names;
 pub mod offload;
+pub mod sys;
 pub mod time;
 pub mod wire;
