@@ -1,0 +1,87 @@
+//! A user namespace, in which an ordinary user may make TAPs and network namespaces.
+
+use std::{fs, io};
+
+use nix::{
+    sched::{CloneFlags, unshare},
+    unistd::{getgid, getuid},
+};
+
+use super::cause_text;
+
+/// Whether the mounts stay shared with the rest of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mounts {
+    /// As they are.
+    Shared,
+    /// A copy, so that something can be mounted on `/run`.
+    Private,
+}
+
+/// Why the process is not in a user namespace now.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UserNamespaceError {
+    /// `unshare` needs a process of one thread.
+    #[error(
+        "enter user namespace: the process has {threads} threads and may have one; enter it before \
+         any thread is started"
+    )]
+    Threads {
+        /// How many there are.
+        threads: usize,
+    },
+    /// The kernel refused.
+    #[error("enter user namespace: {}; {}", cause_text(.cause), advice(.cause))]
+    Unshare {
+        /// What the kernel answered.
+        cause: io::Error,
+    },
+    /// The identity could not be mapped.
+    #[error("write {file}: {}; run as root instead", cause_text(.cause))]
+    Map {
+        /// The file below `/proc/self`.
+        file: &'static str,
+        /// What the kernel answered.
+        cause: io::Error,
+    },
+}
+
+fn advice(cause: &io::Error) -> &'static str {
+    match cause.raw_os_error() {
+        Some(libc::ENOSPC | libc::EUSERS) => "raise user.max_user_namespaces (sysctl)",
+        Some(libc::EPERM) => {
+            "allow them: sysctl kernel.unprivileged_userns_clone=1, and on Ubuntu \
+             kernel.apparmor_restrict_unprivileged_userns=0; or run as root"
+        }
+        _ => "run as root instead",
+    }
+}
+
+/// Moves the process into a new user namespace, as its root, and into a new network namespace.
+///
+/// # Errors
+/// A [`UserNamespaceError`]; if it is [`UserNamespaceError::Map`], the process has already lost its
+/// old identity and should end.
+pub fn enter_user_namespace(mounts: Mounts) -> Result<(), UserNamespaceError> {
+    let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if threads > 1 {
+        return Err(UserNamespaceError::Threads { threads });
+    }
+    // Read before: afterwards both are 65534 until they are mapped.
+    let (uid, gid) = (getuid(), getgid());
+    let mut flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET;
+    if mounts == Mounts::Private {
+        flags |= CloneFlags::CLONE_NEWNS;
+    }
+    unshare(flags).map_err(|errno| UserNamespaceError::Unshare {
+        cause: errno.into(),
+    })?;
+    let write = |file, text: &str| {
+        fs::write(file, text).map_err(|cause| UserNamespaceError::Map { file, cause })
+    };
+    // An ordinary user may map groups only after giving up setgroups (user_namespaces(7)).
+    write("/proc/self/setgroups", "deny")?;
+    write("/proc/self/uid_map", &format!("0 {uid} 1"))?;
+    write("/proc/self/gid_map", &format!("0 {gid} 1"))
+}
