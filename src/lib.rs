@@ -8,7 +8,9 @@
 )]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may"))]
 
+pub mod attach;
 pub mod names;
+pub mod netlink;
 pub mod offload;
 pub mod sys;
 pub mod time;
