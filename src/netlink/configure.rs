@@ -123,8 +123,14 @@ async fn apply(handle: &Handle, setup: &LinkSetup, undo: &mut Vec<Undo>) -> Resu
         change(handle, link().up(), "set link up").await?;
         undo.push(Undo::Link(link().down()));
     }
+    let up = setup.up || before.admin_up;
     let defaults = setup.gateways.iter().map(|&via| Route::default_via(via));
     for route in setup.routes.iter().copied().chain(defaults) {
+        if !up {
+            // The kernel would say that the gateway is unreachable (fib_check_nh).
+            let down = io::Error::from_raw_os_error(libc::ENETDOWN);
+            return Err(LinkError::refused(format_args!("add route {route}"), down));
+        }
         add_route(handle, index, route, undo).await?;
     }
     Ok(index)

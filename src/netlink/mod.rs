@@ -202,6 +202,10 @@ impl LinkError {
             rtnetlink::Error::NetlinkError(message) => message.to_io(),
             other => io::Error::other(other.to_string()),
         };
+        Self::refused(step, cause)
+    }
+
+    fn refused(step: impl fmt::Display, cause: io::Error) -> Self {
         let advice = advice(&cause);
         let step = step.to_string();
         Self::Step {
