@@ -8,11 +8,14 @@
 )]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may"))]
 
+pub mod attach;
 pub mod bridge;
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod datapath;
 pub mod names;
+pub mod netlink;
 pub mod offload;
 pub mod sys;
 pub mod time;

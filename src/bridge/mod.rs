@@ -63,12 +63,7 @@ impl Bridge {
         }
         Self {
             mode: spec.mode,
-            policy: FdbPolicy::new(
-                spec.ageing,
-                spec.fdb_limit,
-                spec.at_limit == AtLimit::Fair,
-                spec.flap_limit,
-            ),
+            policy: policy_of(spec),
             forward_reserved: spec.forward_reserved,
             flags,
             members: ports.iter().map(|&(port, _)| port).collect(),
@@ -253,6 +248,12 @@ impl Bridge {
             && (to != ingress || flags.contains(PortFlags::HAIRPIN))
             && !(from.contains(PortFlags::ISOLATED) && flags.contains(PortFlags::ISOLATED))
     }
+}
+
+/// The FDB rules of a bridge with these settings.
+pub fn policy_of(spec: &BridgeSpec) -> FdbPolicy {
+    let fair = spec.at_limit == AtLimit::Fair;
+    FdbPolicy::new(spec.ageing, spec.fdb_limit, fair, spec.flap_limit)
 }
 
 /// The last nibble of 01-80-C2-00-00-01, the address of pause frames (IEEE 802.3 annex 31B).

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::Transmitted;
 use crate::bridge::DropReason;
 
 /// A number that one thread counts up and any thread may read.
@@ -50,6 +51,24 @@ pub struct WorkerCounters {
     pub ingress_drops: [Counter; DropReason::COUNT],
     /// Copies for the port that were lost, by reason.
     pub egress_drops: [Counter; DropReason::COUNT],
+}
+
+impl WorkerCounters {
+    /// Counts one copy of `len` bytes for this port, and what became of it.
+    #[inline]
+    pub fn copied(&self, sent: Transmitted, len: usize) {
+        self.planned.add(1);
+        let reason = match sent {
+            Transmitted::Sent => {
+                self.tx_frames.add(1);
+                return self.tx_bytes.add(len as u64);
+            }
+            Transmitted::Dropped(reason) => reason,
+            // Finished frames ask for nothing that could be unsupported.
+            Transmitted::Unsupported => DropReason::EgressRefused,
+        };
+        self.egress_drops[reason.index()].add(1);
+    }
 }
 
 /// All counters of one port. They live as long as the port, through every change of it.

@@ -40,4 +40,7 @@ pub enum Transmitted {
     Sent,
     /// It is lost, for this reason.
     Dropped(DropReason),
+    /// Not taken, because of what its header leaves undone. The port's offloads are fewer from now
+    /// on; the frame is to be finished in software and transmitted again.
+    Unsupported,
 }

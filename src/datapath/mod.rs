@@ -210,9 +210,8 @@ impl Datapath {
             };
             let frame = usize::from(frame);
             let header = self.batch.header(frame);
-            if header.is_plain() || port.offloads.contains(offload::needed(&header)) {
-                self.transmit_whole(port, frame, header);
-            } else {
+            let whole = header.is_plain() || port.io.offloads().contains(offload::needed(&header));
+            if !whole || !self.transmit_whole(port, frame, header) {
                 self.transmit_segments(port, frame, header, &mut segmented);
             }
         }
@@ -232,28 +231,27 @@ impl Datapath {
             .map(|copy| (usize::from(copy.frame), copy.to))
     }
 
+    /// False if the port turned out not to support what the header leaves undone.
     #[inline]
-    fn transmit_whole(&mut self, port: &Port, frame: usize, mut header: VirtioNetHdr) {
+    fn transmit_whole(&mut self, port: &Port, frame: usize, mut header: VirtioNetHdr) -> bool {
         let counters = port.counters.worker(self.worker);
-        counters.planned.add(1);
         let len = self.batch.frame(frame).len();
-        if header.gso() == GsoType::None {
-            if len > port.max_frame {
-                return counters.egress_drops[DropReason::TooBig.index()].add(1);
-            }
-        } else if let Some(exact) = offload::exact_hdr_len(&header, self.batch.frame(frame))
+        if header.gso() != GsoType::None
+            && let Some(exact) = offload::exact_hdr_len(&header, self.batch.frame(frame))
             && exact != header.hdr_len()
         {
             // The kernel then puts exactly the headers into the linear part of its buffer.
             header.set_hdr_len(exact);
             self.batch.set_header(frame, &header);
         }
-        match port.io.transmit(self.batch.bytes(frame)) {
-            Transmitted::Sent => {
-                counters.tx_frames.add(1);
-                counters.tx_bytes.add(len as u64);
-            }
-            Transmitted::Dropped(reason) => counters.egress_drops[reason.index()].add(1),
+        let sent = if header.gso() == GsoType::None && len > port.max_frame {
+            Transmitted::Dropped(DropReason::TooBig)
+        } else {
+            port.io.transmit(self.batch.bytes(frame))
+        };
+        sent != Transmitted::Unsupported && {
+            counters.copied(sent, len);
+            true
         }
     }
 
@@ -271,8 +269,7 @@ impl Datapath {
             *segmented = Some(frame);
             if offload::segment(&header, self.batch.frame(frame), &mut self.segments).is_err() {
                 *segmented = None;
-                counters.planned.add(1);
-                return counters.egress_drops[DropReason::BadOffload.index()].add(1);
+                return counters.copied(Transmitted::Dropped(DropReason::BadOffload), 0);
             }
         }
         if header.gso() != GsoType::None {
@@ -280,20 +277,13 @@ impl Datapath {
         }
         let plain = VirtioNetHdr::none();
         for segment in self.segments.iter() {
-            counters.planned.add(1);
             let sent = if segment.len() > port.max_frame {
                 Transmitted::Dropped(DropReason::TooBig)
             } else {
                 port.io
                     .transmit_parts(&[IoSlice::new(plain.as_bytes()), IoSlice::new(segment)])
             };
-            match sent {
-                Transmitted::Sent => {
-                    counters.tx_frames.add(1);
-                    counters.tx_bytes.add(segment.len() as u64);
-                }
-                Transmitted::Dropped(reason) => counters.egress_drops[reason.index()].add(1),
-            }
+            counters.copied(sent, segment.len());
         }
     }
 

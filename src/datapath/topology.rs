@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use super::{PortCounters, PortIo};
-use crate::{
-    bridge::{Bridge, PortId},
-    offload::Offloads,
-};
+use crate::bridge::{Bridge, PortId};
 
 /// All bridges and ports at one moment. Workers take the present one before each batch.
 #[derive(Debug, Default)]
@@ -24,8 +21,6 @@ pub struct Port {
     pub bridge: usize,
     /// How its frames get in and out.
     pub io: Arc<dyn PortIo>,
-    /// What `io` said of its offloads.
-    pub offloads: Offloads,
     /// The longest frame that is delivered, without FCS: MTU, Ethernet header and a VLAN tag, as
     /// the kernel's `is_skb_forwardable` has it.
     pub max_frame: usize,
@@ -49,7 +44,6 @@ impl Port {
         Self {
             id,
             bridge,
-            offloads: io.offloads(),
             io,
             max_frame,
             counters,

@@ -9,6 +9,20 @@ impl Offloads {
     /// stub
     pub const ALL: Self = Self(0x1f);
     /// stub
+    pub const CSUM: Self = Self(1);
+    /// stub
+    pub const TSO4: Self = Self(2);
+    /// stub
+    pub const TSO6: Self = Self(4);
+    /// stub
+    pub const TSO_ECN: Self = Self(8);
+    /// stub
+    pub const USO: Self = Self(16);
+    /// stub
+    pub const fn union(self, o: Self) -> Self {
+        Self(self.0 | o.0)
+    }
+    /// stub
     pub const fn contains(self, o: Self) -> bool {
         self.0 & o.0 == o.0
     }
@@ -56,4 +70,10 @@ impl Segments {
 pub fn segment(_h: &VirtioNetHdr, f: &[u8], out: &mut Segments) -> Result<(), BadOffload> {
     out.bytes.extend_from_slice(f);
     Ok(())
+}
+
+impl std::fmt::Display for Offloads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
 }

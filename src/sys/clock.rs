@@ -16,6 +16,17 @@ pub fn now() -> Timestamp {
     Timestamp::from_nanos(part(time.tv_sec()) * 1_000_000_000 + part(time.tv_nsec()))
 }
 
+/// Seconds since 1970, for people and logs; never for the frame path, since it may jump.
+pub fn unix_time() -> f64 {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one reading of the wall clock"
+    )]
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -102,10 +102,6 @@ impl Default for TapOptions {
 
 /// Which unfinished frames may come out of a TAP, as the kernel accepted it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "these are the independent bits of one kernel mask"
-)]
 pub struct AcceptedOffloads {
     /// Checksums left for us; the condition of everything else.
     pub csum: bool,

@@ -1,0 +1,237 @@
+//! Requests about the FDB.
+
+use super::{
+    state::{BridgeState, PortState, State},
+    switch::Inner,
+};
+use crate::{
+    bridge::{Egress, EntryKind, FdbEntry, FdbKey},
+    config::StaticSpec,
+    control::api::{ApiError, FdbInfo, FdbSelector, FdbState},
+    names::Name,
+    wire::MacAddr,
+};
+
+impl Inner {
+    pub(super) fn show_fdb(
+        &self,
+        state: &State,
+        selector: &FdbSelector,
+    ) -> Result<Vec<FdbInfo>, ApiError> {
+        check_selector("show fdb", state, selector)?;
+        let mut rows = Vec::new();
+        for bridge in state
+            .bridges
+            .iter()
+            .filter(|bridge| selector.wants_bridge(bridge))
+        {
+            let mut entries = bridge.fdb.entries();
+            entries.retain(|(key, entry)| {
+                self.is_alive(bridge, entry) && selector.wants(state, *key, entry)
+            });
+            entries.sort_by_key(|(key, _)| (key.vlan(), key.mac()));
+            rows.extend(
+                entries
+                    .iter()
+                    .map(|(key, entry)| self.fdb_info(state, bridge, *key, entry)),
+            );
+        }
+        Ok(rows)
+    }
+
+    pub(super) fn get_fdb(
+        &self,
+        state: &State,
+        bridge: Option<&Name>,
+        mac: MacAddr,
+        vlan: u16,
+    ) -> Result<Vec<FdbInfo>, ApiError> {
+        let bridge = state.bridge_or_only("get fdb", bridge)?;
+        let key = FdbKey::new(mac, vlan);
+        let entry = bridge
+            .fdb
+            .get(key)
+            .filter(|entry| self.is_alive(bridge, entry));
+        let entry = entry.ok_or_else(|| unknown("get fdb", bridge, mac, vlan))?;
+        Ok(vec![self.fdb_info(state, bridge, key, &entry)])
+    }
+
+    pub(super) fn add_static(&self, state: &mut State, entry: StaticSpec) -> Result<(), ApiError> {
+        let StaticSpec {
+            bridge,
+            mac,
+            vlan,
+            port,
+        } = &entry;
+        let operation = format!("add fdb entry {mac}");
+        if mac.is_group() || mac.is_zero() {
+            return Err(ApiError::invalid(format!(
+                "{operation}: not a unicast address; the FDB holds no others"
+            )));
+        }
+        if *vlan > MAX_VLAN {
+            return Err(ApiError::invalid(format!(
+                "{operation}: vlan {vlan} is out of range 0..={MAX_VLAN}"
+            )));
+        }
+        let owner = state.known_port(&operation, port)?;
+        let home = state.known_bridge(&operation, bridge)?;
+        if owner.spec.bridge != *bridge {
+            return Err(ApiError::invalid(format!(
+                "{operation}: port {port} is on bridge {}, not on {bridge}",
+                owner.spec.bridge
+            )));
+        }
+        let key = FdbKey::new(*mac, *vlan);
+        home.fdb.pin(
+            key,
+            Egress::Port(owner.id),
+            EntryKind::Static,
+            self.clock.now(),
+        );
+        self.events
+            .fdb("added", bridge, key, Some(port.clone()), None);
+        state
+            .statics
+            .retain(|other| (&other.bridge, other.mac, other.vlan) != (bridge, *mac, *vlan));
+        state.statics.push(entry);
+        Ok(())
+    }
+
+    pub(super) fn delete_fdb(
+        &self,
+        state: &mut State,
+        bridge: Option<&Name>,
+        mac: MacAddr,
+        vlan: u16,
+    ) -> Result<(), ApiError> {
+        let home = state.bridge_or_only("delete fdb entry", bridge)?;
+        let key = FdbKey::new(mac, vlan);
+        let entry = home
+            .fdb
+            .remove(key)
+            .ok_or_else(|| unknown("delete fdb entry", home, mac, vlan))?;
+        let name = home.spec.name.clone();
+        self.events
+            .fdb_gone(state, &name, "deleted", &[(key, entry)]);
+        state
+            .statics
+            .retain(|other| (&other.bridge, other.mac, other.vlan) != (&name, mac, vlan));
+        Ok(())
+    }
+
+    pub(super) fn flush_fdb(
+        &self,
+        state: &mut State,
+        selector: &FdbSelector,
+    ) -> Result<usize, ApiError> {
+        check_selector("flush fdb", state, selector)?;
+        // Entries that a person made go only when they are meant.
+        let explicit = FdbSelector {
+            state: selector.state.or(Some(FdbState::Learned)),
+            ..selector.clone()
+        };
+        let mut count = 0;
+        let mut statics = Vec::new();
+        for bridge in state
+            .bridges
+            .iter()
+            .filter(|bridge| explicit.wants_bridge(bridge))
+        {
+            let gone = bridge
+                .fdb
+                .flush(|key, entry| explicit.wants(state, key, entry));
+            self.events
+                .fdb_gone(state, &bridge.spec.name, "flushed", &gone);
+            count += gone.len();
+            let deleted = gone
+                .iter()
+                .filter(|(_, entry)| entry.kind == EntryKind::Static);
+            statics.extend(deleted.map(|(key, _)| (bridge.spec.name.clone(), *key)));
+        }
+        state.statics.retain(|entry| {
+            !statics.contains(&(entry.bridge.clone(), FdbKey::new(entry.mac, entry.vlan)))
+        });
+        Ok(count)
+    }
+
+    fn is_alive(&self, bridge: &BridgeState, entry: &FdbEntry) -> bool {
+        !entry.is_aged(self.clock.now(), &bridge.policy())
+    }
+
+    fn fdb_info(
+        &self,
+        state: &State,
+        bridge: &BridgeState,
+        key: FdbKey,
+        entry: &FdbEntry,
+    ) -> FdbInfo {
+        let now = self.clock.now();
+        let port = entry.egress.port().and_then(|id| state.port_by_id(id));
+        FdbInfo {
+            bridge: bridge.spec.name.clone(),
+            mac: key.mac(),
+            vlan: key.vlan(),
+            port: port.map(|port| port.spec.name.clone()),
+            remote: None,
+            state: kind(entry),
+            age_s: if entry.kind == EntryKind::Learned {
+                now.since(entry.updated).as_secs_f64()
+            } else {
+                0.0
+            },
+            moves: u32::from(entry.moves),
+            frozen: entry.frozen_until > now,
+        }
+    }
+}
+
+impl FdbSelector {
+    fn wants_bridge(&self, bridge: &BridgeState) -> bool {
+        self.bridge
+            .as_ref()
+            .is_none_or(|name| *name == bridge.spec.name)
+    }
+
+    fn wants(&self, state: &State, key: FdbKey, entry: &FdbEntry) -> bool {
+        let on_port =
+            |name: &Name| state.port(name).map(|port: &PortState| port.id) == entry.egress.port();
+        self.port.as_ref().is_none_or(on_port)
+            && self.mac.is_none_or(|mac| mac == key.mac())
+            && self.vlan.is_none_or(|vlan| vlan == key.vlan())
+            && self.state.is_none_or(|state| state == kind(entry))
+    }
+}
+
+fn kind(entry: &FdbEntry) -> FdbState {
+    match entry.kind {
+        EntryKind::Learned => FdbState::Learned,
+        EntryKind::Static => FdbState::Static,
+        EntryKind::Local => FdbState::Local,
+    }
+}
+
+fn check_selector(operation: &str, state: &State, selector: &FdbSelector) -> Result<(), ApiError> {
+    if let Some(bridge) = &selector.bridge {
+        state.known_bridge(operation, bridge)?;
+    }
+    if let Some(port) = &selector.port {
+        state.known_port(operation, port)?;
+    }
+    Ok(())
+}
+
+fn unknown(operation: &str, bridge: &BridgeState, mac: MacAddr, vlan: u16) -> ApiError {
+    let name = &bridge.spec.name;
+    let vlan = if vlan == 0 {
+        String::new()
+    } else {
+        format!(" in vlan {vlan}")
+    };
+    ApiError::not_found(format!(
+        "{operation}: {mac}{vlan} is not in the fdb of bridge {name}; see: tapswitch fdb show --bridge {name}"
+    ))
+}
+
+/// 4095 is reserved (IEEE 802.1Q table 9-2).
+const MAX_VLAN: u16 = 4094;

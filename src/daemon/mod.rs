@@ -1,0 +1,18 @@
+//! The running switch: state, threads, and the way from a request to its effect.
+
+mod apply;
+mod clock;
+mod events;
+mod fdb;
+mod housekeeping;
+mod ports;
+mod report;
+mod state;
+mod switch;
+mod tap_port;
+mod worker;
+
+pub use self::{
+    clock::Clock,
+    switch::{Switch, SwitchOptions, default_name},
+};

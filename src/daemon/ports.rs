@@ -1,0 +1,501 @@
+//! Plugging ports in, changing them, and noticing that they went away.
+
+use std::{fmt::Display, sync::Arc};
+
+use super::{
+    state::{Gone, Link, Plugged, PortState, State},
+    switch::Inner,
+    tap_port::TapPort,
+};
+use crate::{
+    attach::{self, Engine, PlugRequest},
+    bridge::{EntryKind, PortId},
+    config::{BridgeSpec, Mode, OffloadMode, PortSpec, RouteSpec},
+    control::api::{ApiError, PortChange},
+    datapath::PortCounters,
+    names::{Name, NetnsRef},
+    netlink::{self, LinkRef, LinkSetup, Route},
+    sys::netns::NetnsFile,
+    wire::MacAddr,
+};
+
+impl Inner {
+    /// Adds a port and plugs it in; any error leaves nothing behind.
+    pub(super) fn add_port(&self, state: &mut State, spec: PortSpec) -> Result<(), ApiError> {
+        let name = spec.name.clone();
+        let bridge = state
+            .known_bridge(&format!("add port {name}"), &spec.bridge)?
+            .spec
+            .clone();
+        check_port(state, &spec, None)?;
+        check_wire(state, &bridge, 1)?;
+        let id = state.free_id().ok_or_else(|| {
+            ApiError::failed(format!(
+                "add port {name}: the switch has {} ports, its limit; run another switch",
+                PortId::LIMIT
+            ))
+        })?;
+        let mac = spec
+            .mac
+            .unwrap_or_else(|| MacAddr::derived(&[&self.name, name.as_str()]));
+        let mtu = state.mtu_of(&spec);
+        let plugged = plug(&spec, mac, mtu)?;
+        let counters = Arc::new(PortCounters::new(self.workers.len()));
+        let port = PortState {
+            id,
+            spec,
+            mac,
+            mtu,
+            counters,
+            queue_drops: 0,
+            link: Link::Plugged(plugged),
+        };
+        state.ports.push(port);
+        self.go_live(state, &name, "added").inspect_err(|_| {
+            state.ports.retain(|port| port.spec.name != name);
+            self.publish(state);
+        })
+    }
+
+    /// Puts a freshly plugged port to work.
+    fn go_live(&self, state: &State, name: &Name, change: &str) -> Result<(), ApiError> {
+        let Some((port, plugged)) = state
+            .port(name)
+            .and_then(|port| Some((port, port.plugged()?)))
+        else {
+            return Ok(());
+        };
+        state.pin_entries(port, self.clock.now());
+        // First known to the workers, then watched: a frame must not come before its port.
+        self.publish(state);
+        self.workers.watch(port.id, &*plugged.io).map_err(|error| {
+            ApiError::failed(format!(
+                "add port {name}: poll its tap: {error}; check `dmesg`"
+            ))
+        })?;
+        self.events.port(port, change, None);
+        Ok(())
+    }
+
+    /// Deletes a port with everything that points to it, and returns its settings.
+    pub(super) fn delete_port(&self, state: &mut State, name: &Name) -> Result<PortSpec, ApiError> {
+        state.known_port("delete port", name)?;
+        state.statics.retain(|entry| entry.port != *name);
+        let index = state
+            .ports
+            .iter()
+            .position(|port| port.spec.name == *name)
+            .unwrap_or_default();
+        let port = state.ports.remove(index);
+        if let Some(plugged) = port.plugged() {
+            self.workers.unwatch(port.id, &*plugged.io);
+        }
+        // When this returns no worker knows the port, so its device closes with `port`.
+        self.publish(state);
+        self.forget(state, &port, "flushed", |_| true);
+        self.events.port_deleted(name, &port.spec.bridge);
+        Ok(port.spec)
+    }
+
+    pub(super) fn change_port(
+        &self,
+        state: &mut State,
+        change: &PortChange,
+    ) -> Result<(), ApiError> {
+        let mut spec = state.known_port("set port", &change.name)?.spec.clone();
+        let flags = &mut spec.flags;
+        let set = |flag: &mut bool, value: Option<bool>| *flag = value.unwrap_or(*flag);
+        set(&mut flags.learning, change.learning);
+        set(&mut flags.flood, change.flood);
+        set(&mut flags.mcast_flood, change.mcast_flood);
+        set(&mut flags.bcast_flood, change.bcast_flood);
+        set(&mut flags.isolated, change.isolated);
+        set(&mut flags.hairpin, change.hairpin);
+        set(&mut flags.locked, change.locked);
+        set(&mut flags.up, change.up);
+        spec.mtu = change.mtu.or(spec.mtu);
+        spec.mac = change.mac.or(spec.mac);
+        self.set_port(state, spec)?;
+        if change.up == Some(true) {
+            self.replug(state, &change.name)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the port of that name these settings without unplugging it; returns those it had.
+    /// Namespace, interface name and engine cannot change like this.
+    pub(super) fn set_port(&self, state: &mut State, spec: PortSpec) -> Result<PortSpec, ApiError> {
+        let name = spec.name.clone();
+        let operation = format!("set port {name}");
+        let port = state.known_port("set port", &name)?;
+        let old = port.spec.clone();
+        let bridge = state.known_bridge(&operation, &spec.bridge)?.spec.clone();
+        check_port(state, &spec, Some(&name))?;
+        if spec.bridge != old.bridge {
+            check_wire(state, &bridge, 1)?;
+        }
+        let mac = spec
+            .mac
+            .unwrap_or_else(|| MacAddr::derived(&[&self.name, name.as_str()]));
+        let mtu = state.mtu_of(&spec);
+        if let Some(plugged) = port.plugged() {
+            let before = Inside {
+                mac: port.mac,
+                mtu: port.mtu,
+                spec: &old,
+            };
+            let after = Inside {
+                mac,
+                mtu,
+                spec: &spec,
+            };
+            reconfigure(plugged, &before, &after)
+                .map_err(|error| ApiError::failed(format!("{operation}: {error}")))?;
+        }
+        let mtu_changed = mtu != port.mtu;
+        let went_down = old.flags.up && !spec.flags.up;
+        let moved = spec.bridge != old.bridge;
+        if went_down || moved || mac != port.mac {
+            // What was learned through it is not reachable through it any more.
+            self.forget(state, port, "flushed", |kind| {
+                moved || kind != EntryKind::Static
+            });
+        }
+        if moved {
+            state.statics.retain(|entry| entry.port != name);
+        }
+
+        if let Some(port) = state.port_mut(&name) {
+            (port.spec, port.mac, port.mtu) = (spec, mac, mtu);
+        }
+        let Some(port) = state.port(&name) else {
+            return Ok(old);
+        };
+        state.pin_entries(port, self.clock.now());
+        self.publish(state);
+        if mtu_changed {
+            self.events.mtu(&name, mtu);
+        }
+        self.events.port(port, "changed", None);
+        Ok(old)
+    }
+
+    /// Brings all ports of a bridge that name no MTU of their own to `mtu`.
+    pub(super) fn push_mtu(
+        &self,
+        state: &mut State,
+        bridge: &Name,
+        mtu: u32,
+    ) -> Result<(), ApiError> {
+        let follows =
+            |port: &&mut PortState| port.spec.bridge == *bridge && port.spec.mtu.is_none();
+        let mut done: Vec<(Name, u32)> = Vec::new();
+        for port in state.ports.iter_mut().filter(follows) {
+            let old = port.mtu;
+            if let Err(error) = set_mtu(port, mtu) {
+                let error = ApiError::failed(format!(
+                    "set mtu {mtu} of bridge {bridge}: port {}: {error}",
+                    port.spec.name
+                ));
+                for (name, old) in done {
+                    // It was possible a moment ago.
+                    drop(state.port_mut(&name).map(|port| set_mtu(port, old)));
+                }
+                return Err(error);
+            }
+            done.push((port.spec.name.clone(), old));
+        }
+        for (name, _) in &done {
+            self.events.mtu(name, mtu);
+        }
+        Ok(())
+    }
+
+    /// The device of port `id` is gone, with or without its namespace.
+    pub(super) fn port_gone(&self, state: &mut State, id: PortId) {
+        let Some(port) = state.ports.iter_mut().find(|port| port.id == id) else {
+            return;
+        };
+        let Link::Plugged(plugged) = &port.link else {
+            return;
+        };
+        // Still the same namespace under that name: then it was the interface that was deleted.
+        let alive = port
+            .spec
+            .netns
+            .as_ref()
+            .and_then(|netns| NetnsFile::open(netns).ok())
+            .filter(|now| now.id() == plugged.netns);
+        let reason = match (&port.spec.netns, &alive) {
+            (None, _) => "its interface was deleted".to_owned(),
+            (Some(netns), Some(_)) => format!("its interface was deleted in netns {netns}"),
+            (Some(netns), None) => format!("netns {netns} is gone"),
+        };
+        self.workers.unwatch(id, &*plugged.io);
+        let not_into = alive.map(|netns| netns.id());
+        port.link = Link::Gone(Gone {
+            reason: reason.clone(),
+            not_into,
+        });
+        self.publish(state);
+        let Some(port) = state.port_by_id(id) else {
+            return;
+        };
+        self.forget(state, port, "flushed", |kind| kind != EntryKind::Static);
+        self.events.port(port, "gone", Some(&reason));
+    }
+
+    /// Plugs a port that is gone in again, whatever the reason was.
+    pub(super) fn replug(&self, state: &mut State, name: &Name) -> Result<(), ApiError> {
+        let Some(port) = state.port(name) else {
+            return Ok(());
+        };
+        if port.plugged().is_some() {
+            return Ok(());
+        }
+        let mtu = state.mtu_of(&port.spec);
+        let plugged = plug(&port.spec, port.mac, mtu)?;
+        if let Some(port) = state.port_mut(name) {
+            port.mtu = mtu;
+            port.link = Link::Plugged(plugged);
+        }
+        self.go_live(state, name, "returned")
+    }
+
+    /// Plugs in again what went with its namespace, where a namespace of that name is back.
+    /// Whether any port still waits for one that may come at any moment.
+    pub(super) fn replug_returned(&self, state: &mut State) -> bool {
+        let mut back = Vec::new();
+        for port in &mut state.ports {
+            let (Link::Gone(gone), Some(netns)) = (&mut port.link, &port.spec.netns) else {
+                continue;
+            };
+            // Another process may have taken the number.
+            if matches!(netns, NetnsRef::Pid(_)) {
+                continue;
+            }
+            match NetnsFile::open(netns) {
+                Ok(file) if gone.not_into != Some(file.id()) => back.push(port.spec.name.clone()),
+                Ok(_) => {}
+                // The one in which somebody deleted the interface is gone too: the next is new.
+                Err(_) => gone.not_into = None,
+            }
+        }
+        for name in &back {
+            if let Err(error) = self.replug(state, name) {
+                tracing::warn!(port = %name, "plug in again: {error}");
+            }
+        }
+        state
+            .ports
+            .iter()
+            .any(|port| matches!(&port.link, Link::Gone(gone) if gone.not_into.is_none()))
+    }
+
+    /// Deletes the FDB entries that point to `port` and are of a kind that `goes`.
+    fn forget(
+        &self,
+        state: &State,
+        port: &PortState,
+        change: &str,
+        goes: impl Fn(EntryKind) -> bool,
+    ) {
+        let Some(bridge) = state.bridge(&port.spec.bridge) else {
+            return;
+        };
+        let gone = bridge
+            .fdb
+            .flush(|_, entry| entry.egress.port() == Some(port.id) && goes(entry.kind));
+        for (key, _) in gone {
+            self.events.fdb(
+                change,
+                &bridge.spec.name,
+                key,
+                Some(port.spec.name.clone()),
+                None,
+            );
+        }
+    }
+}
+
+fn plug(spec: &PortSpec, mac: MacAddr, mtu: u32) -> Result<Plugged, ApiError> {
+    let request = PlugRequest {
+        mtu,
+        addresses: spec.addresses.clone(),
+        gateways: spec.gateways.clone(),
+        routes: spec.routes.iter().map(route).collect(),
+        engine: match spec.offload {
+            OffloadMode::On => Engine::Fast,
+            OffloadMode::Off => Engine::Simple,
+        },
+        tx_queue_len: spec.txqueuelen,
+        ..PlugRequest::new(spec.netns.clone(), spec.effective_ifname(), mac)
+    };
+    let failed = |error: &dyn Display| ApiError::failed(format!("add port {}: {error}", spec.name));
+    let plugged = attach::plug(&request).map_err(|error| failed(&error))?;
+    // A port that is down has its cable pulled; the interface itself belongs to the namespace.
+    plugged
+        .device
+        .set_carrier(spec.flags.up)
+        .map_err(|error| failed(&error))?;
+    Ok(Plugged {
+        io: Arc::new(TapPort::new(spec.name.clone(), plugged.device)),
+        netns: plugged.netns_id,
+        ifindex: plugged.ifindex_in_netns,
+        down_inside: false,
+    })
+}
+
+fn route(route: &RouteSpec) -> Route {
+    Route::new(route.to, route.via)
+}
+
+/// The settings of a port that live inside its namespace.
+struct Inside<'a> {
+    mac: MacAddr,
+    mtu: u32,
+    spec: &'a PortSpec,
+}
+
+/// Changes what differs; on an error what was changed is changed back.
+fn reconfigure(plugged: &Plugged, before: &Inside<'_>, after: &Inside<'_>) -> Result<(), String> {
+    change_inside(plugged, before, after).inspect_err(|_| {
+        drop(change_inside(plugged, after, before));
+    })
+}
+
+fn change_inside(plugged: &Plugged, before: &Inside<'_>, after: &Inside<'_>) -> Result<(), String> {
+    let text = |error: &dyn std::error::Error| error.to_string();
+    let (old, new) = (before.spec, after.spec);
+    if old.flags.up != new.flags.up {
+        plugged
+            .io
+            .device()
+            .set_carrier(new.flags.up)
+            .map_err(|error| format!("set carrier: {error}; check `dmesg`"))?;
+    }
+    let same_inside = (before.mac, before.mtu) == (after.mac, after.mtu)
+        && (&old.addresses, &old.gateways, &old.routes)
+            == (&new.addresses, &new.gateways, &new.routes);
+    if same_inside {
+        return Ok(());
+    }
+    let netns = plugged.io.device().netns().map_err(|error| text(&error))?;
+    let (netns, index) = (Some(&netns), plugged.ifindex);
+    if before.mac != after.mac {
+        netlink::set_mac(netns, index, after.mac).map_err(|error| text(&error))?;
+    }
+    let all_routes = |spec: &PortSpec| -> Vec<Route> {
+        spec.gateways
+            .iter()
+            .map(|&via| Route::default_via(via))
+            .chain(spec.routes.iter().map(route))
+            .collect()
+    };
+    let kept = all_routes(new);
+    for gone in all_routes(old)
+        .into_iter()
+        .filter(|route| !kept.contains(route))
+    {
+        netlink::remove_route(netns, index, gone).map_err(|error| text(&error))?;
+    }
+    for &gone in old
+        .addresses
+        .iter()
+        .filter(|address| !new.addresses.contains(address))
+    {
+        netlink::remove_address(netns, index, gone).map_err(|error| text(&error))?;
+    }
+    let setup = LinkSetup {
+        mtu: Some(after.mtu),
+        addresses: new.addresses.clone(),
+        gateways: new.gateways.clone(),
+        routes: new.routes.iter().map(route).collect(),
+        ..LinkSetup::new(LinkRef::Index(index))
+    };
+    netlink::configure(netns, &setup)
+        .map(drop)
+        .map_err(|error| text(&error))
+}
+
+fn set_mtu(port: &mut PortState, mtu: u32) -> Result<(), String> {
+    if let Link::Plugged(plugged) = &port.link {
+        let netns = plugged
+            .io
+            .device()
+            .netns()
+            .map_err(|error| error.to_string())?;
+        netlink::set_mtu(Some(&netns), plugged.ifindex, mtu).map_err(|error| error.to_string())?;
+    }
+    port.mtu = mtu;
+    Ok(())
+}
+
+/// What no port may do, whether it is new or changed (`except` itself).
+fn check_port(state: &State, spec: &PortSpec, except: Option<&Name>) -> Result<(), ApiError> {
+    let name = &spec.name;
+    if except.is_none() && state.port(name).is_some() {
+        let owner = state
+            .port(name)
+            .map(|port| port.spec.bridge.to_string())
+            .unwrap_or_default();
+        return Err(ApiError::failed(format!(
+            "add port {name}: bridge {owner} has a port of this name; choose another, or delete it: tapswitch port del {name}"
+        )));
+    }
+    check_mtu("port", name, spec.mtu)?;
+    if spec.mac.is_some_and(|mac| mac.is_group() || mac.is_zero()) {
+        return Err(ApiError::invalid(format!(
+            "port {name}: a port's MAC address must be a unicast address; try 02:00:00:00:00:01"
+        )));
+    }
+    let ifname = spec.effective_ifname();
+    let same_place =
+        |port: &&PortState| port.spec.netns == spec.netns && port.spec.effective_ifname() == ifname;
+    let others = state
+        .ports
+        .iter()
+        .filter(|port| Some(&port.spec.name) != except);
+    if let Some(other) = others.clone().find(same_place) {
+        return Err(ApiError::failed(format!(
+            "port {name}: interface {ifname} in netns {} belongs to port {}; give another --ifname",
+            spec.netns
+                .as_ref()
+                .map_or_else(|| "of the daemon".to_owned(), NetnsRef::to_string),
+            other.spec.name,
+        )));
+    }
+    Ok(())
+}
+
+/// A wire has two ends.
+pub(super) fn check_wire(state: &State, bridge: &BridgeSpec, more: usize) -> Result<(), ApiError> {
+    let ports = state
+        .ports
+        .iter()
+        .filter(|port| port.spec.bridge == bridge.name)
+        .count()
+        + more;
+    if bridge.mode == Mode::Wire && ports > 2 {
+        let name = &bridge.name;
+        return Err(ApiError::failed(format!(
+            "bridge {name}: a wire joins exactly two ports, not {ports}; make it a hub or a switch: tapswitch bridge set {name} --mode switch"
+        )));
+    }
+    Ok(())
+}
+
+pub(super) fn check_mtu(kind: &str, name: &Name, mtu: Option<u32>) -> Result<(), ApiError> {
+    match mtu {
+        Some(mtu) if !MTU_RANGE.contains(&mtu) => {
+            let (low, high) = (MTU_RANGE.start(), MTU_RANGE.end());
+            Err(ApiError::invalid(format!(
+                "{kind} {name}: mtu {mtu} is out of range {low}..={high}"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a TAP takes: RFC 791's least, and 65535 less an Ethernet header (`tun_net_init`).
+const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65521;

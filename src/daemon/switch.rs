@@ -1,0 +1,352 @@
+//! The running switch: workers, state, and the one place where requests take effect.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{self, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use tokio::sync::broadcast;
+
+use super::{
+    clock::Clock,
+    events::{Directory, EventBus},
+    housekeeping::Housekeeping,
+    state::{BridgeState, State},
+    worker::Workers,
+};
+use crate::{
+    bridge::Fdb,
+    config::{BridgeSpec, SwitchSpec},
+    control::{
+        Controller,
+        api::{ApiError, BridgeChange, Event, Request, Response},
+    },
+    datapath::{Datapath, Observer},
+    names::Name,
+};
+
+/// Settings of a switch that hold as long as it runs.
+#[derive(Debug)]
+pub struct SwitchOptions {
+    /// From which, with a port's name, the port's MAC address is derived.
+    pub name: String,
+    /// Worker threads; `None`: 1 on up to 2 CPUs, else one for each.
+    pub workers: Option<usize>,
+    /// The clock.
+    pub clock: Clock,
+    /// Shown every frame of the first worker; for demos and tests.
+    pub observer: Option<Box<dyn Observer>>,
+}
+
+impl Default for SwitchOptions {
+    fn default() -> Self {
+        Self {
+            name: default_name(),
+            workers: None,
+            clock: Clock::default(),
+            observer: None,
+        }
+    }
+}
+
+/// The host's name: so the same port names yield other MAC addresses on other machines.
+pub fn default_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "tapswitch".to_owned())
+}
+
+/// A running switch. Clones are handles to the same one; it stops with the last.
+#[derive(Clone, Debug)]
+pub struct Switch {
+    inner: Arc<Inner>,
+    // Behind `inner`, so that housekeeping can hold that without keeping itself alive.
+    _housekeeping: Arc<Housekeeping>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) name: String,
+    pub(super) clock: Clock,
+    pub(super) workers: Workers,
+    pub(super) events: Arc<EventBus>,
+    state: Mutex<State>,
+}
+
+impl Switch {
+    /// Starts a switch without bridges.
+    ///
+    /// # Errors
+    /// If the kernel refuses threads or descriptors.
+    pub fn start(options: SwitchOptions) -> io::Result<Self> {
+        let count = options.workers.unwrap_or_else(default_workers).max(1);
+        let (notices, inbox) = mpsc::channel();
+        let (learned, news) = sync_channel(LEARNED_QUEUE);
+        let mut observer = options.observer;
+        let datapaths = (0..count).map(|index| {
+            let datapath = Datapath::new(index).with_learned(learned.clone());
+            match observer.take() {
+                Some(observer) => datapath.with_observer(observer),
+                None => datapath,
+            }
+        });
+        let workers = Workers::start(datapaths.collect(), options.clock.clone(), &notices)?;
+        let events = Arc::new(EventBus::new());
+        events.follow(news)?;
+        let inner = Arc::new(Inner {
+            name: options.name,
+            clock: options.clock,
+            workers,
+            events,
+            state: Mutex::new(State::default()),
+        });
+        let housekeeping = Housekeeping::start(&inner, inbox, notices)?;
+        Ok(Self {
+            inner,
+            _housekeeping: Arc::new(housekeeping),
+        })
+    }
+
+    /// Carries `request` out; it has taken effect when this returns.
+    ///
+    /// # Errors
+    /// An [`ApiError`]; the switch is then as it was before.
+    pub fn execute(&self, request: Request) -> Result<Response, ApiError> {
+        let inner = &self.inner;
+        let mut state = inner.state();
+        match request {
+            Request::Show => Ok(Response::Show(inner.show(&mut state))),
+            Request::BridgeAdd(spec) => inner.add_bridge(&mut state, spec).map(|()| Response::Done),
+            Request::BridgeSet(change) => inner
+                .change_bridge(&mut state, &change)
+                .map(|()| Response::Done),
+            Request::BridgeDel { name } => inner
+                .delete_bridge(&mut state, &name)
+                .map(|_| Response::Done),
+            Request::BridgeShow { name } => inner
+                .show_bridges(&state, name.as_ref())
+                .map(Response::Bridges),
+            Request::PortAdd(spec) => {
+                let name = spec.name.clone();
+                inner.add_port(&mut state, spec)?;
+                inner
+                    .show_ports(&mut state, Some(&name))
+                    .map(Response::Ports)
+            }
+            Request::PortSet(change) => inner
+                .change_port(&mut state, &change)
+                .map(|()| Response::Done),
+            Request::PortDel { name } => {
+                inner.delete_port(&mut state, &name).map(|_| Response::Done)
+            }
+            Request::PortShow { name } => inner
+                .show_ports(&mut state, name.as_ref())
+                .map(Response::Ports),
+            Request::FdbShow(selector) => inner.show_fdb(&state, &selector).map(Response::Fdb),
+            Request::FdbGet { bridge, mac, vlan } => inner
+                .get_fdb(&state, bridge.as_ref(), mac, vlan)
+                .map(Response::Fdb),
+            Request::FdbAdd(entry) => inner.add_static(&mut state, entry).map(|()| Response::Done),
+            Request::FdbDel { bridge, mac, vlan } => inner
+                .delete_fdb(&mut state, bridge.as_ref(), mac, vlan)
+                .map(|()| Response::Done),
+            Request::FdbFlush(selector) => inner
+                .flush_fdb(&mut state, &selector)
+                .map(Response::Flushed),
+            Request::Stats { port } => inner.stats(&mut state, port.as_ref()).map(Response::Stats),
+            Request::Apply { spec, dry_run } => {
+                inner.apply(&mut state, &spec, dry_run).map(Response::Plan)
+            }
+        }
+    }
+
+    /// The running switch as settings.
+    pub fn spec(&self) -> SwitchSpec {
+        self.inner.state().spec()
+    }
+
+    /// Deletes what has aged. The switch does it by itself once a second; for tests that have
+    /// pushed the clock.
+    pub fn age(&self) {
+        self.inner.age(&self.inner.state());
+    }
+
+    /// The switch's clock.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// Everything that happens from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.inner.events.subscribe()
+    }
+}
+
+impl Controller for Switch {
+    fn execute(&self, request: Request) -> Result<Response, ApiError> {
+        Self::execute(self, request)
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Event> {
+        Self::subscribe(self)
+    }
+}
+
+impl Inner {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held has left whole values behind: each change is published
+        // in one step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the state in force.
+    pub(super) fn publish(&self, state: &State) {
+        self.events.know(Directory::of(state));
+        self.workers.publish(state.topology());
+    }
+
+    pub(super) fn add_bridge(&self, state: &mut State, spec: BridgeSpec) -> Result<(), ApiError> {
+        let name = spec.name.clone();
+        if state.bridge(&name).is_some() {
+            return Err(ApiError::failed(format!(
+                "add bridge {name}: a bridge of this name exists; change it with: tapswitch bridge set {name}"
+            )));
+        }
+        check_bridge(&spec)?;
+        state.bridges.push(BridgeState {
+            spec,
+            fdb: Arc::new(Fdb::new()),
+        });
+        self.publish(state);
+        self.events.bridge(&name, "added");
+        Ok(())
+    }
+
+    pub(super) fn delete_bridge(
+        &self,
+        state: &mut State,
+        name: &Name,
+    ) -> Result<BridgeSpec, ApiError> {
+        state.known_bridge("delete bridge", name)?;
+        let ports: Vec<_> = state
+            .ports
+            .iter()
+            .filter(|port| port.spec.bridge == *name)
+            .map(|port| port.spec.name.as_str())
+            .collect();
+        if !ports.is_empty() {
+            return Err(ApiError::failed(format!(
+                "delete bridge {name}: it has ports ({}); delete them first: tapswitch port del NAME",
+                ports.join(", ")
+            )));
+        }
+        let index = state
+            .bridges
+            .iter()
+            .position(|bridge| bridge.spec.name == *name)
+            .unwrap_or_default();
+        let gone = state.bridges.remove(index);
+        state.statics.retain(|entry| entry.bridge != *name);
+        self.publish(state);
+        self.events.bridge(name, "deleted");
+        Ok(gone.spec)
+    }
+
+    fn change_bridge(&self, state: &mut State, change: &BridgeChange) -> Result<(), ApiError> {
+        let mut spec = state.known_bridge("set bridge", &change.name)?.spec.clone();
+        if let Some(seconds) = change.ageing_s {
+            spec.ageing = Duration::try_from_secs_f64(seconds).map_err(|_| {
+                ApiError::invalid(format!(
+                    "set bridge {}: ageing {seconds} s is no duration",
+                    change.name
+                ))
+            })?;
+        }
+        spec.mode = change.mode.unwrap_or(spec.mode);
+        spec.mtu = change.mtu.unwrap_or(spec.mtu);
+        spec.fdb_limit = change.fdb_limit.unwrap_or(spec.fdb_limit);
+        spec.at_limit = change.at_limit.unwrap_or(spec.at_limit);
+        spec.forward_reserved = change.forward_reserved.unwrap_or(spec.forward_reserved);
+        spec.flap_limit = change.flap_limit.unwrap_or(spec.flap_limit);
+        self.set_bridge(state, spec).map(drop)
+    }
+
+    /// Gives the bridge of that name these settings; returns the ones that it had.
+    pub(super) fn set_bridge(
+        &self,
+        state: &mut State,
+        spec: BridgeSpec,
+    ) -> Result<BridgeSpec, ApiError> {
+        let name = spec.name.clone();
+        let old = state.known_bridge("set bridge", &name)?.spec.clone();
+        check_bridge(&spec)?;
+        super::ports::check_wire(state, &spec, 0)?;
+        if spec.effective_mtu() != old.effective_mtu() {
+            self.push_mtu(state, &name, spec.effective_mtu())?;
+        }
+        let changed_mode = spec.mode != old.mode;
+        if let Some(bridge) = state
+            .bridges
+            .iter_mut()
+            .find(|bridge| bridge.spec.name == name)
+        {
+            bridge.spec = spec;
+            if changed_mode {
+                // What a switch has learned is stale after a while as a hub.
+                bridge.fdb.flush(|_, _| true);
+            }
+            bridge.fdb.renew();
+        }
+        if changed_mode {
+            let members = state.ports.iter().filter(|port| port.spec.bridge == name);
+            members.for_each(|port| state.pin_entries(port, self.clock.now()));
+        }
+        self.publish(state);
+        self.events.bridge(&name, "changed");
+        Ok(old)
+    }
+
+    pub(super) fn age(&self, state: &State) {
+        let now = self.clock.now();
+        for bridge in &state.bridges {
+            let gone = bridge.fdb.age(now, &bridge.policy());
+            self.events
+                .fdb_gone(state, &bridge.spec.name, "aged", &gone);
+        }
+    }
+}
+
+fn check_bridge(spec: &BridgeSpec) -> Result<(), ApiError> {
+    let name = &spec.name;
+    super::ports::check_mtu("bridge", name, spec.mtu)?;
+    if spec.fdb_limit > MAX_FDB_LIMIT {
+        return Err(ApiError::invalid(format!(
+            "bridge {name}: fdb limit {} is out of range 0..={MAX_FDB_LIMIT}",
+            spec.fdb_limit
+        )));
+    }
+    // IEEE 802.1D-2004 table 7-5 has 10 s to 1,000,000 s; less is useful in a classroom.
+    let seconds = spec.ageing.as_secs_f64();
+    if seconds > 1e6 || (seconds > 0.0 && seconds < 1.0) {
+        return Err(ApiError::invalid(format!(
+            "bridge {name}: ageing {seconds} s is out of range; 0 (learn nothing) or 1 s to 1000000 s"
+        )));
+    }
+    Ok(())
+}
+
+fn default_workers() -> usize {
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    if cpus <= 2 { 1 } else { cpus }
+}
+
+/// A hundred megabytes of entries.
+const MAX_FDB_LIMIT: u32 = 2_000_000;
+/// News from the FDB that may wait for being told; the rest is only counted.
+const LEARNED_QUEUE: usize = 4096;

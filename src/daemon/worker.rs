@@ -1,0 +1,306 @@
+//! Worker threads: each waits for its own ports and moves their frames.
+//!
+//! A worker owns the ingress side of a set of ports and may write to any. Between two rounds it
+//! looks at one number; if that has changed it takes the new topology, says so, and waits while
+//! somebody holds the workers still. So a control change lies between two batches, and whoever
+//! made it knows when every worker has seen it.
+
+use std::{
+    io,
+    os::fd::AsFd,
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::Sender,
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+
+use super::{clock::Clock, housekeeping::Notice};
+use crate::{
+    bridge::PortId,
+    datapath::{Datapath, Topology},
+    sys::epoll::{Epoll, EventFd, Events, Interest},
+};
+
+/// All workers of a switch.
+#[derive(Debug)]
+pub(super) struct Workers {
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    topology: ArcSwap<Topology>,
+    /// Goes up with every topology, and whenever the workers are to look up from their work.
+    version: AtomicU64,
+    held: Mutex<bool>,
+    released: Condvar,
+    stop: AtomicBool,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct Worker {
+    wake: Arc<EventFd>,
+    epoll: Arc<Epoll>,
+    /// The last version that the worker has seen.
+    seen: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts one thread for each of `datapaths`. They tell `notices` of ports that are gone.
+    ///
+    /// # Errors
+    /// If the kernel refuses an epoll set, an eventfd or a thread.
+    pub(super) fn start(
+        datapaths: Vec<Datapath>,
+        clock: Clock,
+        notices: &Sender<Notice>,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            topology: ArcSwap::from_pointee(Topology::default()),
+            version: AtomicU64::new(0),
+            held: Mutex::new(false),
+            released: Condvar::new(),
+            stop: AtomicBool::new(false),
+            clock,
+        });
+        let mut workers = Self {
+            shared,
+            workers: Vec::new(),
+        };
+        for (index, datapath) in datapaths.into_iter().enumerate() {
+            let worker = Worker::start(index, datapath, &workers.shared, notices.clone())?;
+            workers.workers.push(worker);
+        }
+        Ok(workers)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Puts `topology` in force and returns when every worker uses it.
+    pub(super) fn publish(&self, topology: Topology) {
+        self.shared.topology.store(Arc::new(topology));
+        self.advance();
+    }
+
+    /// Makes the worker that `port` belongs to wait for its frames. The port must be in the
+    /// topology in force.
+    ///
+    /// # Errors
+    /// If the kernel cannot poll the device.
+    pub(super) fn watch(&self, port: PortId, fd: impl AsFd) -> io::Result<()> {
+        self.of(port)
+            .epoll
+            .add(fd, port.index() as u64, Interest::Read)
+    }
+
+    /// The opposite of [`Self::watch`]. A device that is gone is no longer in the set: no error.
+    pub(super) fn unwatch(&self, port: PortId, fd: impl AsFd) {
+        drop(self.of(port).epoll.remove(fd));
+    }
+
+    /// Runs `f` while every worker stands between two rounds: what it reads belongs together.
+    pub(super) fn hold<T>(&self, f: impl FnOnce() -> T) -> T {
+        *self
+            .shared
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = true;
+        self.advance();
+        let result = f();
+        *self
+            .shared
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = false;
+        self.shared.released.notify_all();
+        result
+    }
+
+    fn of(&self, port: PortId) -> &Worker {
+        &self.workers[port.index() % self.workers.len()]
+    }
+
+    /// Makes every worker look up, and waits until it has.
+    fn advance(&self) {
+        let version = self.shared.version.fetch_add(1, Ordering::AcqRel) + 1;
+        for worker in &self.workers {
+            worker.wake.notify();
+        }
+        for worker in &self.workers {
+            let mut rounds = 0;
+            while worker.seen.load(Ordering::Acquire) < version && !worker.has_ended() {
+                // A round takes microseconds; after that, do not take the worker's CPU.
+                rounds += 1;
+                if rounds < 16 {
+                    thread::yield_now();
+                } else {
+                    thread::sleep(Duration::from_micros(20));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        for worker in &mut self.workers {
+            worker.wake.notify();
+            if let Some(thread) = worker.thread.take() {
+                // A worker that panicked has printed why.
+                drop(thread.join());
+            }
+        }
+    }
+}
+
+impl Worker {
+    fn start(
+        index: usize,
+        datapath: Datapath,
+        shared: &Arc<Shared>,
+        notices: Sender<Notice>,
+    ) -> io::Result<Self> {
+        let epoll = Arc::new(Epoll::new()?);
+        let wake = Arc::new(EventFd::new()?);
+        epoll.add(&*wake, WAKE, Interest::Read)?;
+        let seen = Arc::new(AtomicU64::new(0));
+        let rounds = Rounds {
+            shared: Arc::clone(shared),
+            epoll: Arc::clone(&epoll),
+            wake: Arc::clone(&wake),
+            seen: Arc::clone(&seen),
+            topology: shared.topology.load_full(),
+            version: 0,
+            datapath,
+            ready: Vec::with_capacity(PortId::LIMIT),
+            is_ready: vec![false; PortId::LIMIT],
+            notices,
+        };
+        let thread = thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || rounds.run())?;
+        Ok(Self {
+            wake,
+            epoll,
+            seen,
+            thread: Some(thread),
+        })
+    }
+
+    fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+/// What a worker thread works with.
+struct Rounds {
+    shared: Arc<Shared>,
+    epoll: Arc<Epoll>,
+    wake: Arc<EventFd>,
+    seen: Arc<AtomicU64>,
+    topology: Arc<Topology>,
+    version: u64,
+    datapath: Datapath,
+    /// Ports that may have frames, in the order in which they get their turn.
+    ready: Vec<PortId>,
+    is_ready: Vec<bool>,
+    notices: Sender<Notice>,
+}
+
+impl Rounds {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.shared.stop.load(Ordering::Acquire) {
+            self.look_up();
+            // With work at hand the wait only collects what is new.
+            let timeout = if self.ready.is_empty() {
+                None
+            } else {
+                Some(Duration::ZERO)
+            };
+            match self.epoll.wait(&mut events, timeout) {
+                Ok(news) => {
+                    for event in news {
+                        let port = usize::try_from(event.token).ok().and_then(PortId::new);
+                        match port {
+                            Some(port) if event.token != WAKE => self.mark_ready(port),
+                            _ => drop(self.wake.drain()),
+                        }
+                    }
+                }
+                Err(error) => tracing::error!(%error, "epoll_wait failed"),
+            }
+            self.round();
+        }
+    }
+
+    /// One batch for each port that is ready: no port can starve the others.
+    fn round(&mut self) {
+        if self.ready.is_empty() {
+            return;
+        }
+        // Once a round: a clock reading costs as much as two look-ups.
+        let now = self.shared.clock.now();
+        let mut kept = 0;
+        for turn in 0..self.ready.len() {
+            let port = self.ready[turn];
+            let serviced = self.datapath.service(now, &self.topology, port);
+            if serviced.gone {
+                // The other side is told once: the port is not ready any more.
+                let _: Result<(), _> = self.notices.send(Notice::Gone(port));
+            }
+            if serviced.more {
+                self.ready[kept] = port;
+                kept += 1;
+            } else {
+                self.is_ready[port.index()] = false;
+            }
+        }
+        self.ready.truncate(kept);
+    }
+
+    fn mark_ready(&mut self, port: PortId) {
+        if !std::mem::replace(&mut self.is_ready[port.index()], true) {
+            self.ready.push(port);
+        }
+    }
+
+    #[inline]
+    fn look_up(&mut self) {
+        let version = self.shared.version.load(Ordering::Acquire);
+        if version != self.version {
+            self.topology = self.shared.topology.load_full();
+            self.version = version;
+            self.seen.store(version, Ordering::Release);
+            let mut held = self
+                .shared
+                .held
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            while *held {
+                held = self
+                    .shared
+                    .released
+                    .wait(held)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
+
+/// The token of the eventfd; no port has it.
+const WAKE: u64 = u64::MAX;
+/// Events taken at a time.
+const EVENTS: usize = 256;

@@ -1,0 +1,291 @@
+//! Netlink: what `ip link`, `ip address` and `ip route` do, on the control side.
+//!
+//! Every function opens its own netlink socket on a throw-away thread, inside the namespace it is
+//! about (`None`: the caller's), and waits for the kernel's answer. They block, so a tokio task
+//! calls them through `spawn_blocking`. All use of `rtnetlink`, whose interface changes often, is
+//! in this module.
+
+mod configure;
+mod link;
+
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+use ipnet::IpNet;
+use rtnetlink::Handle;
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    configure::{LinkSetup, configure, remove_address, remove_route},
+    link::{
+        LinkState, LinkStats, OperState, addresses, link_state, move_and_rename, set_mac, set_mtu,
+        set_up,
+    },
+};
+use crate::{
+    names::IfName,
+    sys::{
+        cause_text,
+        netns::{NetnsError, NetnsFile, on_new_thread},
+    },
+};
+
+/// Which link of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkRef {
+    /// By its index.
+    Index(u32),
+    /// By its name, which need not be one that we would give.
+    Name(String),
+}
+
+impl From<&IfName> for LinkRef {
+    fn from(name: &IfName) -> Self {
+        Self::Name(name.to_string())
+    }
+}
+
+impl fmt::Display for LinkRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Index(index) => write!(f, "number {index}"),
+            Self::Name(name) => write!(f, "{name:?}"),
+        }
+    }
+}
+
+/// A route over one link: `10.1.0.0/16 via 10.0.0.1`, `default via 10.0.0.1` or `10.1.0.0/16`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Route {
+    to: IpNet,
+    via: Option<IpAddr>,
+}
+
+impl Route {
+    /// A route to `to`, whose host bits are ignored, over the gateway `via` or directly.
+    pub fn new(to: IpNet, via: Option<IpAddr>) -> Self {
+        Self {
+            to: to.trunc(),
+            via,
+        }
+    }
+
+    /// The default route of the family of `via`.
+    pub fn default_via(via: IpAddr) -> Self {
+        let to = match via {
+            IpAddr::V4(_) => IpNet::from(IpAddr::from(Ipv4Addr::UNSPECIFIED)),
+            IpAddr::V6(_) => IpNet::from(IpAddr::from(Ipv6Addr::UNSPECIFIED)),
+        };
+        Self {
+            to: IpNet::new_assert(to.addr(), 0),
+            via: Some(via),
+        }
+    }
+
+    /// The destination network.
+    pub fn to(&self) -> IpNet {
+        self.to
+    }
+
+    /// The gateway.
+    pub fn via(&self) -> Option<IpAddr> {
+        self.via
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.to.prefix_len() == 0 {
+            f.write_str("default")?;
+        } else {
+            write!(f, "{}", self.to)?;
+        }
+        self.via.map_or(Ok(()), |via| write!(f, " via {via}"))
+    }
+}
+
+/// The text is not a route.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a route; write NETWORK/LENGTH via ADDRESS, or default via ADDRESS")]
+pub struct ParseRouteError {
+    text: String,
+}
+
+impl FromStr for Route {
+    type Err = ParseRouteError;
+
+    fn from_str(text: &str) -> Result<Self, ParseRouteError> {
+        let refuse = || ParseRouteError {
+            text: text.chars().take(80).collect(),
+        };
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let (to, via) = match words[..] {
+            [to] => (to, None),
+            [to, "via", via] => (to, Some(via.parse().map_err(|_| refuse())?)),
+            _ => return Err(refuse()),
+        };
+        if to == "default" {
+            return via.map(Self::default_via).ok_or_else(refuse);
+        }
+        let to: IpNet = to.parse().map_err(|_| refuse())?;
+        // IPv4 over an IPv6 gateway exists (RFC 5549), the reverse does not.
+        if matches!((to, via), (IpNet::V6(_), Some(IpAddr::V4(_)))) {
+            return Err(refuse());
+        }
+        Ok(Self::new(to, via))
+    }
+}
+
+impl TryFrom<String> for Route {
+    type Error = ParseRouteError;
+
+    fn try_from(text: String) -> Result<Self, ParseRouteError> {
+        text.parse()
+    }
+}
+
+impl From<Route> for String {
+    fn from(route: Route) -> Self {
+        route.to_string()
+    }
+}
+
+/// Why a link is not as it was asked to be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The namespace cannot be entered.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// No netlink socket.
+    #[error("open netlink socket: {}; raise the limit of open files", cause_text(.cause))]
+    Socket {
+        /// What the kernel answered.
+        cause: io::Error,
+    },
+    /// Another interface has the name.
+    #[error(
+        "name link {name:?}: interface name taken; choose another or delete it: ip link del {name}"
+    )]
+    NameTaken {
+        /// The name that is taken.
+        name: String,
+    },
+    /// The kernel refused a step.
+    #[error("{step}: {}; {advice}", cause_text(.cause))]
+    Step {
+        /// What was tried, with its object.
+        step: String,
+        /// What the kernel answered.
+        cause: io::Error,
+        /// What to do about it.
+        advice: &'static str,
+    },
+}
+
+impl LinkError {
+    /// The kernel's answer as an errno, if it gave one.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Socket { cause } | Self::Step { cause, .. } => cause.raw_os_error(),
+            Self::NameTaken { .. } => Some(libc::EEXIST),
+            Self::Netns(_) => None,
+        }
+    }
+
+    fn step(step: impl fmt::Display, error: rtnetlink::Error) -> Self {
+        let cause = match error {
+            rtnetlink::Error::NetlinkError(message) => message.to_io(),
+            other => io::Error::other(other.to_string()),
+        };
+        Self::refused(step, cause)
+    }
+
+    fn refused(step: impl fmt::Display, cause: io::Error) -> Self {
+        let advice = advice(&cause);
+        let step = step.to_string();
+        Self::Step {
+            step,
+            cause,
+            advice,
+        }
+    }
+}
+
+fn advice(cause: &io::Error) -> &'static str {
+    match cause.raw_os_error() {
+        Some(libc::EPERM) => "run as root or grant CAP_NET_ADMIN",
+        Some(libc::ENODEV) => "is the link deleted? see `ip link`",
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => {
+            "give the link an address in the gateway's network"
+        }
+        Some(libc::ENETDOWN) => "set the link up",
+        Some(libc::EEXIST) => "another one is there already; remove it first",
+        Some(libc::EADDRNOTAVAIL) => "it must be a unicast address",
+        Some(libc::EACCES) => "IPv6 is switched off there (net.ipv6.conf.*.disable_ipv6)",
+        Some(libc::ERANGE | libc::EINVAL) => {
+            "check the value; an MTU is 68 to 65521, and at least 1280 for IPv6"
+        }
+        _ => "see `dmesg`",
+    }
+}
+
+/// Runs `f` with a netlink socket in `netns`, on a thread of its own.
+fn session<T: Send>(
+    netns: Option<&NetnsFile>,
+    f: impl AsyncFnOnce(Handle) -> Result<T, LinkError> + Send,
+) -> Result<T, LinkError> {
+    let run = || {
+        let socket = |cause| LinkError::Socket { cause };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .map_err(socket)?;
+        let context = runtime.enter();
+        let (connection, handle, _unsolicited) = rtnetlink::new_connection().map_err(socket)?;
+        drop(context);
+        runtime.spawn(connection);
+        runtime.block_on(f(handle))
+    };
+    match netns {
+        Some(netns) => netns.run_in(run)?,
+        None => on_new_thread(|| Ok(run())).map_err(|cause| LinkError::Socket { cause })?,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_reads_as_it_is_written() {
+        for text in [
+            "default via 192.0.2.1",
+            "default via 2001:db8::1",
+            "198.51.100.0/24 via 192.0.2.1",
+            "198.51.100.0/24",
+            "2001:db8:1::/48 via fe80::1",
+            "198.51.100.0/24 via 2001:db8::1",
+        ] {
+            let route: Route = text.parse().unwrap();
+            assert_eq!(route.to_string(), text);
+        }
+        let route: Route = "198.51.100.9/24".parse().unwrap();
+        assert_eq!(route.to_string(), "198.51.100.0/24");
+        for text in [
+            "",
+            "default",
+            "via 192.0.2.1",
+            "198.51.100.0",
+            "198.51.100.0/33",
+            "2001:db8::/32 via 192.0.2.1",
+            "10.0.0.0/8 via 10.0.0.1 dev eth0",
+        ] {
+            assert!(text.parse::<Route>().is_err(), "{text:?} was accepted");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The private world of the tests that need a real kernel.
+//!
+//! Before any thread starts, the test binary enters a mount and network namespace of its own (and a
+//! user namespace, if it is not root), with an empty `/run`. So `ip netns add` and every device of a
+//! test stay invisible to the machine, and die with the binary. What cannot run here is reported
+//! as ignored, with the reason, and never as passed.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary compiles this as its own and uses its part"
+)]
+
+mod netns;
+
+use std::{
+    fs, io,
+    process::{Command, ExitCode, Output},
+    thread,
+    time::Duration,
+};
+
+use libtest_mimic::{Arguments, Completion, Trial};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+use tapswitch::sys::{
+    Tap, TapOptions, clock,
+    userns::{Mounts, enter_user_namespace},
+};
+
+pub use self::netns::Netns;
+
+/// What this process may do.
+pub struct Env {
+    /// Why tests that need a real kernel cannot run here; `None`: they can.
+    pub reason_not_to_run: Option<String>,
+}
+
+impl Env {
+    /// A test that panics on failure and is ignored where it cannot run.
+    pub fn trial(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Trial {
+        let reason = self.reason_not_to_run.clone();
+        Trial::ignorable_test(name, move || {
+            if let Some(reason) = reason {
+                return Ok(Completion::ignored_with(reason));
+            }
+            body();
+            Ok(Completion::Completed)
+        })
+    }
+
+    fn enter() -> Self {
+        let reason_not_to_run = enter_private_namespaces()
+            .and_then(|()| check_tools())
+            .err();
+        Self { reason_not_to_run }
+    }
+}
+
+/// Runs the trials one after the other: they count descriptors and measure delays.
+pub fn main(tests: impl FnOnce(&Env) -> Vec<Trial>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let env = Env::enter();
+    libtest_mimic::run(&arguments, tests(&env)).exit_code()
+}
+
+fn enter_private_namespaces() -> Result<(), String> {
+    let both = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET;
+    if unshare(both).is_err() {
+        enter_user_namespace(Mounts::Private).map_err(|error| error.to_string())?;
+    }
+    let none: Option<&str> = None;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(none, "/", none, private, none)
+        .and_then(|()| mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none))
+        .map_err(|errno| format!("mount tmpfs on /run: {errno}"))
+}
+
+fn check_tools() -> Result<(), String> {
+    let ran = command("ip").args(["link", "set", "lo", "up"]).output();
+    match ran {
+        Err(error) => return Err(format!("run ip: {error}; install iproute2")),
+        Ok(output) if !output.status.success() => {
+            return Err(format!("ip link set lo up: {}", text(&output.stderr)));
+        }
+        Ok(_) => {}
+    }
+    let tap = Tap::create(&TapOptions::default());
+    tap.map(drop).map_err(|error| error.to_string())
+}
+
+/// A command that is found also where an ordinary user's `PATH` lacks the sbin directories.
+pub fn command(program: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(program);
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin:/usr/bin:/bin"));
+    command
+}
+
+/// Runs `ip` in the namespace of the test binary and returns what it printed.
+#[track_caller]
+pub fn ip(arguments: &str) -> String {
+    let output = command("ip").args(arguments.split_whitespace()).output();
+    succeeded(&format!("ip {arguments}"), output)
+}
+
+/// What a program printed; panics with its complaint if it failed.
+#[track_caller]
+pub fn succeeded(what: &str, output: io::Result<Output>) -> String {
+    let output = output.unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!(
+        output.status.success(),
+        "{what}: {}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+/// The names of the interfaces in the namespace of the test binary.
+pub fn links() -> Vec<String> {
+    netns::link_names(&ip("-o link show"))
+}
+
+/// How many descriptors this process has open.
+pub fn open_fds() -> usize {
+    fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+/// How long it took until `condition` held; panics after `deadline`.
+#[track_caller]
+pub fn wait_until(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) -> Duration {
+    let start = clock::now();
+    loop {
+        let holds = condition();
+        let elapsed = clock::now().since(start);
+        if holds {
+            return elapsed;
+        }
+        assert!(elapsed < deadline, "{what}: not within {deadline:?}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
