@@ -6,33 +6,33 @@ use tapswitch::wire::{GsoType, VirtioNetHdr};
 
 /// What to build. The defaults are an ordinary TCP superframe.
 #[derive(Clone, Debug)]
-pub struct Superframe {
+pub(crate) struct Superframe {
     /// Type fields of the tags, outermost first.
-    pub tags: Vec<u16>,
-    pub v6: bool,
-    pub udp: bool,
+    pub(crate) tags: Vec<u16>,
+    pub(crate) v6: bool,
+    pub(crate) udp: bool,
     /// Words of IPv4 options, 0..=10.
-    pub ip_options: u8,
+    pub(crate) ip_options: u8,
     /// Numbers of the IPv6 extension headers, and their length in units of 8 bytes less one.
-    pub extensions: Vec<(u8, u8)>,
+    pub(crate) extensions: Vec<(u8, u8)>,
     /// Words of TCP options, 0..=10.
-    pub tcp_options: u8,
-    pub tcp_flags: u8,
-    pub urgent: u16,
-    pub seq: u32,
-    pub ip_id: u16,
+    pub(crate) tcp_options: u8,
+    pub(crate) tcp_flags: u8,
+    pub(crate) urgent: u16,
+    pub(crate) seq: u32,
+    pub(crate) ip_id: u16,
     /// TOS or traffic class.
-    pub traffic_class: u8,
-    pub payload: usize,
+    pub(crate) traffic_class: u8,
+    pub(crate) payload: usize,
     /// Fills everything that may be random.
-    pub salt: u64,
-    pub gso: bool,
-    pub gso_size: u16,
-    pub ecn: bool,
-    pub needs_csum: bool,
-    pub hdr_len: u16,
+    pub(crate) salt: u64,
+    pub(crate) gso: bool,
+    pub(crate) gso_size: u16,
+    pub(crate) ecn: bool,
+    pub(crate) needs_csum: bool,
+    pub(crate) hdr_len: u16,
     /// Ethernet padding behind the packet.
-    pub padding: usize,
+    pub(crate) padding: usize,
 }
 
 impl Default for Superframe {
@@ -62,11 +62,11 @@ impl Default for Superframe {
 }
 
 impl Superframe {
-    pub fn l3(&self) -> usize {
+    pub(crate) fn l3(&self) -> usize {
         14 + 4 * self.tags.len()
     }
 
-    pub fn l4(&self) -> usize {
+    pub(crate) fn l4(&self) -> usize {
         let extensions = self.extensions.iter().map(|e| 8 + 8 * usize::from(e.1));
         self.l3()
             + if self.v6 {
@@ -76,7 +76,7 @@ impl Superframe {
             }
     }
 
-    pub fn headers(&self) -> usize {
+    pub(crate) fn headers(&self) -> usize {
         self.l4()
             + if self.udp {
                 8
@@ -85,11 +85,11 @@ impl Superframe {
             }
     }
 
-    pub fn checksum_offset(&self) -> usize {
+    pub(crate) fn checksum_offset(&self) -> usize {
         if self.udp { 6 } else { 16 }
     }
 
-    pub fn header(&self) -> VirtioNetHdr {
+    pub(crate) fn header(&self) -> VirtioNetHdr {
         let mut header = VirtioNetHdr::none();
         if self.gso {
             header.set_gso(match (self.udp, self.v6) {
@@ -111,7 +111,7 @@ impl Superframe {
     }
 
     /// The frame, with the pseudo-header sum in the checksum field if it is left to complete.
-    pub fn frame(&self) -> Vec<u8> {
+    pub(crate) fn frame(&self) -> Vec<u8> {
         let mut noise = Noise(self.salt);
         let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
         for (i, tag) in self.tags.iter().enumerate() {
@@ -185,7 +185,7 @@ impl Superframe {
 }
 
 /// The folded pseudo-header sum of the packet at `l3`.
-pub fn pseudo(frame: &[u8], l3: usize, udp: bool, l4_len: usize) -> u16 {
+pub(crate) fn pseudo(frame: &[u8], l3: usize, udp: bool, l4_len: usize) -> u16 {
     let ip = &frame[l3..];
     let (src, dst) = if ip[0] >> 4 == 6 {
         let address = |at: usize| {
@@ -212,10 +212,10 @@ pub fn pseudo(frame: &[u8], l3: usize, udp: bool, l4_len: usize) -> u16 {
 
 /// A small generator (splitmix64): the same salt always makes the same bytes.
 #[derive(Clone, Debug)]
-pub struct Noise(pub u64);
+pub(crate) struct Noise(pub(crate) u64);
 
 impl Noise {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -224,16 +224,16 @@ impl Noise {
     }
 
     /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
     /// Whether a thing happens that happens once in `n` times.
-    pub fn one_in(&mut self, n: u64) -> bool {
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
-    pub fn extend(&mut self, bytes: &mut Vec<u8>, count: usize) {
+    pub(crate) fn extend(&mut self, bytes: &mut Vec<u8>, count: usize) {
         let end = bytes.len() + count;
         while bytes.len() < end {
             bytes.extend(self.next().to_le_bytes());
@@ -243,6 +243,6 @@ impl Noise {
 }
 
 /// A length as a 16-bit field holds it.
-pub fn low(len: usize) -> u16 {
+pub(crate) fn low(len: usize) -> u16 {
     u16::try_from(len & 0xffff).unwrap()
 }
