@@ -100,7 +100,11 @@ fn superframes(wire: &mut Wire) -> Result<(), Failed> {
 
 fn damaged(wire: &mut Wire) -> Result<(), Failed> {
     campaign(wire, "damaged", |noise| {
-        let spec = random(noise);
+        let mut spec = random(noise);
+        if spec.v6 && noise.one_in(20) {
+            // A fragment and an authentication header, behind which nobody segments.
+            spec.extensions = vec![(if noise.one_in(2) { 44 } else { 51 }, 0)];
+        }
         let mut frame = spec.frame();
         let mut header = [0; VirtioNetHdr::LEN];
         header.copy_from_slice(spec.header().as_bytes());

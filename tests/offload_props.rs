@@ -48,6 +48,35 @@ fn verified(spec: &Superframe, frame: &[u8]) -> bool {
         && !(spec.udp && l4[6..8] == [0, 0])
 }
 
+#[test]
+fn two_hundred_bytes_at_one_hundred_make_two_frames() {
+    for (v6, udp, expected) in [
+        (false, false, 140),
+        (true, false, 160),
+        (false, true, 128),
+        (true, true, 148),
+    ] {
+        for tags in [vec![], vec![0x8100], vec![0x88a8, 0x8100]] {
+            let spec = Superframe {
+                v6,
+                udp,
+                tags,
+                ..Superframe::default()
+            };
+            let mut out = Segments::new();
+            offload::segment(&spec.header(), &spec.frame(), &mut out).unwrap();
+            let lengths: Vec<usize> = out.iter().map(<[u8]>::len).collect();
+            assert_eq!(
+                lengths,
+                [spec.l3() + expected; 2],
+                "v6 {v6} udp {udp} {:?}",
+                spec.tags
+            );
+            assert!(out.iter().all(|segment| verified(&spec, segment)));
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn segments_are_what_the_superframe_was(spec in superframes()) {

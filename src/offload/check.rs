@@ -319,3 +319,143 @@ fn place(header: &VirtioNetHdr) -> BadOffload {
         offset: header.csum_offset(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// TCP over IPv4 with `payload` bytes of zeroes, left to be cut every 100 bytes.
+    fn superframe(payload: usize) -> (VirtioNetHdr, Vec<u8>) {
+        let mut frame = vec![0; 54 + payload];
+        frame[12..16].copy_from_slice(&[0x08, 0x00, 0x45, 0x00]);
+        frame[23] = 6;
+        frame[46] = 0x50;
+        let mut header = VirtioNetHdr::none();
+        header.set_gso(GsoType::TcpV4);
+        header.set_gso_size(100);
+        header.set_csum(34, 16);
+        (header, frame)
+    }
+
+    #[test]
+    fn hostile_headers_are_refused() {
+        type Damage = fn(&mut VirtioNetHdr, &mut Vec<u8>);
+        let place = |start, offset| BadOffload::ChecksumPlace { start, offset };
+        let cases: [(&str, Damage, BadOffload); 15] = [
+            ("ufo", |h, _| h.gso_type = 3, BadOffload::UnknownGso(3)),
+            (
+                "tunnel",
+                |h, _| h.gso_type = 0x21,
+                BadOffload::UnknownGso(0x21),
+            ),
+            (
+                "ecn alone",
+                |h, _| h.gso_type = 0x80,
+                BadOffload::UnknownGso(0x80),
+            ),
+            (
+                "ecn on udp",
+                |h, _| h.gso_type = 0x85,
+                BadOffload::UnknownGso(0x85),
+            ),
+            ("size 0", |h, _| h.set_gso_size(0), BadOffload::GsoSize(0)),
+            (
+                "by frags",
+                |h, _| h.set_gso_size(0xffff),
+                BadOffload::GsoSize(0xffff),
+            ),
+            (
+                "checksum outside",
+                |h, _| h.set_csum(65_535, 65_535),
+                BadOffload::ChecksumOutside {
+                    end: 131_072,
+                    got: 254,
+                },
+            ),
+            ("checksum in ip", |h, _| h.set_csum(30, 16), place(30, 16)),
+            ("checksum of udp", |h, _| h.set_csum(34, 6), place(34, 6)),
+            ("v6 type", |h, _| h.gso_type = 4, BadOffload::WrongProtocol),
+            ("arp", |_, f| f[13] = 6, BadOffload::WrongProtocol),
+            ("icmp", |_, f| f[23] = 1, BadOffload::WrongProtocol),
+            ("short doff", |_, f| f[46] = 0x40, BadOffload::Headers),
+            ("short ihl", |_, f| f[14] = 0x44, BadOffload::Headers),
+            (
+                "doff beyond the frame",
+                |_, f| {
+                    f[46] = 0xf0;
+                    f.truncate(93);
+                },
+                BadOffload::Headers,
+            ),
+        ];
+        for (name, damage, expected) in cases {
+            let (mut header, mut frame) = superframe(200);
+            assert_eq!(check(&header, &frame), Ok(()));
+            damage(&mut header, &mut frame);
+            assert_eq!(check(&header, &frame), Err(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_checksum_alone_must_be_inside_the_frame() {
+        let (_, frame) = superframe(200);
+        let mut header = VirtioNetHdr::none();
+        for (start, offset, fits) in [(34, 218, true), (34, 219, false), (19, 0, false)] {
+            header.set_csum(start, offset);
+            assert_eq!(check(&header, &frame).is_ok(), fits, "{start}+{offset}");
+        }
+    }
+
+    #[test]
+    fn a_udp_superframe_must_leave_its_checksum() {
+        let (mut header, mut frame) = superframe(200);
+        frame[23] = 17;
+        header.set_gso(GsoType::UdpL4);
+        header.set_csum(34, 6);
+        assert_eq!(check(&header, &frame), Ok(()));
+        assert_eq!(exact_hdr_len(&header, &frame), Some(42));
+        header.flags = 0;
+        assert_eq!(check(&header, &frame), Err(BadOffload::UdpWithoutChecksum));
+    }
+
+    #[test]
+    fn the_number_of_segments_is_bounded() {
+        let (mut header, frame) = superframe(2049);
+        header.set_gso_size(1);
+        assert_eq!(
+            check(&header, &frame),
+            Err(BadOffload::TooManySegments(2049))
+        );
+        assert_eq!(check(&header, &frame[..frame.len() - 1]), Ok(()));
+    }
+
+    #[test]
+    fn long_chains_of_extension_headers_are_not_copied_to_every_segment() {
+        let (mut header, mut frame) = superframe(4000);
+        frame[12..16].copy_from_slice(&[0x86, 0xdd, 0x60, 0x00]);
+        frame[20] = 60;
+        for at in (54..3000).step_by(8) {
+            frame[at] = 60;
+        }
+        header.set_gso(GsoType::TcpV6);
+        header.flags = 0;
+        let refused = check(&header, &frame);
+        assert!(
+            matches!(refused, Err(BadOffload::HeadersTooLong(_))),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn the_exact_header_length_ignores_the_hint() {
+        let (mut header, mut frame) = superframe(200);
+        frame[46] = 0x80;
+        for hint in [0, 54, u16::MAX] {
+            header.set_hdr_len(hint);
+            assert_eq!(exact_hdr_len(&header, &frame), Some(66));
+        }
+        header.flags = 0;
+        assert_eq!(exact_hdr_len(&header, &frame), Some(66));
+        assert_eq!(exact_hdr_len(&VirtioNetHdr::none(), &frame), None);
+    }
+}

@@ -265,3 +265,109 @@ const IPV6_HEADER: usize = 40;
 const TCP_FIN: u8 = 0x01;
 const TCP_PSH: u8 = 0x08;
 const TCP_CWR: u8 = 0x80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::GsoType;
+
+    /// 4 bytes of TCP payload in an Ethernet frame from 192.0.2.1 to 192.0.2.2, with the checksum
+    /// field left at the pseudo-header sum.
+    #[rustfmt::skip]
+    const SUPERFRAME: [u8; 58] = [
+        2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00,
+        0x45, 0, 0, 44, 0xff, 0xff, 0x40, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2,
+        0x30, 0x39, 0x01, 0xbb, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 9, 0x50, 0x99, 0x20, 0, 0x84, 0x22, 0, 0,
+        b'a', b'b', b'c', b'd',
+    ];
+
+    fn header(gso_size: u16) -> VirtioNetHdr {
+        let mut header = VirtioNetHdr::none();
+        header.set_gso(GsoType::TcpV4);
+        header.set_gso_size(gso_size);
+        header.set_csum(34, 16);
+        header
+    }
+
+    #[test]
+    fn sequence_identification_and_flags_advance_and_wrap() {
+        let mut out = Segments::new();
+
+        segment(&header(2), &SUPERFRAME, &mut out).unwrap();
+
+        let segments: Vec<&[u8]> = out.iter().collect();
+        let [first, last] = segments[..] else {
+            panic!("{} segments", segments.len());
+        };
+        // Length, identification: 0xffff and then 0.
+        assert_eq!(first[16..20], [0, 42, 0xff, 0xff]);
+        assert_eq!(last[16..20], [0, 42, 0, 0]);
+        // Sequence numbers: 2^32 - 2 and then 0.
+        assert_eq!(first[38..42], [0xff, 0xff, 0xff, 0xfe]);
+        assert_eq!(last[38..42], [0, 0, 0, 0]);
+        // CWR|ACK|PSH|FIN: CWR stays in the first, PSH and FIN in the last.
+        assert_eq!((first[47], last[47]), (0x90, 0x19));
+        assert_eq!((&first[54..], &last[54..]), (&b"ab"[..], &b"cd"[..]));
+        for frame in [first, last] {
+            assert_eq!(checksum::sum(&frame[14..34]).fold(), 0xffff);
+            let pseudo = checksum::pseudo_v4([192, 0, 2, 1], [192, 0, 2, 2], 6, 22);
+            assert_eq!((pseudo + checksum::sum(&frame[34..])).fold(), 0xffff);
+        }
+    }
+
+    #[test]
+    fn a_superframe_that_fits_one_segment_is_only_checksummed() {
+        let mut out = Segments::new();
+        let mut expected = SUPERFRAME;
+        complete_checksum(&header(4), &mut expected).unwrap();
+
+        segment(&header(4), &SUPERFRAME, &mut out).unwrap();
+
+        assert!(out.iter().eq([&expected[..]]));
+        let pseudo = checksum::pseudo_v4([192, 0, 2, 1], [192, 0, 2, 2], 6, 24);
+        assert_eq!((pseudo + checksum::sum(&expected[34..])).fold(), 0xffff);
+    }
+
+    #[test]
+    fn a_finished_frame_is_passed_on_as_it_is() {
+        let mut out = Segments::new();
+        segment(&VirtioNetHdr::none(), &SUPERFRAME, &mut out).unwrap();
+        assert!(out.iter().eq([&SUPERFRAME[..]]));
+    }
+
+    #[test]
+    fn a_zero_checksum_is_sent_as_ffff_in_udp_only() {
+        for (offset, expected) in [(6, [0xff, 0xff]), (16, [0, 0]), (2, [0, 0])] {
+            let mut frame = [0; 60];
+            // The covered bytes sum to 0xffff, so the checksum comes out as 0.
+            frame[58..].copy_from_slice(&[0xff, 0xff]);
+            let mut header = VirtioNetHdr::none();
+            header.set_csum(34, offset);
+            complete_checksum(&header, &mut frame).unwrap();
+            let at = 34 + usize::from(offset);
+            assert_eq!(frame[at..at + 2], expected, "offset {offset}");
+        }
+    }
+
+    #[test]
+    fn a_refused_frame_leaves_no_segments_behind() {
+        let mut out = Segments::new();
+        segment(&header(2), &SUPERFRAME, &mut out).unwrap();
+        assert_eq!(out.len(), 2);
+
+        assert!(segment(&header(2), &SUPERFRAME[..50], &mut out).is_err());
+
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn a_used_arena_does_not_allocate_again() {
+        let mut out = Segments::new();
+        segment(&header(1), &SUPERFRAME, &mut out).unwrap();
+        let before = (out.bytes.as_ptr(), out.ends.as_ptr());
+        for gso_size in [1, 2, 3, 4] {
+            segment(&header(gso_size), &SUPERFRAME, &mut out).unwrap();
+        }
+        assert_eq!(before, (out.bytes.as_ptr(), out.ends.as_ptr()));
+    }
+}
