@@ -14,5 +14,6 @@ pub mod control;
 pub mod datapath;
 pub mod names;
 pub mod offload;
+pub mod sim;
 pub mod time;
 pub mod wire;
