@@ -1,1 +1,3 @@
-fn main() {}
+fn main() {
+    tapswitch::demo::run(&mut std::io::stdout()).unwrap();
+}

@@ -20,7 +20,7 @@ use super::{
     worker::Workers,
 };
 use crate::{
-    bridge::Fdb,
+    bridge::{Fdb, PortId},
     config::{BridgeSpec, SwitchSpec},
     control::{
         Controller,
@@ -169,6 +169,11 @@ impl Switch {
     /// The running switch as settings.
     pub fn spec(&self) -> SwitchSpec {
         self.inner.state().spec()
+    }
+
+    /// The number of the port of that name, as an [`Observer`] is told it.
+    pub fn port_id(&self, name: &Name) -> Option<PortId> {
+        self.inner.state().port(name).map(|port| port.id)
     }
 
     /// Deletes what has aged. The switch does it by itself once a second; for tests that have

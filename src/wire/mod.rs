@@ -4,6 +4,7 @@
 //! does not pass the check is a counted drop, never an error and never a panic. Frames come from
 //! strangers: nothing here indexes by a number that the bytes themselves supplied without checking.
 
+mod describe;
 mod ethernet;
 mod mac;
 mod virtio;
@@ -11,6 +12,7 @@ mod virtio;
 pub mod checksum;
 
 pub use self::{
+    describe::describe,
     ethernet::{EtherType, Frame, Truncated},
     mac::{MacAddr, ParseMacError},
     virtio::{GsoType, VirtioNetHdr},

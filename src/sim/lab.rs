@@ -1,0 +1,407 @@
+//! Bridges and memory ports on one table.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{MemPort, Story, StoryLog};
+use crate::{
+    bridge::{
+        Bridge, DropReason, Egress, EntryKind, Fdb, FdbEntry, FdbKey, FdbPolicy, PortFlags, PortId,
+    },
+    config::{BridgeSpec, Mode},
+    datapath::{Datapath, Observer, Port, PortCounters, Topology, Totals},
+    names::Name,
+    time::Timestamp,
+    wire::MacAddr,
+};
+
+/// A whole switch in memory, driven by hand.
+///
+/// ```
+/// use tapswitch::sim::{Lab, frames};
+///
+/// let (mut lab, [a, b, c]) = Lab::switch(["podA", "podB", "podC"]);
+/// assert_eq!(lab.relay(a, &frames::broadcast(frames::mac(1))), [b, c]);
+/// assert_eq!(lab.relay(b, &frames::unicast(frames::mac(2), frames::mac(1))), [a]);
+/// lab.assert_accounted();
+/// ```
+#[derive(Debug)]
+pub struct Lab {
+    now: Timestamp,
+    swept: Timestamp,
+    workers: usize,
+    bridges: Vec<(BridgeSpec, Arc<Fdb>)>,
+    ports: Vec<LabPort>,
+    topology: Arc<Topology>,
+    datapath: Datapath,
+}
+
+#[derive(Debug)]
+struct LabPort {
+    id: PortId,
+    name: String,
+    bridge: usize,
+    flags: PortFlags,
+    mtu: u32,
+    io: Arc<MemPort>,
+    counters: Arc<PortCounters>,
+    plugged: bool,
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Lab {
+    /// An empty lab at second 0.
+    pub fn new() -> Self {
+        Self::with_workers(1)
+    }
+
+    /// An empty lab whose counters have room for further workers; the lab's own is number 0.
+    pub fn with_workers(workers: usize) -> Self {
+        Self {
+            now: Timestamp::ZERO,
+            swept: Timestamp::ZERO,
+            workers,
+            bridges: Vec::new(),
+            ports: Vec::new(),
+            topology: Arc::default(),
+            datapath: Datapath::new(0),
+        }
+    }
+
+    /// One bridge with default settings and a port for each name.
+    pub fn switch<const N: usize>(names: [&str; N]) -> (Self, [PortId; N]) {
+        Self::with_bridge(Self::spec("br0"), names)
+    }
+
+    /// One bridge with these settings and a port for each name.
+    pub fn with_bridge<const N: usize>(spec: BridgeSpec, names: [&str; N]) -> (Self, [PortId; N]) {
+        let mut lab = Self::new();
+        let bridge = lab.add_bridge(spec);
+        let ports = names.map(|name| lab.add_port(bridge, name));
+        (lab, ports)
+    }
+
+    /// Default settings for a bridge of this name.
+    ///
+    /// # Panics
+    /// If `name` is not a valid name.
+    pub fn spec(name: &str) -> BridgeSpec {
+        BridgeSpec::new(Name::new(name).expect("a lab's bridge has a valid name"))
+    }
+
+    /// Shows every frame from now on to `observer`.
+    pub fn observe(&mut self, observer: Box<dyn Observer>) {
+        self.datapath = Datapath::new(0).with_observer(observer);
+    }
+
+    /// Tells every frame from now on: the log has the latest `capacity` sentences.
+    pub fn tell(&mut self, capacity: usize) -> StoryLog {
+        let (story, log) = Story::new(capacity);
+        for port in &self.ports {
+            log.name_port(port.id, &port.name);
+        }
+        self.observe(Box::new(story));
+        log
+    }
+
+    // ------------------------------------------------------------------------------- building
+
+    /// Adds a bridge and returns its number.
+    pub fn add_bridge(&mut self, spec: BridgeSpec) -> usize {
+        self.bridges.push((spec, Arc::new(Fdb::new())));
+        self.rebuild();
+        self.bridges.len() - 1
+    }
+
+    /// Plugs a port in, with default flags and the bridge's MTU.
+    pub fn add_port(&mut self, bridge: usize, name: &str) -> PortId {
+        self.add_port_with(bridge, name, MemPort::new())
+    }
+
+    /// Plugs a port in that ends at `io`.
+    ///
+    /// # Panics
+    /// If there is no such bridge, or too many ports.
+    pub fn add_port_with(&mut self, bridge: usize, name: &str, io: MemPort) -> PortId {
+        let id = PortId::new(self.ports.len()).expect("a lab has fewer ports than the limit");
+        self.ports.push(LabPort {
+            id,
+            name: name.to_owned(),
+            bridge,
+            flags: PortFlags::DEFAULT,
+            mtu: self.bridges[bridge].0.effective_mtu(),
+            io: Arc::new(io),
+            counters: Arc::new(PortCounters::new(self.workers)),
+            plugged: true,
+        });
+        self.rebuild();
+        id
+    }
+
+    /// Unplugs a port and forgets every address behind it.
+    pub fn remove_port(&mut self, port: PortId) {
+        self.ports[port.index()].plugged = false;
+        self.rebuild();
+        let bridge = self.ports[port.index()].bridge;
+        self.bridges[bridge]
+            .1
+            .flush(|_, entry| entry.egress == Egress::Port(port));
+    }
+
+    /// Replaces a port's flags, as they stand.
+    pub fn set_flags(&mut self, port: PortId, flags: PortFlags) {
+        self.ports[port.index()].flags = flags;
+        self.rebuild();
+    }
+
+    /// Sets or clears one flag of a port.
+    pub fn set_flag(&mut self, port: PortId, flag: PortFlags, set: bool) {
+        self.set_flags(port, self.flags(port).with(flag, set));
+    }
+
+    /// Takes a port up or down. Down forgets what was learned behind it.
+    pub fn set_up(&mut self, port: PortId, up: bool) {
+        self.set_flag(port, PortFlags::UP, up);
+        if !up {
+            self.flush(port);
+        }
+    }
+
+    /// Sets a port's MTU.
+    pub fn set_mtu(&mut self, port: PortId, mtu: u32) {
+        self.ports[port.index()].mtu = mtu;
+        self.rebuild();
+    }
+
+    /// Changes how a bridge relays; its FDB stays.
+    pub fn set_mode(&mut self, bridge: usize, mode: Mode) {
+        self.configure(bridge, |spec| spec.mode = mode);
+    }
+
+    /// Changes a bridge's settings; its FDB stays, but for what an ageing time of zero forgets.
+    pub fn configure(&mut self, bridge: usize, change: impl FnOnce(&mut BridgeSpec)) {
+        let (spec, fdb) = &mut self.bridges[bridge];
+        change(spec);
+        if spec.ageing.is_zero() {
+            fdb.flush(|_, entry| entry.kind == EntryKind::Learned);
+        }
+        fdb.renew();
+        self.rebuild();
+    }
+
+    // -------------------------------------------------------------------------------- traffic
+
+    /// The host at `port` sends `frame`. Nothing moves until [`Self::run`].
+    ///
+    /// # Panics
+    /// If the port's queue is full: a lab loses nothing by accident.
+    pub fn send(&mut self, port: PortId, frame: &[u8]) {
+        assert!(
+            self.io(port).inject(frame),
+            "the queue of {} towards the switch is full",
+            self.name(port)
+        );
+    }
+
+    /// Moves frames until no port has any left; returns how many the switch read.
+    pub fn run(&mut self) -> usize {
+        let mut total = 0;
+        loop {
+            let mut frames = 0;
+            for port in self.ports.iter().filter(|port| port.plugged) {
+                let serviced = self.datapath.service(self.now, &self.topology, port.id);
+                frames += serviced.frames;
+            }
+            if frames == 0 {
+                return total;
+            }
+            total += frames;
+        }
+    }
+
+    /// Everything delivered to `port` since the last call, oldest first.
+    pub fn received(&mut self, port: PortId) -> Vec<Vec<u8>> {
+        let io = self.io(port);
+        std::iter::from_fn(|| io.take()).collect()
+    }
+
+    /// Sends one frame, runs, and returns the ports that it reached, once for each copy; takes all
+    /// copies away.
+    ///
+    /// # Panics
+    /// If a copy differs from `frame`, or something else was on its way or waiting to be taken.
+    pub fn relay(&mut self, port: PortId, frame: &[u8]) -> Vec<PortId> {
+        self.send(port, frame);
+        assert_eq!(self.run(), 1, "frames were on their way already");
+        let mut reached = Vec::new();
+        for port in &self.ports {
+            while let Some(copy) = port.io.take() {
+                assert!(copy == frame, "{} got other bytes", port.name);
+                reached.push(port.id);
+            }
+        }
+        reached
+    }
+
+    // ----------------------------------------------------------------------------------- time
+
+    /// The lab's clock.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Lets time pass and, as the daemon does each second, deletes what has aged.
+    pub fn advance(&mut self, duration: Duration) {
+        self.skip(duration);
+        if self.now.since(self.swept) >= Duration::from_secs(1) {
+            self.sweep();
+        }
+    }
+
+    /// Lets time pass without deleting anything: aged entries are still in the table.
+    pub fn skip(&mut self, duration: Duration) {
+        self.now = self.now + duration;
+    }
+
+    /// Deletes what has aged, and returns it.
+    pub fn sweep(&mut self) -> Vec<(FdbKey, FdbEntry)> {
+        self.swept = self.now;
+        let bridges = self.topology.bridges().iter();
+        bridges.flat_map(|bridge| bridge.age(self.now)).collect()
+    }
+
+    // -------------------------------------------------------------------------------- looking
+
+    /// The FDB of the first bridge.
+    pub fn fdb(&self) -> &Arc<Fdb> {
+        self.fdb_of(0)
+    }
+
+    /// The FDB of a bridge.
+    pub fn fdb_of(&self, bridge: usize) -> &Arc<Fdb> {
+        &self.bridges[bridge].1
+    }
+
+    /// The entries of the first bridge, sorted by VLAN and address.
+    pub fn entries(&self) -> Vec<(FdbKey, FdbEntry)> {
+        let mut entries = self.fdb().entries();
+        entries.sort_by_key(|&(key, _)| key);
+        entries
+    }
+
+    /// The port behind which the first bridge's FDB has `mac`, untagged; aged or not.
+    pub fn location(&self, mac: MacAddr) -> Option<PortId> {
+        self.fdb().get(FdbKey::new(mac, 0))?.egress.port()
+    }
+
+    /// Adds a static entry for `mac`, untagged, to the FDB of the port's bridge.
+    pub fn pin(&mut self, mac: MacAddr, port: PortId) {
+        let fdb = self.fdb_of(self.ports[port.index()].bridge);
+        let key = FdbKey::new(mac, 0);
+        fdb.pin(key, Egress::Port(port), EntryKind::Static, self.now);
+    }
+
+    /// Forgets what was learned behind a port; returns how much it was.
+    pub fn flush(&mut self, port: PortId) -> usize {
+        let fdb = self.fdb_of(self.ports[port.index()].bridge);
+        let learned_here = |_, entry: &FdbEntry| {
+            entry.kind == EntryKind::Learned && entry.egress == Egress::Port(port)
+        };
+        fdb.flush(learned_here).len()
+    }
+
+    /// The flags of a port.
+    pub fn flags(&self, port: PortId) -> PortFlags {
+        self.ports[port.index()].flags
+    }
+
+    /// The name of a port.
+    pub fn name(&self, port: PortId) -> &str {
+        &self.ports[port.index()].name
+    }
+
+    /// All ports that are plugged in.
+    pub fn ports(&self) -> impl Iterator<Item = PortId> {
+        self.ports.iter().filter(|p| p.plugged).map(|p| p.id)
+    }
+
+    /// The other end of a port, to send, take and break things.
+    pub fn io(&self, port: PortId) -> Arc<MemPort> {
+        Arc::clone(&self.ports[port.index()].io)
+    }
+
+    /// The switch as the workers see it now; for datapaths beside the lab's own.
+    pub fn topology(&self) -> Arc<Topology> {
+        Arc::clone(&self.topology)
+    }
+
+    /// The rules of a bridge's FDB.
+    pub fn policy(&self, bridge: usize) -> FdbPolicy {
+        *self.topology.bridges()[bridge].policy()
+    }
+
+    // ----------------------------------------------------------------------------- accounting
+
+    /// The counters of a port, also of one that was unplugged.
+    pub fn totals(&self, port: PortId) -> Totals {
+        self.ports[port.index()].counters.totals()
+    }
+
+    /// Frames and copies lost for `reason` at all ports together.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        let totals = self.ports.iter().map(|port| port.counters.totals());
+        totals.map(|totals| totals.drops(reason)).sum()
+    }
+
+    /// Frames and copies whose fate no counter tells, at all ports that ever were.
+    pub fn unaccounted(&self) -> u64 {
+        let totals = self.ports.iter().map(|port| port.counters.totals());
+        totals.map(|t| t.unaccounted().unsigned_abs()).sum()
+    }
+
+    /// Checks that every frame has a counted fate, and that the counters say what the ports saw.
+    ///
+    /// # Panics
+    /// If that is not so.
+    pub fn assert_accounted(&self) {
+        let (mut forwarded, mut planned) = (0, 0);
+        for port in &self.ports {
+            let totals = port.counters.totals();
+            assert_eq!(totals.unaccounted(), 0, "at {}: {totals:?}", port.name);
+            assert_eq!(
+                (totals.rx_frames, totals.tx_frames),
+                (port.io.received_by_switch(), port.io.accepted_from_switch()),
+                "{} saw other numbers of frames than were counted",
+                port.name
+            );
+            forwarded += totals.forwarded;
+            planned += totals.planned;
+        }
+        assert!(
+            forwarded <= planned,
+            "{forwarded} frames were forwarded as {planned} copies"
+        );
+    }
+
+    fn rebuild(&mut self) {
+        let bridges = self.bridges.iter().enumerate().map(|(index, (spec, fdb))| {
+            let members: Vec<_> = self
+                .ports
+                .iter()
+                .filter(|port| port.plugged && port.bridge == index)
+                .map(|port| (port.id, port.flags))
+                .collect();
+            Bridge::new(spec, &members, Arc::clone(fdb))
+        });
+        let ports = self.ports.iter().filter(|port| port.plugged).map(|port| {
+            let counters = Arc::clone(&port.counters);
+            let io = Arc::clone(&port.io);
+            Port::new(port.id, port.bridge, io, port.mtu, counters)
+        });
+        self.topology = Arc::new(Topology::new(bridges.collect(), ports));
+    }
+}

@@ -1,0 +1,279 @@
+//! A port whose cable ends in memory.
+
+use std::{
+    collections::VecDeque,
+    io::IoSlice,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use zerocopy::IntoBytes;
+
+use crate::{
+    bridge::DropReason,
+    datapath::{PortIo, Received, Transmitted},
+    offload::Offloads,
+    wire::VirtioNetHdr,
+};
+
+/// A [`PortIo`] made of two bounded queues: what a host sent and the switch has not read yet, and
+/// what the switch delivered and nobody has taken yet. Any thread may use either end.
+#[derive(Debug)]
+pub struct MemPort {
+    offloads: Offloads,
+    capacity: usize,
+    queues: Mutex<Queues>,
+}
+
+/// What a [`MemPort`] does with the switch's reads and writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemState {
+    /// Both work.
+    #[default]
+    Open,
+    /// Every write finds the queue full; reads work.
+    Full,
+    /// The interface inside is down: writes fail, and there is nothing to read.
+    Down,
+    /// Every write is refused for no better reason; reads work.
+    Refusing,
+    /// The device is gone for good.
+    Gone,
+}
+
+#[derive(Debug, Default)]
+struct Queues {
+    state: MemState,
+    /// Towards the switch.
+    sent: VecDeque<Vec<u8>>,
+    /// From the switch.
+    delivered: VecDeque<Vec<u8>>,
+    /// Buffers for further frames, so that a port in steady state allocates nothing.
+    spare: Vec<Vec<u8>>,
+    received_by_switch: u64,
+    accepted_from_switch: u64,
+}
+
+impl Default for MemPort {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemPort {
+    /// Frames that each queue holds unless [`Self::with_capacity`] says otherwise.
+    pub const DEFAULT_CAPACITY: usize = 4096;
+
+    /// A port that takes only complete frames.
+    pub fn new() -> Self {
+        Self::with_capacity(Self::DEFAULT_CAPACITY)
+    }
+
+    /// A port whose queues hold `capacity` frames each.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self {
+            offloads: Offloads::NONE,
+            capacity,
+            queues: Mutex::default(),
+        }
+    }
+
+    /// The same port, which takes frames that still need these offloads.
+    #[must_use]
+    pub fn with_offloads(mut self, offloads: Offloads) -> Self {
+        self.offloads = offloads;
+        self
+    }
+
+    /// Changes what the port does from now on.
+    pub fn set_state(&self, state: MemState) {
+        self.queues().state = state;
+    }
+
+    /// What the port does at present.
+    pub fn state(&self) -> MemState {
+        self.queues().state
+    }
+
+    /// The host sends `frame`; false if the queue towards the switch is full, and it is lost.
+    pub fn inject(&self, frame: &[u8]) -> bool {
+        self.inject_with(&VirtioNetHdr::none(), frame)
+    }
+
+    /// The host sends `frame` and leaves done what `header` says.
+    pub fn inject_with(&self, header: &VirtioNetHdr, frame: &[u8]) -> bool {
+        let mut queues = self.queues();
+        if queues.sent.len() >= self.capacity {
+            return false;
+        }
+        let mut bytes = queues.buffer();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(frame);
+        queues.sent.push_back(bytes);
+        true
+    }
+
+    /// Takes the oldest frame that the switch delivered, without its virtio-net header.
+    pub fn take(&self) -> Option<Vec<u8>> {
+        let mut bytes = self.take_with_header()?;
+        bytes.drain(..VirtioNetHdr::LEN.min(bytes.len()));
+        Some(bytes)
+    }
+
+    /// Takes the oldest delivered frame with its virtio-net header in front.
+    pub fn take_with_header(&self) -> Option<Vec<u8>> {
+        self.queues().delivered.pop_front()
+    }
+
+    /// Shows each delivered frame to `see`, oldest first, and keeps the memory for later ones.
+    pub fn drain(&self, mut see: impl FnMut(&[u8])) {
+        let mut queues = self.queues();
+        while let Some(bytes) = queues.delivered.pop_front() {
+            see(bytes.get(VirtioNetHdr::LEN..).unwrap_or_default());
+            queues.recycle(bytes);
+        }
+    }
+
+    /// Frames that the switch delivered and nobody has taken.
+    pub fn waiting(&self) -> usize {
+        self.queues().delivered.len()
+    }
+
+    /// Frames that the switch has not read yet.
+    pub fn backlog(&self) -> usize {
+        self.queues().sent.len()
+    }
+
+    /// Frames that the switch ever read here, as the port saw it.
+    pub fn received_by_switch(&self) -> u64 {
+        self.queues().received_by_switch
+    }
+
+    /// Frames that the switch ever delivered here, as the port saw it.
+    pub fn accepted_from_switch(&self) -> u64 {
+        self.queues().accepted_from_switch
+    }
+
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        // Each change of the queues is one push or pop: a panic elsewhere leaves them whole.
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PortIo for MemPort {
+    fn receive(&self, buf: &mut [u8]) -> Received {
+        let mut queues = self.queues();
+        match queues.state {
+            MemState::Gone => return Received::Gone,
+            MemState::Down => return Received::Empty,
+            MemState::Open | MemState::Full | MemState::Refusing => {}
+        }
+        let Some(bytes) = queues.sent.pop_front() else {
+            return Received::Empty;
+        };
+        // A TAP truncates too.
+        let len = bytes.len().min(buf.len());
+        buf[..len].copy_from_slice(&bytes[..len]);
+        queues.recycle(bytes);
+        queues.received_by_switch += 1;
+        Received::Frame(len)
+    }
+
+    fn transmit(&self, buf: &[u8]) -> Transmitted {
+        self.transmit_parts(&[IoSlice::new(buf)])
+    }
+
+    fn transmit_parts(&self, parts: &[IoSlice<'_>]) -> Transmitted {
+        let mut queues = self.queues();
+        let refusal = match queues.state {
+            MemState::Open if queues.delivered.len() < self.capacity => None,
+            MemState::Open | MemState::Full => Some(DropReason::EgressFull),
+            MemState::Down => Some(DropReason::EgressDown),
+            MemState::Refusing => Some(DropReason::EgressRefused),
+            MemState::Gone => Some(DropReason::EgressGone),
+        };
+        if let Some(reason) = refusal {
+            return Transmitted::Dropped(reason);
+        }
+        let mut bytes = queues.buffer();
+        for part in parts {
+            bytes.extend_from_slice(part);
+        }
+        queues.delivered.push_back(bytes);
+        queues.accepted_from_switch += 1;
+        Transmitted::Sent
+    }
+
+    fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+}
+
+impl Queues {
+    fn buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    fn recycle(&mut self, mut bytes: Vec<u8>) {
+        const KEPT: usize = 1024;
+        if self.spare.len() < KEPT {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_comes_out_as_it_went_in() {
+        let port = MemPort::new();
+        assert!(port.inject(b"frame"));
+        let mut buf = [0xa5; 64];
+
+        assert_eq!(port.receive(&mut buf), Received::Frame(17));
+        assert_eq!(&buf[12..17], b"frame");
+        assert_eq!(port.receive(&mut buf), Received::Empty);
+
+        assert_eq!(port.transmit(&buf[..17]), Transmitted::Sent);
+        assert_eq!(port.take().unwrap(), b"frame");
+        assert_eq!(port.take(), None);
+        assert_eq!(
+            (port.received_by_switch(), port.accepted_from_switch()),
+            (1, 1)
+        );
+    }
+
+    #[test]
+    fn a_queue_ends_where_its_capacity_does() {
+        let port = MemPort::with_capacity(1);
+        assert!(port.inject(b"a"));
+        assert!(!port.inject(b"b"));
+
+        assert_eq!(port.transmit(&[0; 20]), Transmitted::Sent);
+        assert_eq!(
+            port.transmit(&[0; 20]),
+            Transmitted::Dropped(DropReason::EgressFull)
+        );
+    }
+
+    #[test]
+    fn each_state_has_its_own_refusal() {
+        let port = MemPort::new();
+        for (state, reason) in [
+            (MemState::Full, DropReason::EgressFull),
+            (MemState::Down, DropReason::EgressDown),
+            (MemState::Refusing, DropReason::EgressRefused),
+            (MemState::Gone, DropReason::EgressGone),
+        ] {
+            port.set_state(state);
+            assert_eq!(
+                port.transmit(&[0; 20]),
+                Transmitted::Dropped(reason),
+                "{state:?}"
+            );
+        }
+        assert_eq!(port.receive(&mut [0; 64]), Received::Gone);
+    }
+}

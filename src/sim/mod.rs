@@ -1,0 +1,26 @@
+//! The lab: a switch without Linux.
+//!
+//! The same [`Bridge`](crate::bridge::Bridge) and [`Datapath`](crate::datapath::Datapath) as in the
+//! daemon, but the ports are queues in memory and time is a number that only moves when it is told
+//! to. So a test, a bench or a course can build a switch in one line, send one frame, and look at
+//! all that came of it. Needs no privileges, and the same program yields the same output each time.
+//!
+//! - [`Lab`]: bridges and [`MemPort`]s, frames in and out.
+//! - [`frames`]: frames to send.
+//! - [`Network`]: a lab with hosts that speak ARP, ICMP, UDP and TCP.
+//! - [`Story`]: one sentence for each frame.
+
+pub mod frames;
+mod host;
+mod lab;
+mod mem;
+mod network;
+mod story;
+
+pub use self::{
+    host::{Host, Pong},
+    lab::Lab,
+    mem::{MemPort, MemState},
+    network::Network,
+    story::{Sentence, Story, StoryLog},
+};
