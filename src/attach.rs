@@ -240,6 +240,9 @@ fn try_plug(request: &PlugRequest) -> Result<Plugged, PlugCause> {
     let index = device.created_index();
     netlink::move_and_rename(index, netns.as_ref(), &request.ifname)?;
     let setup = LinkSetup {
+        // Once more, if it differs: udev may have seen the new device with its random address and
+        // given it one of its own (MACAddressPolicy=persistent).
+        mac: Some(request.mac),
         mtu: Some(request.mtu),
         tx_queue_len: Some(request.tx_queue_len),
         addresses: request.addresses.clone(),

@@ -36,7 +36,7 @@ pub enum TapError {
         cause: io::Error,
     },
     /// The device was created and then refused a setting.
-    #[error("{setting} of tap {name:?}: {}; check `dmesg`", cause_text(.cause))]
+    #[error("{setting} of tap {name:?}: {}; {}", cause_text(.cause), setting_advice(.cause))]
     Setting {
         /// What was to be set.
         setting: &'static str,
@@ -75,6 +75,14 @@ fn create_advice(cause: &io::Error) -> &'static str {
         Some(libc::EPERM) => "run as root, grant CAP_NET_ADMIN, or enter a user namespace",
         Some(libc::EBUSY) => "every name that was tried is taken; remove stale tsw* devices",
         Some(libc::EINVAL) => "the kernel lacks TAP with IFF_VNET_HDR; try the simple engine",
+        _ => "check `dmesg`",
+    }
+}
+
+fn setting_advice(cause: &io::Error) -> &'static str {
+    match cause.raw_os_error() {
+        Some(libc::EADDRNOTAVAIL) => "give a unicast address that is not zero",
+        Some(libc::EPERM) => "run as root or grant CAP_NET_ADMIN",
         _ => "check `dmesg`",
     }
 }
