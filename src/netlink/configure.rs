@@ -12,7 +12,7 @@ use rtnetlink::{
     AddressMessageBuilder, Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder,
     packet_route::{
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
-        link::LinkAttribute,
+        link::{LinkAttribute, State},
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteVia},
     },
 };
@@ -130,7 +130,11 @@ async fn apply(handle: &Handle, setup: &LinkSetup, undo: &mut Vec<Undo>) -> Resu
         add_address(handle, index, net, undo).await?;
     }
     if setup.up && !before.admin_up {
-        change(handle, link().up(), "set link up").await?;
+        // A TAP has its carrier from birth, so no event ever tells the kernel that it is up, and
+        // `ip link` would show UNKNOWN. `set_operstate` allows UNKNOWN to UP and ignores the rest.
+        let operstate = LinkAttribute::OperState(State::Up);
+        let message = link().up().append_extra_attribute(operstate);
+        change(handle, message, "set link up").await?;
         undo.push(Undo::Link(link().down()));
     }
     let up = setup.up || before.admin_up;
