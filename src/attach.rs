@@ -42,7 +42,7 @@ pub struct PlugRequest {
     pub routes: Vec<Route>,
     /// How frames are exchanged with it.
     pub engine: Engine,
-    /// How many frames the kernel keeps for the switch before it drops.
+    /// How many frames the kernel keeps for the switch before it drops (`tun_net_xmit`).
     pub tx_queue_len: u32,
     /// The link speed that it reports.
     pub speed_mbps: u32,
@@ -63,7 +63,7 @@ impl PlugRequest {
             gateways: Vec::new(),
             routes: Vec::new(),
             engine: Engine::Fast,
-            tx_queue_len: defaults.tx_queue_len,
+            tx_queue_len: 1000,
             speed_mbps: defaults.speed_mbps,
             up: true,
         }
@@ -212,7 +212,8 @@ pub enum PlugCause {
 
 /// Makes a TAP, moves it into its namespace and sets it up there.
 ///
-/// Blocks for some milliseconds: netlink, and the kernel's grace period when a device moves.
+/// Blocks for some 20 ms, nearly all of them in the kernel: a move waits for several RCU grace
+/// periods (`__dev_change_net_namespace`).
 ///
 /// # Errors
 /// A [`PlugError`] that names the step; the device is destroyed, and only `lo` may stay up.
@@ -233,15 +234,17 @@ fn try_plug(request: &PlugRequest) -> Result<Plugged, PlugCause> {
     };
     let options = TapOptions {
         mac: Some(request.mac),
-        tx_queue_len: request.tx_queue_len,
         speed_mbps: request.speed_mbps,
     };
     let device = PortDevice::create(request.engine, &options)?;
     let index = device.created_index();
     netlink::move_and_rename(index, netns.as_ref(), &request.ifname)?;
     let setup = LinkSetup {
-        mac: None,
+        // Once more, if it differs: udev may have seen the new device with its random address and
+        // given it one of its own (MACAddressPolicy=persistent).
+        mac: Some(request.mac),
         mtu: Some(request.mtu),
+        tx_queue_len: Some(request.tx_queue_len),
         addresses: request.addresses.clone(),
         gateways: request.gateways.clone(),
         routes: request.routes.clone(),

@@ -12,6 +12,7 @@ use rtnetlink::{
     AddressMessageBuilder, Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder,
     packet_route::{
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
+        link::{LinkAttribute, State},
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteVia},
     },
 };
@@ -32,6 +33,8 @@ pub struct LinkSetup {
     pub mac: Option<MacAddr>,
     /// Its MTU in bytes; `None`: as it is.
     pub mtu: Option<u32>,
+    /// How many frames the kernel keeps in its transmit queue; `None`: as it is.
+    pub tx_queue_len: Option<u32>,
     /// Addresses to add.
     pub addresses: Vec<IpNet>,
     /// Gateways of default routes to add.
@@ -51,6 +54,7 @@ impl LinkSetup {
             link,
             mac: None,
             mtu: None,
+            tx_queue_len: None,
             addresses: Vec::new(),
             gateways: Vec::new(),
             routes: Vec::new(),
@@ -115,12 +119,22 @@ async fn apply(handle: &Handle, setup: &LinkSetup, undo: &mut Vec<Undo>) -> Resu
         change(handle, link().mtu(mtu), format_args!("set mtu {mtu}")).await?;
         undo.push(Undo::Link(link().mtu(before.mtu)));
     }
+    if let Some(frames) = setup.tx_queue_len.filter(|&n| n != before.tx_queue_len) {
+        let queue = |frames| link().append_extra_attribute(LinkAttribute::TxQueueLen(frames));
+        let step = format_args!("set txqueuelen {frames}").to_string();
+        change(handle, queue(frames), step).await?;
+        undo.push(Undo::Link(queue(before.tx_queue_len)));
+    }
     // Before the link goes up, so that its first frame already has the right source.
     for &net in &setup.addresses {
         add_address(handle, index, net, undo).await?;
     }
     if setup.up && !before.admin_up {
-        change(handle, link().up(), "set link up").await?;
+        // A TAP has its carrier from birth, so no event ever tells the kernel that it is up, and
+        // `ip link` would show UNKNOWN. `set_operstate` allows UNKNOWN to UP and ignores the rest.
+        let operstate = LinkAttribute::OperState(State::Up);
+        let message = link().up().append_extra_attribute(operstate);
+        change(handle, message, "set link up").await?;
         undo.push(Undo::Link(link().down()));
     }
     let up = setup.up || before.admin_up;

@@ -188,12 +188,12 @@ pub enum LinkError {
 }
 
 impl LinkError {
-    /// The kernel's answer as an errno, if it gave one.
+    /// The kernel's answer as an errno, if it gave one; `EBADFD` if a TAP is gone.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Socket { cause } | Self::Step { cause, .. } => cause.raw_os_error(),
             Self::NameTaken { .. } => Some(libc::EEXIST),
-            Self::Netns(_) => None,
+            Self::Netns(error) => error.errno(),
         }
     }
 

@@ -25,8 +25,6 @@ pub(super) enum IfreqCall {
     SetHwAddr,
     /// Read the interface index of `name`.
     GetIndex,
-    /// Set the length of the transmit queue of `name`.
-    SetTxQueueLen,
 }
 
 impl IfreqCall {
@@ -37,7 +35,6 @@ impl IfreqCall {
             Self::TunGetIff => libc::TUNGETIFF,
             Self::SetHwAddr => libc::SIOCSIFHWADDR as libc::Ioctl,
             Self::GetIndex => libc::SIOCGIFINDEX as libc::Ioctl,
-            Self::SetTxQueueLen => libc::SIOCSIFTXQLEN as libc::Ioctl,
         }
     }
 }
@@ -75,11 +72,6 @@ impl Ifreq {
             *to = from.cast_signed();
         }
         self.0.ifr_ifru.ifru_hwaddr = address;
-    }
-
-    /// `ifr_qlen`, which is the same word as `ifr_metric`.
-    pub(super) fn set_queue_len(&mut self, frames: c_int) {
-        self.0.ifr_ifru.ifru_metric = frames;
     }
 
     /// Lets the request point at `data`.

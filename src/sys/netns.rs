@@ -104,6 +104,19 @@ pub enum NetnsError {
     },
 }
 
+impl NetnsError {
+    /// The kernel's answer as an errno, if it gave one.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Open { cause, .. }
+            | Self::Enter { cause, .. }
+            | Self::Create { cause }
+            | Self::OfDevice { cause } => cause.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
 fn open_advice(cause: &io::Error) -> &'static str {
     match cause.raw_os_error() {
         Some(libc::EACCES | libc::EPERM) => "run as root or as the owner of the namespace",

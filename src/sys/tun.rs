@@ -36,7 +36,7 @@ pub enum TapError {
         cause: io::Error,
     },
     /// The device was created and then refused a setting.
-    #[error("{setting} of tap {name:?}: {}; check `dmesg`", cause_text(.cause))]
+    #[error("{setting} of tap {name:?}: {}; {}", cause_text(.cause), setting_advice(.cause))]
     Setting {
         /// What was to be set.
         setting: &'static str,
@@ -79,13 +79,22 @@ fn create_advice(cause: &io::Error) -> &'static str {
     }
 }
 
+fn setting_advice(cause: &io::Error) -> &'static str {
+    match cause.raw_os_error() {
+        Some(libc::EADDRNOTAVAIL) => "give a unicast address that is not zero",
+        Some(libc::EPERM) => "run as root or grant CAP_NET_ADMIN",
+        _ => "check `dmesg`",
+    }
+}
+
 /// What a new TAP is given before anybody can see it.
+///
+/// Not the length of its transmit queue: `SIOCSIFTXQLEN` asks for the machine's root (`dev_ioctl`),
+/// and netlink only for the root of a user namespace, so that goes through [`crate::netlink`].
 #[derive(Clone, Copy, Debug)]
 pub struct TapOptions {
     /// The hardware address of the namespace's end; `None`: the kernel's random one.
     pub mac: Option<MacAddr>,
-    /// How many frames the kernel keeps for us before it drops (`tun_net_xmit`).
-    pub tx_queue_len: u32,
     /// The link speed that the device reports.
     pub speed_mbps: u32,
 }
@@ -94,7 +103,6 @@ impl Default for TapOptions {
     fn default() -> Self {
         Self {
             mac: None,
-            tx_queue_len: 1000,
             speed_mbps: 10_000,
         }
     }
@@ -252,11 +260,6 @@ impl<'a> Tun<'a> {
             .call(socket.as_fd(), IfreqCall::GetIndex)
             .map_err(refused("index"))?;
         let index = request.index();
-        let mut request = Ifreq::named(name);
-        request.set_queue_len(c_int::try_from(options.tx_queue_len).unwrap_or(c_int::MAX));
-        request
-            .call(socket.as_fd(), IfreqCall::SetTxQueueLen)
-            .map_err(refused("transmit queue length"))?;
         // The speed is only a label: a kernel whose TAP has none to set is as good as any other.
         match ethtool::set_speed(socket.as_fd(), name, options.speed_mbps) {
             Err(cause) if cause.raw_os_error() != Some(libc::EOPNOTSUPP) => {

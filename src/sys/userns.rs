@@ -85,3 +85,19 @@ pub fn enter_user_namespace(mounts: Mounts) -> Result<(), UserNamespaceError> {
     write("/proc/self/uid_map", &format!("0 {uid} 1"))?;
     write("/proc/self/gid_map", &format!("0 {gid} 1"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_process_with_threads_stays_where_it_is() {
+        // The refusal comes before anything is done, and the second thread is certain here.
+        let result = thread::spawn(|| enter_user_namespace(Mounts::Shared)).join();
+        let error = result.unwrap().unwrap_err();
+        assert!(matches!(error, UserNamespaceError::Threads { threads } if threads > 1));
+        assert!(error.to_string().contains("before any thread is started"));
+    }
+}

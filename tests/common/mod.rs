@@ -8,13 +8,14 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    unused_imports,
     reason = "each test binary compiles this as its own and uses its part"
 )]
 
 mod netns;
 
 use std::{
-    fs, io,
+    env, fs, io,
     process::{Command, ExitCode, Output},
     thread,
     time::Duration,
@@ -30,7 +31,7 @@ use tapswitch::sys::{
     userns::{Mounts, enter_user_namespace},
 };
 
-pub use self::netns::Netns;
+pub use self::netns::{Netns, Running};
 
 /// What this process may do.
 pub struct Env {
@@ -41,7 +42,21 @@ pub struct Env {
 impl Env {
     /// A test that panics on failure and is ignored where it cannot run.
     pub fn trial(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Trial {
-        let reason = self.reason_not_to_run.clone();
+        self.trial_with(&[], name, body)
+    }
+
+    /// The same, for a test that runs these programs.
+    pub fn trial_with(
+        &self,
+        programs: &[&str],
+        name: &str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> Trial {
+        let missing = || {
+            let program = programs.iter().find(|program| !is_installed(program))?;
+            Some(format!("{program} is not installed"))
+        };
+        let reason = self.reason_not_to_run.clone().or_else(missing);
         Trial::ignorable_test(name, move || {
             if let Some(reason) = reason {
                 return Ok(Completion::ignored_with(reason));
@@ -94,10 +109,18 @@ fn check_tools() -> Result<(), String> {
 
 /// A command that is found also where an ordinary user's `PATH` lacks the sbin directories.
 pub fn command(program: &str) -> Command {
-    let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new(program);
-    command.env("PATH", format!("{path}:/usr/sbin:/sbin:/usr/bin:/bin"));
+    command.env("PATH", search_path());
     command
+}
+
+fn search_path() -> String {
+    let path = env::var("PATH").unwrap_or_default();
+    format!("{path}:/usr/sbin:/sbin:/usr/bin:/bin")
+}
+
+fn is_installed(program: &str) -> bool {
+    env::split_paths(&search_path()).any(|directory| directory.join(program).is_file())
 }
 
 /// Runs `ip` in the namespace of the test binary and returns what it printed.

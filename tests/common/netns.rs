@@ -63,15 +63,15 @@ impl Netns {
 
     /// Starts a program inside, without input and output.
     #[track_caller]
-    pub fn spawn(&self, arguments: &[&str]) -> Child {
-        self.run(|| {
+    pub fn spawn(&self, arguments: &[&str]) -> Running {
+        let child = self.run(|| {
             program(arguments)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
-        })
-        .unwrap()
+        });
+        Running(child.unwrap())
     }
 
     /// Runs `ip` inside and returns what it printed.
@@ -107,6 +107,26 @@ impl Drop for Netns {
     fn drop(&mut self) {
         // Fails if the test has deleted it already.
         drop(command("ip").args(["netns", "del", &self.name]).output());
+    }
+}
+
+/// A program that is killed when the test ends, however it ends.
+#[must_use = "it is killed when it is dropped"]
+pub struct Running(Child);
+
+impl Running {
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Kills it and waits for its end.
+    pub fn stop(self) {}
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
     }
 }
 
