@@ -1,8 +1,26 @@
 //! Settings: what people write, checked, and what it means.
+//!
+//! A file becomes a [`SwitchSpec`] in [`parse`], [`check()`](check::check) holds it against the rules,
+//! and [`plan`](plan::plan) says how to get from the running switch to it.
 
+pub mod check;
+mod diagnostic;
+mod file;
+pub mod plan;
+mod reader;
 pub mod spec;
+pub mod units;
+mod write;
 
-pub use self::spec::{
-    AtLimit, BridgeSpec, Mode, OffloadMode, PortFlagsSpec, PortSpec, ReservedMask, RouteSpec,
-    StaticSpec, SwitchSpec,
+pub use self::{
+    diagnostic::Diagnostic,
+    file::{Cidr, ParseCidrError, parse},
+    spec::{
+        AtLimit, BridgeSpec, Mode, OffloadMode, PortFlagsSpec, PortSpec, ReservedMask, RouteSpec,
+        StaticSpec, SwitchSpec,
+    },
+    write::write,
 };
+
+#[cfg(test)]
+mod arbitrary;

@@ -3,6 +3,11 @@
 use tokio::sync::broadcast;
 
 pub mod api;
+pub mod client;
+mod connection;
+mod routes;
+pub mod server;
+pub mod socket;
 
 use self::api::{ApiError, Event, Request, Response};
 

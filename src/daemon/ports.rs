@@ -10,7 +10,7 @@ use super::{
 use crate::{
     attach::{self, Engine, PlugRequest},
     bridge::{EntryKind, PortId},
-    config::{BridgeSpec, Mode, OffloadMode, PortSpec, RouteSpec},
+    config::{BridgeSpec, Mode, OffloadMode, PortSpec, RouteSpec, SwitchSpec, check::check},
     control::api::{ApiError, PortChange},
     datapath::PortCounters,
     names::{Name, NetnsRef},
@@ -434,38 +434,45 @@ fn set_mtu(port: &mut PortState, mtu: u32) -> Result<(), String> {
 /// What no port may do, whether it is new or changed (`except` itself).
 fn check_port(state: &State, spec: &PortSpec, except: Option<&Name>) -> Result<(), ApiError> {
     let name = &spec.name;
-    if except.is_none() && state.port(name).is_some() {
-        let owner = state
-            .port(name)
-            .map(|port| port.spec.bridge.to_string())
-            .unwrap_or_default();
+    let others = || {
+        state
+            .ports
+            .iter()
+            .filter(|port| Some(&port.spec.name) != except)
+    };
+    if let Some(owner) = others().find(|port| port.spec.name == *name) {
         return Err(ApiError::failed(format!(
-            "add port {name}: bridge {owner} has a port of this name; choose another, or delete it: tapswitch port del {name}"
-        )));
-    }
-    check_mtu("port", name, spec.mtu)?;
-    if spec.mac.is_some_and(|mac| mac.is_group() || mac.is_zero()) {
-        return Err(ApiError::invalid(format!(
-            "port {name}: a port's MAC address must be a unicast address; try 02:00:00:00:00:01"
+            "add port {name}: bridge {} has a port of this name; choose another, or delete it: \
+             tapswitch port del {name}",
+            owner.spec.bridge
         )));
     }
     let ifname = spec.effective_ifname();
     let same_place =
         |port: &&PortState| port.spec.netns == spec.netns && port.spec.effective_ifname() == ifname;
-    let others = state
-        .ports
-        .iter()
-        .filter(|port| Some(&port.spec.name) != except);
-    if let Some(other) = others.clone().find(same_place) {
+    if let Some(other) = others().find(same_place) {
+        let netns = spec
+            .netns
+            .as_ref()
+            .map_or_else(|| "of the daemon".to_owned(), NetnsRef::to_string);
         return Err(ApiError::failed(format!(
-            "port {name}: interface {ifname} in netns {} belongs to port {}; give another --ifname",
-            spec.netns
-                .as_ref()
-                .map_or_else(|| "of the daemon".to_owned(), NetnsRef::to_string),
+            "port {name}: interface {ifname} in netns {netns} belongs to port {}; give another \
+             --ifname",
             other.spec.name,
         )));
     }
-    Ok(())
+    let mut whole = state.spec();
+    whole.ports.retain(|port| Some(&port.name) != except);
+    whole.ports.push(spec.clone());
+    check_whole(&whole)
+}
+
+/// Refuses a switch that breaks a rule which its settings must keep together.
+pub(super) fn check_whole(spec: &SwitchSpec) -> Result<(), ApiError> {
+    match check(spec).into_iter().next() {
+        Some(problem) => Err(ApiError::invalid(problem.message)),
+        None => Ok(()),
+    }
 }
 
 /// A wire has two ends.
@@ -484,18 +491,3 @@ pub(super) fn check_wire(state: &State, bridge: &BridgeSpec, more: usize) -> Res
     }
     Ok(())
 }
-
-pub(super) fn check_mtu(kind: &str, name: &Name, mtu: Option<u32>) -> Result<(), ApiError> {
-    match mtu {
-        Some(mtu) if !MTU_RANGE.contains(&mtu) => {
-            let (low, high) = (MTU_RANGE.start(), MTU_RANGE.end());
-            Err(ApiError::invalid(format!(
-                "{kind} {name}: mtu {mtu} is out of range {low}..={high}"
-            )))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// What a TAP takes: RFC 791's least, and 65535 less an Ethernet header (`tun_net_init`).
-const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65521;

@@ -329,7 +329,11 @@ impl Inner {
 
 fn check_bridge(spec: &BridgeSpec) -> Result<(), ApiError> {
     let name = &spec.name;
-    super::ports::check_mtu("bridge", name, spec.mtu)?;
+    let alone = SwitchSpec {
+        bridges: vec![spec.clone()],
+        ..SwitchSpec::default()
+    };
+    super::ports::check_whole(&alone)?;
     if spec.fdb_limit > MAX_FDB_LIMIT {
         return Err(ApiError::invalid(format!(
             "bridge {name}: fdb limit {} is out of range 0..={MAX_FDB_LIMIT}",

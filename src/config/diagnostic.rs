@@ -1,0 +1,102 @@
+//! What is wrong in a file, and where.
+
+use std::{fmt, ops::Range, path::Path};
+
+/// One thing that is wrong in a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[error("{line}:{column}: {message}")]
+pub struct Diagnostic {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// What is wrong and what to do about it.
+    pub message: String,
+}
+
+impl Diagnostic {
+    /// The diagnostic as compilers print it: `FILE:LINE:COL: message`.
+    pub fn in_file<'a>(&'a self, file: &'a Path) -> impl fmt::Display + 'a {
+        InFile {
+            file,
+            diagnostic: self,
+        }
+    }
+}
+
+struct InFile<'a> {
+    file: &'a Path,
+    diagnostic: &'a Diagnostic,
+}
+
+impl fmt::Display for InFile<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.diagnostic)
+    }
+}
+
+/// Turns byte offsets of a text into lines and columns.
+#[derive(Debug)]
+pub(super) struct Locator<'a> {
+    text: &'a str,
+    line_starts: Vec<usize>,
+}
+
+impl<'a> Locator<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        let after_newlines = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self {
+            text,
+            line_starts: std::iter::once(0).chain(after_newlines).collect(),
+        }
+    }
+
+    pub(super) fn diagnostic(&self, span: &Range<usize>, message: String) -> Diagnostic {
+        let offset = span.start.min(self.text.len());
+        let line = self.line_starts.partition_point(|&start| start <= offset);
+        let start = self.line_starts.get(line - 1).copied().unwrap_or(0);
+        let before = self.text.get(start..offset).unwrap_or_default();
+        // One enormous line must not make every one of its diagnostics walk all of it.
+        let column = if before.len() > 4096 {
+            before.len() + 1
+        } else {
+            before.chars().count() + 1
+        };
+        Diagnostic {
+            line,
+            column,
+            message,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_columns_count_from_one_and_columns_count_characters() {
+        let text = "a = 1\nü = \"ß\"\n";
+        let locator = Locator::new(text);
+        let place = |needle: &str| {
+            let at = text.find(needle).unwrap();
+            let found = locator.diagnostic(&(at..at), String::new());
+            (found.line, found.column)
+        };
+        assert_eq!(place("a"), (1, 1));
+        assert_eq!(place("ü"), (2, 1));
+        assert_eq!(place("ß"), (2, 6));
+        assert_eq!(locator.diagnostic(&(99..99), String::new()).line, 3);
+    }
+
+    #[test]
+    fn a_diagnostic_prints_as_compilers_do() {
+        let diagnostic = Diagnostic {
+            line: 3,
+            column: 7,
+            message: "no such key".to_owned(),
+        };
+        let text = diagnostic.in_file(Path::new("lab.toml")).to_string();
+        assert_eq!(text, "lab.toml:3:7: no such key");
+    }
+}

@@ -1,0 +1,207 @@
+//! What may be asked over HTTP.
+//!
+//! `POST /v1/request` takes any [`Request`] and is what the command line uses. The GET routes are
+//! for people with curl and answer with the bare value.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::{Body, to_bytes},
+    extract::{Path, Query, State, rejection::QueryRejection},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response as HttpResponse},
+    routing::{get, post},
+};
+use futures_util::stream;
+use tokio::{
+    sync::{
+        broadcast::{self, error::RecvError},
+        watch,
+    },
+    time::timeout,
+};
+
+use super::{
+    Controller,
+    api::{ApiError, ErrorKind, Event, FdbSelector, Request, Response},
+    connection::Ticket,
+};
+use crate::names::Name;
+
+/// What the handlers of one connection share.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub(super) controller: Arc<dyn Controller>,
+    pub(super) ticket: Arc<Ticket>,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+/// All routes, for one connection.
+pub(super) fn router(context: Context) -> Router {
+    Router::new()
+        .route("/v1/request", post(request))
+        .route("/v1/show", get(show))
+        .route("/v1/bridges", get(bridges))
+        .route("/v1/bridges/{name}", get(bridge))
+        .route("/v1/ports", get(ports))
+        .route("/v1/ports/{name}", get(port))
+        .route("/v1/fdb", get(fdb))
+        .route("/v1/stats", get(stats))
+        .route("/v1/stats/{name}", get(port_stats))
+        .route("/v1/events", get(events))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_route)
+        .with_state(context)
+}
+
+async fn request(State(context): State<Context>, body: Body) -> Result<Json<Response>, Refusal> {
+    let collected = timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await;
+    let body = collected
+        .map_err(|_| Refusal {
+            status: StatusCode::REQUEST_TIMEOUT,
+            error: ApiError::invalid("read request: its body did not arrive within 5 s"),
+        })?
+        .map_err(|error| Refusal {
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            error: ApiError::invalid(format!(
+                "read request: {error}; at most {MAX_BODY} bytes are accepted"
+            )),
+        })?;
+    let request = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::invalid(format!("read request: {error}")))?;
+    context.execute(request).await.map(Json)
+}
+
+async fn show(State(context): State<Context>) -> Answer {
+    context.tell(Request::Show).await
+}
+
+async fn bridges(State(context): State<Context>) -> Answer {
+    context.tell(Request::BridgeShow { name: None }).await
+}
+
+async fn bridge(State(context): State<Context>, Path(name): Path<String>) -> Answer {
+    let name = Some(read_name(&name)?);
+    context.tell(Request::BridgeShow { name }).await
+}
+
+async fn ports(State(context): State<Context>) -> Answer {
+    context.tell(Request::PortShow { name: None }).await
+}
+
+async fn port(State(context): State<Context>, Path(name): Path<String>) -> Answer {
+    let name = Some(read_name(&name)?);
+    context.tell(Request::PortShow { name }).await
+}
+
+async fn fdb(
+    State(context): State<Context>,
+    selector: Result<Query<FdbSelector>, QueryRejection>,
+) -> Answer {
+    let Query(selector) = selector
+        .map_err(|error| ApiError::invalid(format!("read selector: {}", error.body_text())))?;
+    context.tell(Request::FdbShow(selector)).await
+}
+
+async fn stats(State(context): State<Context>) -> Answer {
+    context.tell(Request::Stats { port: None }).await
+}
+
+async fn port_stats(State(context): State<Context>, Path(name): Path<String>) -> Answer {
+    let port = Some(read_name(&name)?);
+    context.tell(Request::Stats { port }).await
+}
+
+/// All events from now on, one JSON object in a line.
+async fn events(State(context): State<Context>) -> HttpResponse {
+    context.ticket.request_is_complete();
+    // Subscribed before the head of the answer is sent: what happens after it is in the stream.
+    let subscription = (context.controller.subscribe(), context.stop);
+    let lines = stream::unfold(subscription, |(mut receiver, mut stop)| async move {
+        let event = tokio::select! {
+            event = next_event(&mut receiver) => event?,
+            _ = stop.wait_for(|stop| *stop) => return None,
+        };
+        let mut line = serde_json::to_string(&event).unwrap_or_default();
+        line.push('\n');
+        Some((Ok::<_, Infallible>(line), (receiver, stop)))
+    });
+    let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    (headers, Body::from_stream(lines)).into_response()
+}
+
+async fn next_event(receiver: &mut broadcast::Receiver<Event>) -> Option<Event> {
+    match receiver.recv().await {
+        Ok(event) => Some(event),
+        Err(RecvError::Lagged(count)) => Some(Event::Lost { count }),
+        Err(RecvError::Closed) => None,
+    }
+}
+
+async fn no_route() -> Refusal {
+    let message = "find route: there is none; see POST /v1/request, GET /v1/show, /v1/bridges, \
+                   /v1/ports, /v1/fdb, /v1/stats and /v1/events";
+    ApiError::not_found(message).into()
+}
+
+impl Context {
+    async fn execute(&self, request: Request) -> Result<Response, Refusal> {
+        self.ticket.request_is_complete();
+        let controller = Arc::clone(&self.controller);
+        let answer = tokio::task::spawn_blocking(move || controller.execute(request)).await;
+        let answer = answer.map_err(|error| {
+            tracing::error!("carry out request: {error}");
+            ApiError::failed("carry out request: the daemon failed; see its log")
+        })?;
+        Ok(answer?)
+    }
+
+    async fn tell(&self, request: Request) -> Answer {
+        let answer = match self.execute(request).await? {
+            Response::Done => Json(()).into_response(),
+            Response::Show(value) => Json(value).into_response(),
+            Response::Bridges(value) => Json(value).into_response(),
+            Response::Ports(value) => Json(value).into_response(),
+            Response::Fdb(value) => Json(value).into_response(),
+            Response::Flushed(value) => Json(value).into_response(),
+            Response::Stats(value) => Json(value).into_response(),
+            Response::Plan(value) => Json(value).into_response(),
+        };
+        Ok(answer)
+    }
+}
+
+fn read_name(text: &str) -> Result<Name, ApiError> {
+    Name::new(text).map_err(|error| ApiError::invalid(error.to_string()))
+}
+
+type Answer = Result<HttpResponse, Refusal>;
+
+/// An [`ApiError`] with its HTTP status.
+struct Refusal {
+    status: StatusCode,
+    error: ApiError,
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        let status = match error.kind {
+            ErrorKind::Failed => StatusCode::CONFLICT,
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::Invalid => StatusCode::BAD_REQUEST,
+        };
+        Self { status, error }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> HttpResponse {
+        (self.status, Json(self.error)).into_response()
+    }
+}
+
+/// Enough for a file with thousands of ports.
+const MAX_BODY: usize = 1 << 20;
+
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
