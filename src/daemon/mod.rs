@@ -5,8 +5,10 @@ mod clock;
 mod events;
 mod fdb;
 mod housekeeping;
+mod options;
 mod ports;
 mod report;
+mod run;
 mod state;
 mod switch;
 mod tap_port;
@@ -14,5 +16,7 @@ mod worker;
 
 pub use self::{
     clock::Clock,
+    options::DaemonOptions,
+    run::{RunError, load, run},
     switch::{Switch, SwitchOptions, default_name},
 };

@@ -1,0 +1,170 @@
+//! `tapswitch run`: a switch, its control socket, and the signals.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{DaemonOptions, Switch, SwitchOptions, default_name};
+use crate::{
+    config::{self, OffloadMode, SwitchSpec},
+    control::{
+        api::{ApiError, Request, Response},
+        server::serve,
+        socket::{ControlSocket, SocketError},
+    },
+};
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The configuration file cannot be read.
+    #[error("read {}: {cause}; check the path", path.display())]
+    ReadConfig {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel answered.
+        cause: io::Error,
+    },
+    /// The configuration file is wrong.
+    #[error("{}", diagnostics.join("\n"))]
+    Config {
+        /// `FILE:LINE:COLUMN: what is wrong`, each.
+        diagnostics: Vec<String>,
+    },
+    /// The configuration could not be put into force.
+    #[error(transparent)]
+    Apply(#[from] ApiError),
+    /// The control socket could not be opened.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The kernel refused something that every process may have.
+    #[error("{step}: {cause}; check the limits of open files and threads (ulimit -a)")]
+    System {
+        /// What was to be done.
+        step: &'static str,
+        /// What the kernel answered.
+        cause: io::Error,
+    },
+}
+
+impl RunError {
+    /// Whether what the caller wrote is wrong, so that trying again is no use.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Config { .. })
+    }
+}
+
+/// Runs a switch until SIGTERM or SIGINT; SIGHUP reads the file again. Writes the line `ready` to
+/// `out` when ports forward.
+///
+/// # Errors
+/// A [`RunError`] before anything is ready; nothing is left behind then.
+pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError> {
+    let system = |step| move |cause| RunError::System { step, cause };
+    // Before anything is touched: a wrong file changes nothing.
+    let spec = options
+        .config
+        .as_deref()
+        .map(|path| load(path, options.offload))
+        .transpose()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .enable_all()
+        .build()
+        .map_err(system("start the control threads"))?;
+    // Bound first, so that a second daemon says so before it makes devices.
+    let socket = ControlSocket::bind(&options.socket, options.group.as_deref())?;
+    let switch = Switch::start(SwitchOptions {
+        name: options.name.clone().unwrap_or_else(default_name),
+        workers: options.workers,
+        ..SwitchOptions::default()
+    })
+    .map_err(system("start the switch"))?;
+    if let Some(spec) = spec {
+        switch.execute(Request::Apply {
+            spec,
+            dry_run: false,
+        })?;
+    }
+    runtime.block_on(async {
+        let ends = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+        let [terminate, interrupt] = ends;
+        let mut terminate = terminate.map_err(system("wait for SIGTERM"))?;
+        let mut interrupt = interrupt.map_err(system("wait for SIGINT"))?;
+        let hangup = signal(SignalKind::hangup()).map_err(system("wait for SIGHUP"))?;
+        let reload = tokio::spawn(reload_on(hangup, switch.clone(), options.clone()));
+        // Whoever started the daemon may have gone: then nobody waits for the line.
+        drop(writeln!(out, "ready").and_then(|()| out.flush()));
+        drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+        tracing::info!(socket = %options.socket.display(), "ready");
+        let ended = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+        };
+        let served = serve(socket, Arc::new(switch.clone()), ended).await;
+        reload.abort();
+        served.map_err(system("wait for clients"))
+    })
+    // The runtime goes first, then the switch with its devices.
+}
+
+/// Reads a configuration file; ports that name no engine get `offload`.
+///
+/// # Errors
+/// [`RunError::ReadConfig`] or [`RunError::Config`] with every error of the file.
+pub fn load(path: &Path, offload: OffloadMode) -> Result<SwitchSpec, RunError> {
+    let text = fs::read_to_string(path).map_err(|cause| RunError::ReadConfig {
+        path: path.to_owned(),
+        cause,
+    })?;
+    let mut spec = config::parse(&text).map_err(|diagnostics| RunError::Config {
+        diagnostics: diagnostics
+            .iter()
+            .map(|diagnostic| format!("{}:{diagnostic}", path.display()))
+            .collect(),
+    })?;
+    if offload == OffloadMode::Off {
+        spec.ports
+            .iter_mut()
+            .for_each(|port| port.offload = offload);
+    }
+    Ok(spec)
+}
+
+async fn reload_on(mut hangup: Signal, switch: Switch, options: DaemonOptions) {
+    while hangup.recv().await.is_some() {
+        let Some(path) = options.config.clone() else {
+            tracing::warn!("SIGHUP: there is no file to read again; start with --config FILE");
+            continue;
+        };
+        let (switch, offload) = (switch.clone(), options.offload);
+        // Plugging blocks, and enters namespaces on threads of its own.
+        let done = tokio::task::spawn_blocking(move || -> Result<Vec<String>, RunError> {
+            let spec = load(&path, offload)?;
+            match switch.execute(Request::Apply {
+                spec,
+                dry_run: false,
+            })? {
+                Response::Plan(steps) => Ok(steps),
+                _ => Ok(Vec::new()),
+            }
+        });
+        match done.await {
+            Ok(Ok(steps)) => tracing::info!(steps = steps.len(), "SIGHUP: {}", steps.join("; ")),
+            Ok(Err(error)) => tracing::error!("SIGHUP: the switch stays as it is: {error}"),
+            Err(error) => tracing::error!("SIGHUP: {error}"),
+        }
+    }
+}
+
+/// Threads for clients; frames have their own.
+const CONTROL_THREADS: usize = 2;
