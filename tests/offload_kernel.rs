@@ -1,0 +1,512 @@
+//! Segmentation against the kernel's own: whatever superframe goes into a kernel bridge through a
+//! TAP with all offloads comes out of a TAP without any as frames that the kernel cut, and ours must
+//! be the same bytes.
+//!
+//! Needs root or unprivileged user namespaces, /dev/net/tun and `ip`; ignored without them.
+//! `TAPSWITCH_OFFLOAD_CASES` sets the number of cases, `TAPSWITCH_OFFLOAD_SEED` repeats a run.
+//!
+//! Where we differ on purpose is in [`Difference`]; every other difference fails.
+
+mod superframe;
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{self, Read, Write},
+    os::fd::AsFd,
+    path::Path,
+    process::{Command, ExitCode},
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sched::{CloneFlags, unshare},
+    unistd::{Uid, getgid, getuid},
+};
+use superframe::{Noise, Superframe};
+use tapswitch::{
+    offload::{self, BadOffload, Segments},
+    wire::VirtioNetHdr,
+};
+use zerocopy::IntoBytes;
+
+/// Where we knowingly do something else than the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Difference {
+    /// The kernel sends 0xffff for a TCP checksum that comes out as 0 (skb_checksum_help, for all
+    /// protocols; tcp_gso_segment does not). To a receiver both are the same.
+    ZeroChecksum,
+    /// The kernel takes a superframe for one by the least possible header length, and loses it if
+    /// its payload turns out to fit one segment. We send that segment.
+    FitsOneSegment,
+    /// We bound the cost of one superframe, the kernel its memory only.
+    TooExpensive,
+    /// We refuse what the kernel does not look at, in a damaged frame.
+    Stricter,
+}
+
+/// A private network: two TAPs in a kernel bridge.
+struct Wire {
+    offloading: fs::File,
+    plain: fs::File,
+    sentinels: u32,
+}
+
+/// Frames that wait for us to read them; more are lost.
+const QUEUE_LEN: usize = 10_000;
+
+/// How the kernel answered one write.
+type Answer = Result<Vec<Vec<u8>>, io::Error>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let wire = if arguments.list {
+        Err("only listing".to_owned())
+    } else {
+        // No threads yet: unshare moves only the calling one.
+        Wire::new()
+    };
+    if let (false, Err(reason)) = (arguments.list, &wire) {
+        eprintln!("offload_kernel: ignored: {reason}");
+    }
+    let ignored = wire.is_err() && !arguments.list;
+    let wire = Arc::new(Mutex::new(wire));
+    let trial = |name: &'static str, test: fn(&mut Wire) -> Result<(), Failed>| {
+        let wire = Arc::clone(&wire);
+        Trial::test(name, move || match &mut *wire.lock()? {
+            Ok(wire) => test(wire),
+            Err(reason) => Err(reason.clone().into()),
+        })
+        .with_ignored_flag(ignored)
+    };
+    let trials = vec![
+        trial("superframes_are_cut_as_the_kernel_cuts_them", superframes),
+        trial("what_passes_the_check_the_kernel_accepts", damaged),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn superframes(wire: &mut Wire) -> Result<(), Failed> {
+    campaign(wire, "superframes", |noise| {
+        let spec = random(noise);
+        Case {
+            header: spec.header(),
+            frame: spec.frame(),
+            is_damaged: false,
+            text: format!("{spec:?}"),
+        }
+    })
+}
+
+fn damaged(wire: &mut Wire) -> Result<(), Failed> {
+    campaign(wire, "damaged", |noise| {
+        let mut spec = random(noise);
+        if spec.v6 && noise.one_in(20) {
+            // A fragment and an authentication header, behind which nobody segments.
+            spec.extensions = vec![(if noise.one_in(2) { 44 } else { 51 }, 0)];
+        }
+        let mut frame = spec.frame();
+        let mut header = [0; VirtioNetHdr::LEN];
+        header.copy_from_slice(spec.header().as_bytes());
+        match noise.below(4) {
+            0 => {
+                let at = usize::try_from(noise.below(10)).unwrap();
+                // hdr_len is the caller's to repair, see `exact_hdr_len`.
+                if !(2..4).contains(&at) {
+                    header[at] = u8::try_from(noise.below(256)).unwrap();
+                }
+            }
+            1 => {
+                let fields = [(0, 1), (1, 4), (4, 0), (5, 0), (6, 20), (8, 6), (8, 16)];
+                let (at, value) = fields[usize::try_from(noise.below(7)).unwrap()];
+                header[at] = value;
+            }
+            // A frame that ends inside its tags is lost in skb_vlan_untag, offloads or not.
+            2 => frame.truncate(22 + usize::try_from(noise.below(150)).unwrap()),
+            _ => {
+                // Somewhere in the headers, but not in the addresses that the bridge looks at.
+                let at = 12 + usize::try_from(noise.below(120)).unwrap();
+                if let Some(byte) = frame.get_mut(at) {
+                    *byte = u8::try_from(noise.below(256)).unwrap();
+                }
+            }
+        }
+        let mut header = VirtioNetHdr::read(&header).unwrap();
+        header.set_hdr_len(offload::exact_hdr_len(&header, &frame).unwrap_or(0));
+        Case {
+            header,
+            frame,
+            is_damaged: true,
+            text: format!("{spec:?}"),
+        }
+    })
+}
+
+struct Case {
+    header: VirtioNetHdr,
+    frame: Vec<u8>,
+    is_damaged: bool,
+    text: String,
+}
+
+/// Sends many random cases both ways and compares.
+fn campaign(wire: &mut Wire, name: &str, make: impl Fn(&mut Noise) -> Case) -> Result<(), Failed> {
+    let cases: u64 = setting("TAPSWITCH_OFFLOAD_CASES").unwrap_or(2000);
+    let seed = setting("TAPSWITCH_OFFLOAD_SEED").unwrap_or_else(seed_of_the_day);
+    eprintln!("{name}: TAPSWITCH_OFFLOAD_SEED={seed} TAPSWITCH_OFFLOAD_CASES={cases}");
+    let mut seeds = Noise(seed);
+    let mut out = Segments::new();
+    let mut tally: BTreeMap<String, u64> = BTreeMap::new();
+    for number in 0..cases {
+        let case = make(&mut Noise(seeds.next()));
+        let blame = |what: String| {
+            Failed::from(format!(
+                "case {number} of seed {seed}: {what}\n{:?}\n{}",
+                case.header, case.text
+            ))
+        };
+        let size = usize::from(case.header.gso_size());
+        if case.header.gso_type != 0 && size > 0 && case.frame.len() / size >= QUEUE_LEN / 2 {
+            *tally
+                .entry("not sent, overflows tapB".to_owned())
+                .or_default() += 1;
+            continue;
+        }
+        let ours = offload::segment(&case.header, &case.frame, &mut out);
+        let theirs = wire.cut(&case).map_err(blame)?;
+        let verdict = compare(&case, ours, &out, &theirs).map_err(blame)?;
+        *tally.entry(verdict).or_default() += 1;
+    }
+    for (verdict, count) in tally {
+        eprintln!("{name}: {count:8} {verdict}");
+    }
+    Ok(())
+}
+
+/// Says in what way both agree, or which intended difference it is.
+fn compare(
+    case: &Case,
+    ours: Result<(), BadOffload>,
+    out: &Segments,
+    theirs: &Answer,
+) -> Result<String, String> {
+    let kernel = match theirs {
+        Ok(frames) => frames.as_slice(),
+        Err(_) => &[],
+    };
+    let differs = |difference: Difference| Ok(format!("{difference:?}: {ours:?}"));
+    match ours {
+        Ok(()) if out.iter().eq(kernel) => Ok(if out.len() == 1 {
+            "same frame".to_owned()
+        } else {
+            "same segments".to_owned()
+        }),
+        Ok(()) if out.len() == 1 && kernel.is_empty() && fits_one_segment(case, theirs) => {
+            differs(Difference::FitsOneSegment)
+        }
+        Ok(()) if is_zero_checksum(case, out, kernel) => differs(Difference::ZeroChecksum),
+        Ok(()) => Err(describe(out, theirs)),
+        Err(_) if kernel.is_empty() => Ok(format!("both refuse: {:?}", kind(ours))),
+        Err(BadOffload::TooManySegments(_) | BadOffload::HeadersTooLong(_)) => {
+            Ok(format!("{:?}", Difference::TooExpensive))
+        }
+        Err(_) if case.is_damaged => Ok(format!("{:?}: {}", Difference::Stricter, kind(ours))),
+        Err(error) => Err(format!("we refuse with {error}, the kernel sends frames")),
+    }
+}
+
+fn kind(ours: Result<(), BadOffload>) -> String {
+    let text = format!("{ours:?}");
+    let end = text.find(['(', '{', ' ']).map_or(0, |first| first + 1);
+    let rest = &text[end..];
+    let end = rest.find(['(', '{', ' ', ')']).unwrap_or(rest.len());
+    rest[..end].to_owned()
+}
+
+/// Whether the payload is above `gso_size` only by counting options of TCP as payload, or, without
+/// a checksum to tell where layer 4 is, everything behind 40 or 60 bytes.
+fn fits_one_segment(case: &Case, theirs: &Answer) -> bool {
+    theirs.is_ok() && case.header.gso_type != 0 && {
+        let headers = offload::exact_hdr_len(&case.header, &case.frame).unwrap_or(0);
+        case.frame.len() - usize::from(headers) <= case.header.gso_size().into()
+    }
+}
+
+fn is_zero_checksum(case: &Case, out: &Segments, kernel: &[Vec<u8>]) -> bool {
+    let at = usize::from(case.header.csum_start()) + usize::from(case.header.csum_offset());
+    let (1, [theirs]) = (out.len(), kernel) else {
+        return false;
+    };
+    out.iter().all(|ours| {
+        let mut ours = ours.to_vec();
+        case.header.needs_csum() && ours.get(at..at + 2) == Some(&[0, 0]) && {
+            ours[at..at + 2].copy_from_slice(&[0xff, 0xff]);
+            &ours == theirs
+        }
+    })
+}
+
+fn describe(out: &Segments, theirs: &Answer) -> String {
+    let theirs = match theirs {
+        Ok(frames) => frames,
+        Err(error) => return format!("we send {} frames, the kernel refuses: {error}", out.len()),
+    };
+    let mut text = format!("we send {} frames, the kernel {}", out.len(), theirs.len());
+    for (i, (ours, theirs)) in out.iter().zip(theirs).enumerate() {
+        if ours != theirs {
+            let at = ours.iter().zip(theirs).position(|(a, b)| a != b);
+            let start = at.unwrap_or(0).saturating_sub(4);
+            let part = |bytes: &[u8]| {
+                format!(
+                    "{:02x?}",
+                    bytes.iter().skip(start).take(12).collect::<Vec<_>>()
+                )
+            };
+            text += &format!(
+                "; frame {i} ({} and {} bytes) differs at {at:?}: ours {}, theirs {} from {start}",
+                ours.len(),
+                theirs.len(),
+                part(ours),
+                part(theirs)
+            );
+            break;
+        }
+    }
+    text
+}
+
+/// A superframe as an honest sender could make it, and many that only a strange one would.
+fn random(noise: &mut Noise) -> Superframe {
+    let mut small = |end: u64| u16::try_from(noise.below(end)).unwrap();
+    let udp = small(3) == 0;
+    let v6 = small(2) == 0;
+    let tags = (0..small(3))
+        .map(|_| if small(3) == 0 { 0x88a8 } else { 0x8100 })
+        .collect();
+    let options = |word: u16| u8::try_from(word.saturating_sub(10)).unwrap();
+    let extensions = (0..small(8).saturating_sub(5))
+        .map(|_| ([0, 43, 60][usize::from(small(3))], options(small(14))))
+        .collect();
+    let gso_size = match small(4) {
+        0 => 8 + small(100),
+        1 => 1 + small(9000),
+        _ => 1200 + small(260),
+    };
+    let payload = match small(4) {
+        0 => usize::from(small(300)),
+        1 => usize::from(gso_size) * usize::from(small(8)) + usize::from(small(3)),
+        _ => usize::from(small(64_900)),
+    };
+    // Now and then more segments than we allow.
+    let most = usize::from(gso_size) * if udp { 129 } else { 2050 };
+    let payload = payload.min(most).min(64_900);
+    let mut spec = Superframe {
+        tags,
+        v6,
+        udp,
+        ip_options: options(small(21)),
+        extensions,
+        tcp_options: options(small(21)),
+        tcp_flags: if small(2) == 0 {
+            0x10
+        } else {
+            u8::try_from(small(256)).unwrap()
+        },
+        urgent: small(65_536),
+        seq: u32::from(small(65_536)) << 16 | u32::from(small(65_536)),
+        ip_id: small(65_536),
+        traffic_class: u8::try_from(small(256)).unwrap(),
+        payload,
+        salt: u64::from(small(65_536)),
+        gso: small(10) != 0,
+        gso_size,
+        ecn: !udp && small(4) == 0,
+        needs_csum: udp || small(8) != 0,
+        hdr_len: 0,
+        padding: if small(20) == 0 { small(20).into() } else { 0 },
+    };
+    if spec.v6 {
+        spec.ip_options = 0;
+    } else {
+        spec.extensions.clear();
+    }
+    let hints = [0, low(spec.headers()), low(spec.headers() + spec.payload)];
+    spec.hdr_len = hints[usize::from(small(3))];
+    spec
+}
+
+fn low(len: usize) -> u16 {
+    u16::try_from(len).unwrap_or(u16::MAX)
+}
+
+impl Wire {
+    /// Moves this process into a fresh network namespace and builds the bridge there.
+    fn new() -> Result<Self, String> {
+        let tun = Path::new("/dev/net/tun");
+        if !tun.exists() {
+            return Err("there is no /dev/net/tun".to_owned());
+        }
+        enter_namespace().map_err(|error| format!("cannot make a network namespace: {error}"))?;
+        // Without IPv6 the devices send nothing of their own.
+        fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").ok();
+        let offloading = tap::open("tapA", tap::ALL_OFFLOADS).map_err(said("open tapA"))?;
+        let plain = tap::open("tapB", 0).map_err(said("open tapB"))?;
+        ip("link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0")?;
+        for hook in ["iptables", "ip6tables", "arptables"] {
+            // br_netfilter drops malformed IP before it gets to be segmented.
+            fs::write(format!("/proc/sys/net/bridge/bridge-nf-call-{hook}"), "0").ok();
+        }
+        for device in ["tapA", "tapB"] {
+            ip(&format!(
+                "link set {device} mtu 65521 txqueuelen {QUEUE_LEN} master br0 up"
+            ))?;
+        }
+        ip("link set br0 up")?;
+        Ok(Self {
+            offloading,
+            plain,
+            sentinels: 0,
+        })
+    }
+
+    /// What the kernel makes of `case`.
+    fn cut(&mut self, case: &Case) -> Result<Answer, String> {
+        let mut bytes = case.header.as_bytes().to_vec();
+        bytes.extend(&case.frame);
+        let written = self.offloading.write(&bytes);
+        let mut sentinel = vec![0; VirtioNetHdr::LEN];
+        sentinel.extend([0xff; 6]);
+        sentinel.extend([2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
+        self.sentinels = self.sentinels.wrapping_add(1);
+        sentinel.extend(self.sentinels.to_be_bytes());
+        self.offloading
+            .write_all(&sentinel)
+            .map_err(said("write the sentinel"))?;
+
+        let mut frames = Vec::new();
+        loop {
+            let frame = self.receive()?;
+            if frame == sentinel[VirtioNetHdr::LEN..] {
+                break;
+            }
+            frames.push(frame);
+        }
+        Ok(written.map(|_| frames))
+    }
+
+    fn receive(&mut self) -> Result<Vec<u8>, String> {
+        let mut ready = [PollFd::new(self.plain.as_fd(), PollFlags::POLLIN)];
+        let count = poll(&mut ready, PollTimeout::from(5000_u16));
+        if count.map_err(|error| format!("poll: {error}"))? == 0 {
+            return Err("the kernel lost the frame behind the superframe".into());
+        }
+        let mut buffer = vec![0; 1 << 17];
+        let len = self.plain.read(&mut buffer).map_err(said("read tapB"))?;
+        let header = VirtioNetHdr::read(&buffer).ok_or("short read")?;
+        if !header.is_plain() {
+            return Err(format!("tapB left work undone: {header:?}"));
+        }
+        buffer.truncate(len);
+        Ok(buffer.split_off(VirtioNetHdr::LEN))
+    }
+}
+
+/// As root, a network namespace; otherwise one in a user namespace where we are root.
+fn enter_namespace() -> io::Result<()> {
+    let (uid, gid) = (getuid(), getgid());
+    if Uid::effective().is_root() {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        return Ok(());
+    }
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)?;
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1"))
+}
+
+fn ip(arguments: &str) -> Result<(), String> {
+    let output = Command::new("ip")
+        .args(arguments.split(' '))
+        .output()
+        .map_err(said("run ip"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    Err(format!("ip {arguments}: {}", text.trim()))
+}
+
+fn said(what: &'static str) -> impl Fn(io::Error) -> String {
+    move |error| format!("{what}: {error}")
+}
+
+fn setting(name: &str) -> Option<u64> {
+    env::var(name).ok()?.parse().ok()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "every run tries other cases, and says which"
+)]
+fn seed_of_the_day() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(1, |time| {
+            u64::from(time.subsec_nanos()) ^ time.as_secs() << 30
+        })
+}
+
+/// Just enough of a TAP for this test.
+#[expect(unsafe_code, reason = "the ioctls of /dev/net/tun")]
+mod tap {
+    use std::{
+        fs::{File, OpenOptions},
+        io,
+        os::fd::AsRawFd,
+    };
+
+    use nix::libc;
+    use tapswitch::wire::VirtioNetHdr;
+
+    nix::ioctl_write_ptr_bad!(
+        set_iff,
+        nix::request_code_write!(b'T', 202, size_of::<libc::c_int>()),
+        libc::ifreq
+    );
+    nix::ioctl_write_ptr!(set_header_len, b'T', 216, libc::c_int);
+    nix::ioctl_write_int!(set_offload, b'T', 208);
+
+    /// CSUM, TSO4, TSO6, TSO_ECN, USO4 and USO6.
+    pub(crate) const ALL_OFFLOADS: u64 = 0x01 | 0x02 | 0x04 | 0x08 | 0x20 | 0x40;
+
+    /// A TAP named `name` with virtio-net headers.
+    pub(crate) fn open(name: &str, offloads: u64) -> io::Result<File> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/net/tun")?;
+        let mut flags = 0;
+        for flag in [libc::IFF_TAP, libc::IFF_NO_PI, libc::IFF_VNET_HDR] {
+            flags |= libc::c_short::try_from(flag).map_err(io::Error::other)?;
+        }
+        let mut request = libc::ifreq {
+            ifr_name: [0; libc::IFNAMSIZ],
+            ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags },
+        };
+        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+            *to = libc::c_char::try_from(from).map_err(io::Error::other)?;
+        }
+        let header_len = libc::c_int::try_from(VirtioNetHdr::LEN).map_err(io::Error::other)?;
+        let fd = file.as_raw_fd();
+        // SAFETY: `fd` is open, and `request` is an initialised ifreq that outlives the call.
+        unsafe { set_iff(fd, &raw const request) }?;
+        // SAFETY: `fd` is open, and the kernel reads one int.
+        unsafe { set_header_len(fd, &raw const header_len) }?;
+        // SAFETY: `fd` is open, and the argument is a plain number.
+        unsafe { set_offload(fd, offloads) }?;
+        Ok(file)
+    }
+}
