@@ -5,7 +5,7 @@ mod superframe;
 
 use std::hint::black_box;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use superframe::{Superframe, pseudo};
 use tapswitch::{
     offload::{self, Segments},
@@ -35,16 +35,12 @@ fn complete(c: &mut Criterion) {
         tcp_options: 3,
         ..Superframe::default()
     };
-    let (header, frame) = (spec.header(), spec.frame());
-    let mut done = frame.clone();
+    let (header, mut done) = (spec.header(), spec.frame());
     offload::complete_checksum(&header, &mut done).unwrap();
     assert!(is_verified(&spec, &done));
     c.bench_function("complete_checksum/1514", |b| {
-        b.iter_batched_ref(
-            || frame.clone(),
-            |frame| offload::complete_checksum(black_box(&header), frame),
-            BatchSize::SmallInput,
-        );
+        // Completing it again yields another checksum, at the same cost.
+        b.iter(|| offload::complete_checksum(black_box(&header), black_box(&mut done)));
     });
 }
 

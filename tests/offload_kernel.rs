@@ -55,6 +55,9 @@ struct Wire {
     sentinels: u32,
 }
 
+/// Frames that wait for us to read them; more are lost.
+const QUEUE_LEN: usize = 10_000;
+
 /// How the kernel answered one write.
 type Answer = Result<Vec<Vec<u8>>, io::Error>;
 
@@ -66,7 +69,7 @@ fn main() -> ExitCode {
         // No threads yet: unshare moves only the calling one.
         Wire::new()
     };
-    if let Err(reason) = &wire {
+    if let (false, Err(reason)) = (arguments.list, &wire) {
         eprintln!("offload_kernel: ignored: {reason}");
     }
     let ignored = wire.is_err() && !arguments.list;
@@ -121,7 +124,8 @@ fn damaged(wire: &mut Wire) -> Result<(), Failed> {
                 let (at, value) = fields[usize::try_from(noise.below(7)).unwrap()];
                 header[at] = value;
             }
-            2 => frame.truncate(14 + usize::try_from(noise.below(150)).unwrap()),
+            // A frame that ends inside its tags is lost in skb_vlan_untag, offloads or not.
+            2 => frame.truncate(22 + usize::try_from(noise.below(150)).unwrap()),
             _ => {
                 // Somewhere in the headers, but not in the addresses that the bridge looks at.
                 let at = 12 + usize::try_from(noise.below(120)).unwrap();
@@ -158,14 +162,22 @@ fn campaign(wire: &mut Wire, name: &str, make: impl Fn(&mut Noise) -> Case) -> R
     let mut tally: BTreeMap<String, u64> = BTreeMap::new();
     for number in 0..cases {
         let case = make(&mut Noise(seeds.next()));
-        let ours = offload::segment(&case.header, &case.frame, &mut out);
-        let theirs = wire.cut(&case)?;
-        let verdict = compare(&case, ours, &out, &theirs).map_err(|what| {
+        let blame = |what: String| {
             Failed::from(format!(
                 "case {number} of seed {seed}: {what}\n{:?}\n{}",
                 case.header, case.text
             ))
-        })?;
+        };
+        let size = usize::from(case.header.gso_size());
+        if case.header.gso_type != 0 && size > 0 && case.frame.len() / size >= QUEUE_LEN / 2 {
+            *tally
+                .entry("not sent, overflows tapB".to_owned())
+                .or_default() += 1;
+            continue;
+        }
+        let ours = offload::segment(&case.header, &case.frame, &mut out);
+        let theirs = wire.cut(&case).map_err(blame)?;
+        let verdict = compare(&case, ours, &out, &theirs).map_err(blame)?;
         *tally.entry(verdict).or_default() += 1;
     }
     for (verdict, count) in tally {
@@ -349,7 +361,7 @@ impl Wire {
         }
         for device in ["tapA", "tapB"] {
             ip(&format!(
-                "link set {device} mtu 65521 txqueuelen 10000 master br0 up"
+                "link set {device} mtu 65521 txqueuelen {QUEUE_LEN} master br0 up"
             ))?;
         }
         ip("link set br0 up")?;
@@ -361,7 +373,7 @@ impl Wire {
     }
 
     /// What the kernel makes of `case`.
-    fn cut(&mut self, case: &Case) -> Result<Answer, Failed> {
+    fn cut(&mut self, case: &Case) -> Result<Answer, String> {
         let mut bytes = case.header.as_bytes().to_vec();
         bytes.extend(&case.frame);
         let written = self.offloading.write(&bytes);
@@ -370,8 +382,9 @@ impl Wire {
         sentinel.extend([2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
         self.sentinels = self.sentinels.wrapping_add(1);
         sentinel.extend(self.sentinels.to_be_bytes());
-        let sent = self.offloading.write(&sentinel)?;
-        assert_eq!(sent, sentinel.len());
+        self.offloading
+            .write_all(&sentinel)
+            .map_err(said("write the sentinel"))?;
 
         let mut frames = Vec::new();
         loop {
@@ -384,16 +397,17 @@ impl Wire {
         Ok(written.map(|_| frames))
     }
 
-    fn receive(&mut self) -> Result<Vec<u8>, Failed> {
+    fn receive(&mut self) -> Result<Vec<u8>, String> {
         let mut ready = [PollFd::new(self.plain.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut ready, PollTimeout::from(5000_u16))? == 0 {
+        let count = poll(&mut ready, PollTimeout::from(5000_u16));
+        if count.map_err(|error| format!("poll: {error}"))? == 0 {
             return Err("the kernel lost the frame behind the superframe".into());
         }
         let mut buffer = vec![0; 1 << 17];
-        let len = self.plain.read(&mut buffer)?;
+        let len = self.plain.read(&mut buffer).map_err(said("read tapB"))?;
         let header = VirtioNetHdr::read(&buffer).ok_or("short read")?;
         if !header.is_plain() {
-            return Err(format!("tapB left work undone: {header:?}").into());
+            return Err(format!("tapB left work undone: {header:?}"));
         }
         buffer.truncate(len);
         Ok(buffer.split_off(VirtioNetHdr::LEN))

@@ -1,15 +1,16 @@
 //! The work a sender left undone: finishing checksums and cutting superframes.
 //!
 //! A TAP with offloads hands out frames of up to 64 KiB, with a [`VirtioNetHdr`] that says how to
-//! finish them. An egress that can take such a frame gets it as it is; for any other, [`segment`]
+//! finish them. An egress that can take such a frame gets it as it is; for any other, [`segment()`]
 //! makes the frames that the kernel would have made (net/ipv4/tcp_offload.c,
 //! net/ipv4/udp_offload.c). Superframes are never modified in place: a flood may still pass the
 //! same buffer to a port that takes it whole.
 //!
-//! Whoever may open a packet socket in a namespace chooses every bit of the header, so [`check`]
+//! Whoever may open a packet socket in a namespace chooses every bit of the header, so [`check()`]
 //! comes first.
 
 mod check;
+mod layout;
 mod segment;
 
 use std::{fmt, ops::BitOr};

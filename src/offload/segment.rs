@@ -1,6 +1,9 @@
 //! Cutting superframes, byte for byte as the kernel does.
 
-use super::check::{BadOffload, Layer4, Layout, checksum_range, superframe};
+use super::{
+    check::{BadOffload, checksum_range},
+    layout::{Layer4, Layout, superframe},
+};
 use crate::wire::{VirtioNetHdr, checksum};
 
 /// A reusable arena of finished frames.
@@ -84,14 +87,15 @@ pub fn complete_checksum(header: &VirtioNetHdr, frame: &mut [u8]) -> Result<(), 
 /// ends, whatever its IP header says, as it does for the kernel.
 ///
 /// # Errors
-/// What [`super::check`] would have said; `out` is empty then.
+/// What [`check()`](super::check()) would have said; `out` is empty then.
 pub fn segment(header: &VirtioNetHdr, frame: &[u8], out: &mut Segments) -> Result<(), BadOffload> {
     out.clear();
     if header.gso_type == 0 {
-        if header.needs_csum() {
-            checksum_range(header, frame)?;
+        let result = complete_checksum(header, out.push(frame, &[]));
+        if result.is_err() {
+            out.clear();
         }
-        return complete_checksum(header, out.push(frame, &[]));
+        return result;
     }
     let layout = superframe(header, frame)?;
     let (headers, payload) = frame.split_at(layout.headers);
@@ -126,6 +130,7 @@ struct Template<'a> {
     layout: &'a Layout,
     /// Sum of the pseudo header, less the length of layer 4.
     pseudo: checksum::Sum,
+    /// The IPv4 identification; something else, not used, over IPv6.
     ip_id: u16,
     seq: u32,
 }
@@ -191,11 +196,8 @@ impl<'a> Template<'a> {
         let ip = frame.get_mut(self.layout.l3..).unwrap_or_default();
         let len = ip.len();
         if self.layout.is_v6 {
-            put(
-                ip,
-                4,
-                low_u16(len.saturating_sub(IPV6_HEADER)).to_be_bytes(),
-            );
+            let payload = low_u16(len.saturating_sub(IPV6_HEADER));
+            put(ip, 4, payload.to_be_bytes());
             return;
         }
         put(ip, 2, low_u16(len).to_be_bytes());

@@ -71,19 +71,18 @@ pub fn sum(bytes: &[u8]) -> Sum {
             *high += word >> 32;
         }
     }
+    let mut total: u64 = low.into_iter().chain(high).sum();
     let (words, tail) = rest.as_chunks::<4>();
-    let mut total = 0;
     for word in words {
         total += u64::from(u32::from_ne_bytes(*word));
     }
-    let mut last = [0; 4];
-    for (to, from) in last.iter_mut().zip(tail) {
-        *to = *from;
-    }
+    let last = match *tail {
+        [a] => [a, 0, 0, 0],
+        [a, b] => [a, b, 0, 0],
+        [a, b, c] => [a, b, c, 0],
+        _ => [0; 4],
+    };
     total += u64::from(u32::from_ne_bytes(last));
-    for lane in low.into_iter().chain(high) {
-        total += (lane & 0xffff_ffff) + (lane >> 32);
-    }
     Sum((total & 0xffff_ffff) + (total >> 32))
 }
 
