@@ -16,10 +16,39 @@ use tapswitch::{
     wire::MacAddr,
 };
 
-use super::{full, has, request};
+use super::{Test, full, has, request};
 use crate::common::{Netns, ip, links, open_fds};
 
-pub(crate) fn looks() {
+pub(crate) const TESTS: &[Test] = &[
+    (&[], "a_port_looks_as_it_was_asked_for", looks),
+    (&["ethtool"], "a_port_reports_its_speed", speed),
+    (
+        &["ping"],
+        "a_namespace_reaches_its_own_addresses",
+        own_address,
+    ),
+    (&[], "a_namespace_is_found_by_name_pid_and_path", references),
+    (&[], "a_host_port_is_renamed_in_place", host_port),
+    (
+        &[],
+        "a_move_keeps_everything_but_the_name",
+        move_resets_nothing,
+    ),
+    (
+        &[],
+        "a_wrong_namespace_is_named_for_what_it_is",
+        wrong_namespaces,
+    ),
+    (&[], "a_taken_name_leaves_nothing_behind", name_taken),
+    (&[], "each_failing_step_undoes_all_others", failing_steps),
+    (
+        &[],
+        "ports_are_plugged_from_several_threads_and_from_tokio",
+        in_parallel,
+    ),
+];
+
+fn looks() {
     for engine in [Engine::Fast, Engine::Simple] {
         let netns = Netns::new("looks");
         let before = links();
@@ -79,7 +108,7 @@ pub(crate) fn looks() {
     }
 }
 
-pub(crate) fn references() {
+fn references() {
     let netns = Netns::new("refs");
     let process = netns.spawn(&["sleep", "60"]);
     let by_pid = format!("pid:{}", process.id());
@@ -105,7 +134,7 @@ pub(crate) fn references() {
     process.stop();
 }
 
-pub(crate) fn host_port() {
+fn host_port() {
     let netns = Netns::new("host");
     let plugged = plug(&PlugRequest {
         netns: None,
@@ -120,7 +149,7 @@ pub(crate) fn host_port() {
     assert!(!links().contains(&"sw0".to_owned()));
 }
 
-pub(crate) fn move_resets_nothing() {
+fn move_resets_nothing() {
     // The index is the one thing that the target may choose: it is taken there.
     let netns = Netns::new("move");
     let here = plug(&PlugRequest {
@@ -161,7 +190,7 @@ pub(crate) fn move_resets_nothing() {
     assert!(state.admin_up && state.carrier);
 }
 
-pub(crate) fn wrong_namespaces() {
+fn wrong_namespaces() {
     let open = |text: &str| {
         let reference: NetnsRef = text.parse().unwrap();
         NetnsFile::open(&reference).unwrap_err()
@@ -207,7 +236,7 @@ pub(crate) fn wrong_namespaces() {
     fs::remove_file("/run/netns/file").unwrap();
 }
 
-pub(crate) fn name_taken() {
+fn name_taken() {
     let netns = Netns::new("taken");
     let first = plug(&full(&netns)).unwrap();
     let (before, fds) = (links(), open_fds());
@@ -227,7 +256,7 @@ pub(crate) fn name_taken() {
     drop(first);
 }
 
-pub(crate) fn failing_steps() {
+fn failing_steps() {
     let netns = Netns::new("fails");
     let (before, fds) = (links(), open_fds());
     let good = full(&netns);
@@ -306,7 +335,7 @@ pub(crate) fn failing_steps() {
     drop(plug(&good).unwrap());
 }
 
-pub(crate) fn in_parallel() {
+fn in_parallel() {
     let netns = Netns::new("many");
     let named = |index: u8| PlugRequest {
         ifname: IfName::new(&format!("eth{index}")).unwrap(),
@@ -334,7 +363,7 @@ pub(crate) fn in_parallel() {
 }
 
 /// Set before the move, seen after it.
-pub(crate) fn speed() {
+fn speed() {
     for engine in [Engine::Fast, Engine::Simple] {
         let netns = Netns::new("speed");
         let _port = plug(&PlugRequest {
@@ -352,7 +381,7 @@ pub(crate) fn speed() {
 }
 
 /// The loopback is up, without which a namespace cannot reach its own addresses.
-pub(crate) fn own_address() {
+fn own_address() {
     let netns = Netns::new("own");
     let _port = plug(&full(&netns)).unwrap();
     for address in ["192.0.2.10", "2001:db8::10", "127.0.0.1", "::1"] {
