@@ -9,6 +9,8 @@ mod frames;
 mod gone;
 #[path = "sys_netns/plug.rs"]
 mod plug;
+#[path = "sys_netns/refuse.rs"]
+mod refuse;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -23,7 +25,14 @@ type Test = (&'static [&'static str], &'static str, fn());
 
 fn main() -> ExitCode {
     common::main(|env: &Env| -> Vec<Trial> {
-        let tests = [plug::TESTS, change::TESTS, gone::TESTS, frames::TESTS].concat();
+        let tests = [
+            plug::TESTS,
+            refuse::TESTS,
+            change::TESTS,
+            gone::TESTS,
+            frames::TESTS,
+        ]
+        .concat();
         let trial = |&(programs, name, body): &_| env.trial_with(programs, name, body);
         tests.iter().map(trial).collect()
     })
