@@ -9,6 +9,8 @@ mod frames;
 mod gone;
 #[path = "sys_netns/plug.rs"]
 mod plug;
+#[path = "sys_netns/refuse.rs"]
+mod refuse;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -23,82 +25,14 @@ type Test = (&'static [&'static str], &'static str, fn());
 
 fn main() -> ExitCode {
     common::main(|env: &Env| -> Vec<Trial> {
-        let tests: &[Test] = &[
-            (&[], "a_port_looks_as_it_was_asked_for", plug::looks),
-            (&["ethtool"], "a_port_reports_its_speed", plug::speed),
-            (
-                &["ping"],
-                "a_namespace_reaches_its_own_addresses",
-                plug::own_address,
-            ),
-            (
-                &[],
-                "a_namespace_is_found_by_name_pid_and_path",
-                plug::references,
-            ),
-            (&[], "a_host_port_is_renamed_in_place", plug::host_port),
-            (
-                &[],
-                "a_move_keeps_everything_but_the_name",
-                plug::move_resets_nothing,
-            ),
-            (
-                &[],
-                "a_wrong_namespace_is_named_for_what_it_is",
-                plug::wrong_namespaces,
-            ),
-            (&[], "a_taken_name_leaves_nothing_behind", plug::name_taken),
-            (
-                &[],
-                "each_failing_step_undoes_all_others",
-                plug::failing_steps,
-            ),
-            (&[], "configuring_twice_changes_nothing", change::idempotent),
-            (
-                &[],
-                "a_failed_change_of_a_living_port_is_taken_back",
-                change::taken_back,
-            ),
-            (
-                &[],
-                "a_pulled_cable_and_a_link_set_down_are_told_apart",
-                change::carrier,
-            ),
-            (
-                &["ping"],
-                "statistics_follow_a_renamed_and_moved_port",
-                change::follows,
-            ),
-            (&[], "a_deleted_link_is_gone_at_once", gone::link_deleted),
-            (
-                &[],
-                "a_deleted_namespace_dies_with_its_port",
-                gone::netns_deleted,
-            ),
-            (&[], "plugging_and_deleting_leaves_nothing", gone::cycles),
-            (
-                &["ping"],
-                "the_simple_tap_passes_frames",
-                frames::simple_frames,
-            ),
-            (&[], "the_fast_tap_passes_superframes", frames::fast_frames),
-            (
-                &[],
-                "a_tap_opened_inside_would_keep_its_namespace_alive",
-                gone::pinned,
-            ),
-            (
-                &[],
-                "no_thread_is_left_in_a_foreign_namespace",
-                gone::threads,
-            ),
-            (
-                &[],
-                "ports_are_plugged_from_several_threads_and_from_tokio",
-                plug::in_parallel,
-            ),
-            (&[], "an_anonymous_namespace_takes_a_port", gone::anonymous),
-        ];
+        let tests = [
+            plug::TESTS,
+            refuse::TESTS,
+            change::TESTS,
+            gone::TESTS,
+            frames::TESTS,
+        ]
+        .concat();
         let trial = |&(programs, name, body): &_| env.trial_with(programs, name, body);
         tests.iter().map(trial).collect()
     })

@@ -20,7 +20,7 @@ use rtnetlink::{
 use super::{
     LinkError, LinkRef, Route,
     link::{addresses_of, change, find},
-    session,
+    with_socket,
 };
 use crate::{sys::netns::NetnsFile, wire::MacAddr};
 
@@ -89,7 +89,7 @@ impl Undo {
 /// # Errors
 /// A [`LinkError`] that names the step; the earlier steps are undone, except that `lo` stays up.
 pub fn configure(netns: Option<&NetnsFile>, setup: &LinkSetup) -> Result<u32, LinkError> {
-    session(netns, async |handle| {
+    with_socket(netns, async |handle| {
         let mut undo = Vec::new();
         let result = apply(&handle, setup, &mut undo).await;
         if result.is_err() {
@@ -198,7 +198,7 @@ async fn add_route(
 /// # Errors
 /// A [`LinkError`]; `EADDRNOTAVAIL` if it is not there.
 pub fn remove_address(netns: Option<&NetnsFile>, index: u32, net: IpNet) -> Result<(), LinkError> {
-    session(netns, async move |handle| {
+    with_socket(netns, async move |handle| {
         let request = handle.address().del(address_message(index, net));
         let result = request.execute().await;
         result.map_err(|error| LinkError::step(format_args!("remove address {net}"), error))
@@ -210,7 +210,7 @@ pub fn remove_address(netns: Option<&NetnsFile>, index: u32, net: IpNet) -> Resu
 /// # Errors
 /// A [`LinkError`]; `ESRCH` if it is not there.
 pub fn remove_route(netns: Option<&NetnsFile>, index: u32, route: Route) -> Result<(), LinkError> {
-    session(netns, async move |handle| {
+    with_socket(netns, async move |handle| {
         let message = route_message(index, route)?;
         let result = handle.route().del(message).execute().await;
         result.map_err(|error| LinkError::step(format_args!("remove route {route}"), error))

@@ -17,7 +17,7 @@ use rtnetlink::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{LinkError, LinkRef, session};
+use super::{LinkError, LinkRef, with_socket};
 use crate::{names::IfName, sys::netns::NetnsFile, wire::MacAddr};
 
 /// What a namespace says about a link, and what the kernel counted on it.
@@ -122,7 +122,7 @@ pub fn move_and_rename(
         ),
         None => format!("name link {:?}", name.as_str()),
     };
-    session(None, async move |handle| {
+    with_socket(None, async move |handle| {
         change(&handle, message, step).await
     })
     .map_err(|error| match error.errno() {
@@ -138,7 +138,7 @@ pub fn move_and_rename(
 /// # Errors
 /// A [`LinkError`]; `ENODEV` if there is no such link.
 pub fn link_state(netns: Option<&NetnsFile>, link: &LinkRef) -> Result<LinkState, LinkError> {
-    session(netns, async |handle| find(&handle, link).await)
+    with_socket(netns, async |handle| find(&handle, link).await)
 }
 
 /// The addresses of the link `index`.
@@ -146,7 +146,7 @@ pub fn link_state(netns: Option<&NetnsFile>, link: &LinkRef) -> Result<LinkState
 /// # Errors
 /// A [`LinkError`] that names the step.
 pub fn addresses(netns: Option<&NetnsFile>, index: u32) -> Result<Vec<IpNet>, LinkError> {
-    session(netns, async |handle| addresses_of(&handle, index).await)
+    with_socket(netns, async |handle| addresses_of(&handle, index).await)
 }
 
 /// Sets the MTU of the link `index`.
@@ -155,7 +155,7 @@ pub fn addresses(netns: Option<&NetnsFile>, index: u32) -> Result<Vec<IpNet>, Li
 /// A [`LinkError`] that names the step.
 pub fn set_mtu(netns: Option<&NetnsFile>, index: u32, mtu: u32) -> Result<(), LinkError> {
     let message = LinkUnspec::new_with_index(index).mtu(mtu);
-    session(netns, async move |handle| {
+    with_socket(netns, async move |handle| {
         change(&handle, message, format_args!("set mtu {mtu}")).await
     })
 }
@@ -166,7 +166,7 @@ pub fn set_mtu(netns: Option<&NetnsFile>, index: u32, mtu: u32) -> Result<(), Li
 /// A [`LinkError`] that names the step.
 pub fn set_mac(netns: Option<&NetnsFile>, index: u32, mac: MacAddr) -> Result<(), LinkError> {
     let message = LinkUnspec::new_with_index(index).address(mac.octets().to_vec());
-    session(netns, async move |handle| {
+    with_socket(netns, async move |handle| {
         change(&handle, message, format_args!("set hardware address {mac}")).await
     })
 }
@@ -177,7 +177,7 @@ pub fn set_mac(netns: Option<&NetnsFile>, index: u32, mac: MacAddr) -> Result<()
 /// A [`LinkError`] that names the step.
 pub fn set_up(netns: Option<&NetnsFile>, index: u32) -> Result<(), LinkError> {
     let message = LinkUnspec::new_with_index(index).up();
-    session(netns, async move |handle| {
+    with_socket(netns, async move |handle| {
         change(&handle, message, "set link up").await
     })
 }

@@ -162,7 +162,7 @@ pub enum LinkError {
     #[error(transparent)]
     Netns(#[from] NetnsError),
     /// No netlink socket.
-    #[error("open netlink socket: {}; raise the limit of open files", cause_text(.cause))]
+    #[error("use netlink socket: {}; raise the limit of open files (ulimit -n)", cause_text(.cause))]
     Socket {
         /// What the kernel answered.
         cause: io::Error,
@@ -235,7 +235,7 @@ fn advice(cause: &io::Error) -> &'static str {
 }
 
 /// Runs `f` with a netlink socket in `netns`, on a thread of its own.
-fn session<T: Send>(
+fn with_socket<T: Send>(
     netns: Option<&NetnsFile>,
     f: impl AsyncFnOnce(Handle) -> Result<T, LinkError> + Send,
 ) -> Result<T, LinkError> {
@@ -248,8 +248,15 @@ fn session<T: Send>(
         let context = runtime.enter();
         let (connection, handle, _unsolicited) = rtnetlink::new_connection().map_err(socket)?;
         drop(context);
-        runtime.spawn(connection);
-        runtime.block_on(f(handle))
+        let connection = runtime.spawn(connection);
+        // As long as a handle lives, the connection ends only by failing. A request without an
+        // answer then looks like success to rtnetlink, so ask.
+        let _open = handle.clone();
+        let result = runtime.block_on(f(handle));
+        if result.is_ok() && connection.is_finished() {
+            return Err(socket(io::ErrorKind::ConnectionAborted.into()));
+        }
+        result
     };
     match netns {
         Some(netns) => netns.run_in(run)?,

@@ -31,7 +31,9 @@ pub struct Event {
     pub readable: bool,
     /// Writing may succeed.
     pub writable: bool,
-    /// `EPOLLERR` or `EPOLLHUP`: of a TAP, the device is gone (`tun_chr_poll`).
+    /// `EPOLLERR` or `EPOLLHUP`: of a TAP, the device is going (`tun_chr_poll` looks at
+    /// `reg_state`). It never comes back, but for some milliseconds more, until `tun_detach_all`,
+    /// a read may still yield a frame or `EAGAIN` instead of `EBADFD`.
     pub failed: bool,
 }
 

@@ -18,7 +18,8 @@ use crate::{names::IfName, wire::MacAddr};
 
 /// A TAP that reads and writes one Ethernet frame per call, without blocking.
 ///
-/// Closing it destroys the device, wherever it was moved.
+/// Dropping it destroys the device, wherever it was moved, and waits for the kernel's network lock
+/// and a grace period (`tun_chr_close`): not on the frame path.
 #[derive(Debug)]
 pub struct SimpleTap {
     iface: Iface,

@@ -28,7 +28,6 @@ use crate::{
     wire::{MacAddr, VirtioNetHdr},
 };
 
-// Bit 15 of a C short.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the flags are a 16-bit field"
@@ -38,13 +37,14 @@ const FLAGS: i16 =
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
-    reason = "12"
+    reason = "it is 12"
 )]
 const HEADER_LEN: i32 = VirtioNetHdr::LEN as i32;
 
 /// A TAP that reads and writes a [`VirtioNetHdr`] and a frame per call, without blocking.
 ///
-/// Closing it destroys the device, wherever it was moved.
+/// Dropping it destroys the device, wherever it was moved, and waits for the kernel's network lock
+/// and a grace period (`tun_chr_close`): not on the frame path.
 #[derive(Debug)]
 pub struct Tap {
     file: File,

@@ -73,6 +73,7 @@ fn open_advice(cause: &io::Error) -> &'static str {
 fn create_advice(cause: &io::Error) -> &'static str {
     match cause.raw_os_error() {
         Some(libc::EPERM) => "run as root, grant CAP_NET_ADMIN, or enter a user namespace",
+        Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files (ulimit -n)",
         Some(libc::EBUSY) => "every name that was tried is taken; remove stale tsw* devices",
         Some(libc::EINVAL) => "the kernel lacks TAP with IFF_VNET_HDR; try the simple engine",
         _ => "check `dmesg`",

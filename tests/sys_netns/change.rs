@@ -7,8 +7,27 @@ use tapswitch::{
     wire::{MacAddr, VirtioNetHdr},
 };
 
-use super::{SECOND, full, has, request};
+use super::{SECOND, Test, full, has, request};
 use crate::common::{Netns, open_fds, wait_until};
+
+pub(crate) const TESTS: &[Test] = &[
+    (&[], "configuring_twice_changes_nothing", idempotent),
+    (
+        &[],
+        "a_failed_change_of_a_living_port_is_taken_back",
+        taken_back,
+    ),
+    (
+        &[],
+        "a_pulled_cable_and_a_link_set_down_are_told_apart",
+        carrier,
+    ),
+    (
+        &["ping"],
+        "statistics_follow_a_renamed_and_moved_port",
+        follows,
+    ),
+];
 
 fn setup(request: &PlugRequest) -> LinkSetup {
     LinkSetup {
@@ -27,7 +46,7 @@ fn snapshot(netns: &Netns) -> String {
         .concat()
 }
 
-pub(crate) fn idempotent() {
+fn idempotent() {
     let netns = Netns::new("twice");
     let request = full(&netns);
     let plugged = plug(&request).unwrap();
@@ -51,7 +70,7 @@ pub(crate) fn idempotent() {
     assert!(left.contains(&"192.0.2.10/24".parse().unwrap()), "{left:?}");
 }
 
-pub(crate) fn taken_back() {
+fn taken_back() {
     let netns = Netns::new("back");
     let plugged = plug(&request(&netns)).unwrap();
     let mtu = link_of(&plugged.device).unwrap().mtu;
@@ -77,7 +96,7 @@ pub(crate) fn taken_back() {
     assert_eq!(netns.ip("-6 addr show dev eth0 scope global"), "");
 }
 
-pub(crate) fn carrier() {
+fn carrier() {
     let netns = Netns::new("carrier");
     let plugged = plug(&request(&netns)).unwrap();
     let state = || link_of(&plugged.device).unwrap();
@@ -106,7 +125,7 @@ pub(crate) fn carrier() {
     assert_eq!(tap.send(&frame).unwrap(), frame.len());
 }
 
-pub(crate) fn follows() {
+fn follows() {
     let (a, b) = (Netns::new("from"), Netns::new("to"));
     let plugged = plug(&PlugRequest {
         tx_queue_len: 5,

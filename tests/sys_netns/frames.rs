@@ -11,11 +11,17 @@ use std::{
 use tapswitch::{
     attach::{Engine, PlugRequest, Plugged, PortDevice, plug},
     sys::epoll::{Epoll, Events, Interest},
-    wire::MacAddr,
+    wire::{MacAddr, VirtioNetHdr},
 };
 
-use super::{SECOND, has, request};
-use crate::common::Netns;
+use super::{SECOND, Test, has, request};
+use crate::common::{Netns, wait_until};
+
+pub(crate) const TESTS: &[Test] = &[
+    (&[], "the_first_frame_has_the_ports_address", first_frame),
+    (&["ping"], "the_simple_tap_passes_frames", simple_frames),
+    (&[], "the_fast_tap_passes_superframes", fast_frames),
+];
 
 /// Two ports in two namespaces, `.1` and `.2`.
 fn pair(engine: Engine) -> ([Netns; 2], [Plugged; 2]) {
@@ -72,7 +78,7 @@ fn send(device: &PortDevice, frame: &[u8]) {
     assert_eq!(sent.unwrap(), frame.len());
 }
 
-pub(crate) fn simple_frames() {
+fn simple_frames() {
     let ([left, _right], ports) = pair(Engine::Simple);
     thread::scope(|scope| {
         let wire = scope.spawn(|| wire(&ports, SECOND));
@@ -82,7 +88,7 @@ pub(crate) fn simple_frames() {
     });
 }
 
-pub(crate) fn fast_frames() {
+fn fast_frames() {
     let ([left, right], ports) = pair(Engine::Fast);
     thread::scope(|scope| {
         let wire = scope.spawn(|| wire(&ports, SECOND));
@@ -103,4 +109,18 @@ pub(crate) fn fast_frames() {
             "no superframe came out, only {longest} bytes"
         );
     });
+}
+
+/// The link goes up last, so nothing leaves with another address before.
+fn first_frame() {
+    let netns = Netns::new("first");
+    let port = plug(&request(&netns)).unwrap();
+    let mut buf = vec![0; 70_000];
+    // IPv6 speaks first: a multicast listener report, then a router solicitation.
+    wait_until("the first frame", 3 * SECOND, || {
+        recv(&port.device, &mut buf).is_ok()
+    });
+    let frame = &buf[VirtioNetHdr::LEN..];
+    assert_eq!(frame[..2], [0x33, 0x33], "to IPv6 multicast");
+    assert_eq!(frame[6..12], [2, 0, 0, 0, 0, 1], "from the port's address");
 }

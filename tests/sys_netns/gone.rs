@@ -20,8 +20,21 @@ use tapswitch::{
     wire::MacAddr,
 };
 
-use super::{SECOND, full, has};
+use super::{SECOND, Test, full, has};
 use crate::common::{Netns, command, ip, links, open_fds, wait_until};
+
+pub(crate) const TESTS: &[Test] = &[
+    (&[], "a_deleted_link_is_gone_at_once", link_deleted),
+    (&[], "a_deleted_namespace_dies_with_its_port", netns_deleted),
+    (&[], "plugging_and_deleting_leaves_nothing", cycles),
+    (
+        &[],
+        "a_tap_opened_inside_would_keep_its_namespace_alive",
+        pinned,
+    ),
+    (&[], "no_thread_is_left_in_a_foreign_namespace", threads),
+    (&[], "an_anonymous_namespace_takes_a_port", anonymous),
+];
 
 /// How long after `action` a watched port is reported as failed, and what a read says then.
 fn gone_after(plugged: &Plugged, action: impl FnOnce()) -> Duration {
@@ -47,11 +60,18 @@ fn gone_after(plugged: &Plugged, action: impl FnOnce()) -> Duration {
     }
     let took = clock::now().since(start);
     let mut buf = [0; 2048];
-    let (read, written) = match &plugged.device {
-        PortDevice::Fast(tap) => (tap.recv(&mut buf), tap.send(&buf)),
-        PortDevice::Simple(tap) => (tap.recv(&mut buf), tap.send(&buf)),
+    // The last frames, such as multicast listener reports, may come out after the event.
+    wait_until("reading fails", SECOND, || {
+        let read = match &plugged.device {
+            PortDevice::Fast(tap) => tap.recv(&mut buf),
+            PortDevice::Simple(tap) => tap.recv(&mut buf),
+        };
+        read.is_err_and(|error| is_gone(&error))
+    });
+    let written = match &plugged.device {
+        PortDevice::Fast(tap) => tap.send(&buf),
+        PortDevice::Simple(tap) => tap.send(&buf),
     };
-    assert!(is_gone(&read.unwrap_err()));
     assert!(is_gone(&written.unwrap_err()));
     assert!(is_gone(&plugged.device.device_name().unwrap_err()));
     let error = link_of(&plugged.device).unwrap_err();
@@ -62,7 +82,7 @@ fn gone_after(plugged: &Plugged, action: impl FnOnce()) -> Duration {
     took
 }
 
-pub(crate) fn link_deleted() {
+fn link_deleted() {
     for engine in [Engine::Fast, Engine::Simple] {
         let netns = Netns::new("linkdel");
         let plugged = plug(&PlugRequest {
@@ -76,7 +96,7 @@ pub(crate) fn link_deleted() {
     }
 }
 
-pub(crate) fn netns_deleted() {
+fn netns_deleted() {
     for engine in [Engine::Fast, Engine::Simple] {
         let netns = Netns::new("nsdel");
         // Its peer vanishes when the namespace is really dead and not before.
@@ -91,14 +111,16 @@ pub(crate) fn netns_deleted() {
         .unwrap();
         let took = gone_after(&plugged, || netns.delete());
         println!("{engine:?}: gone {took:?} after ip netns del");
-        assert!(took < Duration::from_millis(100), "{took:?}");
+        // The kernel cleans up in a queue of its own, so one case may be late on a busy machine;
+        // the many cycles below ask for the usual delay.
+        assert!(took < SECOND, "{took:?}");
         wait_until("the namespace is dead", SECOND, || {
             !links().contains(&"witness".to_owned())
         });
     }
 }
 
-pub(crate) fn cycles() {
+fn cycles() {
     let (before, fds) = (links(), open_fds());
     let (mut plugging, mut dying) = (Vec::new(), Vec::new());
     for _ in 0..200 {
@@ -114,10 +136,11 @@ pub(crate) fn cycles() {
     for (what, times) in [("plug", &mut plugging), ("gone", &mut dying)] {
         times.sort_unstable();
         println!("{what}: median {:?}, longest {:?}", times[100], times[199]);
+        assert!(times[100] < Duration::from_millis(100), "{what}");
     }
 }
 
-pub(crate) fn anonymous() {
+fn anonymous() {
     let fd = create_anonymous().unwrap();
     let netns = NetnsFile::from_file(File::from(fd), "demo".to_owned()).unwrap();
     assert_ne!(netns.id(), NetnsFile::current().unwrap().id());
@@ -142,7 +165,7 @@ pub(crate) fn anonymous() {
 }
 
 /// Why a TAP is created outside and moved: the file keeps the namespace of its opener.
-pub(crate) fn pinned() {
+fn pinned() {
     let netns = Netns::new("pinned");
     ip(&format!(
         "link add witness type veth peer name peer netns {}",
@@ -158,7 +181,7 @@ pub(crate) fn pinned() {
     });
 }
 
-pub(crate) fn threads() {
+fn threads() {
     let netns = Netns::new("threads");
     let own = fs::read_link("/proc/thread-self/ns/net").unwrap();
     let file = netns.open();

@@ -1,25 +1,41 @@
-//! Ports as they were asked for, or not at all.
+//! Ports as they were asked for, and what a move does to them.
 
-use std::{
-    fs::{self, File},
-    thread,
-};
+use std::thread;
 
 use tapswitch::{
-    attach::{Engine, PlugCause, PlugRequest, link_of, plug},
+    attach::{Engine, PlugRequest, link_of, plug},
     names::{IfName, NetnsRef},
-    netlink::{self, LinkError},
-    sys::{
-        AcceptedOffloads, clock,
-        netns::{NetnsError, NetnsFile},
-    },
+    netlink,
+    sys::{AcceptedOffloads, clock, netns::NetnsFile},
     wire::MacAddr,
 };
 
-use super::{full, has, request};
-use crate::common::{Netns, ip, links, open_fds};
+use super::{Test, full, has, request};
+use crate::common::{Netns, ip, links};
 
-pub(crate) fn looks() {
+pub(crate) const TESTS: &[Test] = &[
+    (&[], "a_port_looks_as_it_was_asked_for", looks),
+    (&["ethtool"], "a_port_reports_its_speed", speed),
+    (
+        &["ping"],
+        "a_namespace_reaches_its_own_addresses",
+        own_address,
+    ),
+    (&[], "a_namespace_is_found_by_name_pid_and_path", references),
+    (&[], "a_host_port_is_renamed_in_place", host_port),
+    (
+        &[],
+        "a_move_keeps_everything_but_the_name",
+        move_resets_nothing,
+    ),
+    (
+        &[],
+        "ports_are_plugged_from_several_threads_and_from_tokio",
+        in_parallel,
+    ),
+];
+
+fn looks() {
     for engine in [Engine::Fast, Engine::Simple] {
         let netns = Netns::new("looks");
         let before = links();
@@ -79,7 +95,7 @@ pub(crate) fn looks() {
     }
 }
 
-pub(crate) fn references() {
+fn references() {
     let netns = Netns::new("refs");
     let process = netns.spawn(&["sleep", "60"]);
     let by_pid = format!("pid:{}", process.id());
@@ -105,7 +121,7 @@ pub(crate) fn references() {
     process.stop();
 }
 
-pub(crate) fn host_port() {
+fn host_port() {
     let netns = Netns::new("host");
     let plugged = plug(&PlugRequest {
         netns: None,
@@ -120,7 +136,7 @@ pub(crate) fn host_port() {
     assert!(!links().contains(&"sw0".to_owned()));
 }
 
-pub(crate) fn move_resets_nothing() {
+fn move_resets_nothing() {
     // The index is the one thing that the target may choose: it is taken there.
     let netns = Netns::new("move");
     let here = plug(&PlugRequest {
@@ -161,152 +177,7 @@ pub(crate) fn move_resets_nothing() {
     assert!(state.admin_up && state.carrier);
 }
 
-pub(crate) fn wrong_namespaces() {
-    let open = |text: &str| {
-        let reference: NetnsRef = text.parse().unwrap();
-        NetnsFile::open(&reference).unwrap_err()
-    };
-    let fds = open_fds();
-    fs::create_dir_all("/run/netns/directory").unwrap();
-    File::create("/run/netns/file").unwrap();
-    nix::unistd::mkfifo("/run/pipe", nix::sys::stat::Mode::S_IRWXU).unwrap();
-    for (text, wanted) in [
-        (
-            "absent",
-            "no such namespace; create it: ip netns add absent",
-        ),
-        ("file", "no namespace is mounted on it"),
-        ("directory", "it is a directory"),
-        ("pid:2147483647", "no such process"),
-        ("/run/absent", "no such file or directory"),
-        ("/run/pipe", "it is a pipe"),
-        ("/dev/null", "it is a device"),
-        ("/etc/passwd", "it is an ordinary file"),
-        ("/proc/self/ns/mnt", "it is a mount namespace"),
-        ("/proc/self/ns/user", "it is a user namespace"),
-        ("/proc/self/status", "it is an ordinary file"),
-    ] {
-        let message = open(text).to_string();
-        has(&message, &[wanted, "open netns"]);
-    }
-    assert!(matches!(open("absent"), NetnsError::NoSuchName { .. }));
-    assert_eq!(open_fds(), fds);
-    let before = links();
-    let error = plug(&PlugRequest {
-        netns: Some("absent".parse().unwrap()),
-        ..PlugRequest::new(None, IfName::new("eth0").unwrap(), MacAddr::ZERO)
-    })
-    .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "plug \"eth0\" into netns \"absent\": open netns \"absent\": no such namespace; create \
-         it: ip netns add absent"
-    );
-    assert_eq!((links(), open_fds()), (before, fds));
-    fs::remove_dir("/run/netns/directory").unwrap();
-    fs::remove_file("/run/netns/file").unwrap();
-}
-
-pub(crate) fn name_taken() {
-    let netns = Netns::new("taken");
-    let first = plug(&full(&netns)).unwrap();
-    let (before, fds) = (links(), open_fds());
-
-    let error = plug(&full(&netns)).unwrap_err();
-
-    assert!(matches!(
-        error.cause(),
-        PlugCause::Link(LinkError::NameTaken { .. })
-    ));
-    has(
-        &error.to_string(),
-        &["interface name taken", "plug \"eth0\""],
-    );
-    assert_eq!((links(), open_fds()), (before, fds));
-    assert_eq!(netns.links(), ["lo", "eth0"]);
-    drop(first);
-}
-
-pub(crate) fn failing_steps() {
-    let netns = Netns::new("fails");
-    let (before, fds) = (links(), open_fds());
-    let good = full(&netns);
-    let cases: [(&str, PlugRequest); 8] = [
-        (
-            "add route default via 192.0.3.1: network is unreachable",
-            PlugRequest {
-                gateways: vec!["192.0.3.1".parse().unwrap()],
-                ..good.clone()
-            },
-        ),
-        (
-            "add route default via 2001:db9::1: ",
-            PlugRequest {
-                gateways: vec!["2001:db9::1".parse().unwrap()],
-                ..good.clone()
-            },
-        ),
-        (
-            "add route 198.51.100.0/24 via 192.0.2.3: file exists",
-            PlugRequest {
-                routes: vec![
-                    "198.51.100.0/24 via 192.0.2.2".parse().unwrap(),
-                    "198.51.100.0/24 via 192.0.2.3".parse().unwrap(),
-                ],
-                ..good.clone()
-            },
-        ),
-        (
-            "add address 2001:db8::10/48: file exists",
-            PlugRequest {
-                addresses: vec![
-                    "2001:db8::10/64".parse().unwrap(),
-                    "2001:db8::10/48".parse().unwrap(),
-                ],
-                ..good.clone()
-            },
-        ),
-        (
-            "add address 2001:db8::10/64: ",
-            PlugRequest {
-                mtu: 1000,
-                ..good.clone()
-            },
-        ),
-        (
-            "set mtu 70000: ",
-            PlugRequest {
-                mtu: 70_000,
-                ..good.clone()
-            },
-        ),
-        (
-            "hardware address of tap",
-            PlugRequest {
-                mac: MacAddr::BROADCAST,
-                ..good.clone()
-            },
-        ),
-        (
-            "add route 198.51.100.0/24 via 192.0.2.2: network is down; set the link up",
-            PlugRequest {
-                up: false,
-                ..good.clone()
-            },
-        ),
-    ];
-    for (wanted, request) in cases {
-        let error = plug(&request).unwrap_err().to_string();
-        println!("{error}");
-        has(&error, &[wanted, "plug \"eth0\" into netns", ";"]);
-        assert_eq!((links(), open_fds()), (before.clone(), fds), "{wanted}");
-        assert_eq!(netns.links(), ["lo"], "{wanted}");
-        assert_eq!(netns.ip("route"), "", "{wanted}");
-    }
-    drop(plug(&good).unwrap());
-}
-
-pub(crate) fn in_parallel() {
+fn in_parallel() {
     let netns = Netns::new("many");
     let named = |index: u8| PlugRequest {
         ifname: IfName::new(&format!("eth{index}")).unwrap(),
@@ -334,7 +205,7 @@ pub(crate) fn in_parallel() {
 }
 
 /// Set before the move, seen after it.
-pub(crate) fn speed() {
+fn speed() {
     for engine in [Engine::Fast, Engine::Simple] {
         let netns = Netns::new("speed");
         let _port = plug(&PlugRequest {
@@ -352,7 +223,7 @@ pub(crate) fn speed() {
 }
 
 /// The loopback is up, without which a namespace cannot reach its own addresses.
-pub(crate) fn own_address() {
+fn own_address() {
     let netns = Netns::new("own");
     let _port = plug(&full(&netns)).unwrap();
     for address in ["192.0.2.10", "2001:db8::10", "127.0.0.1", "::1"] {
