@@ -235,7 +235,14 @@ impl Rounds {
                     for event in news {
                         let port = usize::try_from(event.token).ok().and_then(PortId::new);
                         match port {
-                            Some(port) if event.token != WAKE => self.mark_ready(port),
+                            Some(port) if event.token != WAKE => {
+                                self.mark_ready(port);
+                                // Only a device that is being unregistered says so (tun_chr_poll),
+                                // and a read may still return frames, or nothing, before EBADFD.
+                                if event.failed {
+                                    self.report_gone(port);
+                                }
+                            }
                             _ => drop(self.wake.drain()),
                         }
                     }
@@ -258,8 +265,7 @@ impl Rounds {
             let port = self.ready[turn];
             let serviced = self.datapath.service(now, &self.topology, port);
             if serviced.gone {
-                // The other side is told once: the port is not ready any more.
-                let _: Result<(), _> = self.notices.send(Notice::Gone(port));
+                self.report_gone(port);
             }
             if serviced.more {
                 self.ready[kept] = port;
@@ -269,6 +275,11 @@ impl Rounds {
             }
         }
         self.ready.truncate(kept);
+    }
+
+    fn report_gone(&self, port: PortId) {
+        // Told more than once, it is true once. Nobody listens when the switch ends.
+        let _: Result<(), _> = self.notices.send(Notice::Gone(port));
     }
 
     fn mark_ready(&mut self, port: PortId) {

@@ -25,9 +25,16 @@ impl Netns {
     pub fn new(label: &str) -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("tsw-{}-{count}-{label}", process::id());
+        Self::named(&format!("tsw-{}-{count}-{label}", process::id()))
+    }
+
+    /// Makes one of exactly this name.
+    #[track_caller]
+    pub fn named(name: &str) -> Self {
         ip(&format!("netns add {name}"));
-        Self { name }
+        Self {
+            name: name.to_owned(),
+        }
     }
 
     pub fn name(&self) -> &str {

@@ -1,0 +1,741 @@
+//! The running switch in real namespaces: plugging, losing and regaining ports, all or nothing.
+
+mod common;
+mod stream;
+
+use std::{net::IpAddr, process::ExitCode, sync::mpsc, thread, time::Duration};
+
+use common::{Env, Netns, open_fds, wait_until};
+use libtest_mimic::Trial;
+use tapswitch::{
+    bridge::{Egress, PortId, Verdict},
+    config::{BridgeSpec, Mode, OffloadMode, PortSpec, SwitchSpec},
+    control::api::{
+        ErrorKind, Event, FdbInfo, FdbSelector, PortChange, PortInfo, PortState, Request, Response,
+        StatsInfo,
+    },
+    daemon::{Switch, SwitchOptions},
+    datapath::Observer,
+    names::{Name, NetnsRef},
+    time::Timestamp,
+};
+use tokio::sync::broadcast::{self, error::TryRecvError};
+
+fn main() -> ExitCode {
+    common::main(|env: &Env| {
+        vec![
+            trial(
+                env,
+                "hosts_in_three_namespaces_reach_each_other",
+                hosts_in_three_namespaces_reach_each_other,
+            ),
+            trial(
+                env,
+                "a_host_port_gives_the_daemons_namespace_an_address_on_the_bridge",
+                host_port,
+            ),
+            trial(
+                env,
+                "streams_arrive_byte_for_byte_with_every_mix_of_offloads",
+                streams,
+            ),
+            trial(
+                env,
+                "a_namespace_that_dies_takes_its_port_and_brings_it_back",
+                dies_and_returns,
+            ),
+            trial(
+                env,
+                "a_deleted_interface_stays_gone_until_somebody_asks_for_it",
+                deleted_interface,
+            ),
+            trial(
+                env,
+                "a_thousand_namespaces_come_and_go_and_leave_nothing",
+                thousand_cycles,
+            ),
+            trial(
+                env,
+                "a_port_that_is_set_down_loses_its_carrier_and_its_addresses_in_the_fdb",
+                port_down,
+            ),
+            trial(
+                env,
+                "apply_does_nothing_the_second_time",
+                apply_is_idempotent,
+            ),
+            trial(env, "apply_changes_all_or_nothing", apply_is_atomic),
+            trial(env, "apply_lets_two_ports_swap_their_places", apply_swaps),
+            trial(
+                env,
+                "what_cannot_be_done_is_refused_and_changes_nothing",
+                refusals,
+            ),
+            trial(
+                env,
+                "frames_lost_in_the_taps_queue_are_counted_at_the_port",
+                tap_queue,
+            ),
+            trial(
+                env,
+                "an_interface_set_down_inside_costs_only_itself",
+                down_inside,
+            ),
+            trial(env, "an_mtu_changed_inside_is_noticed", mtu_inside),
+            trial(env, "a_wire_carries_what_a_switch_does_not", wire),
+        ]
+    })
+}
+
+fn trial(env: &Env, name: &str, body: fn()) -> Trial {
+    env.trial(name, body)
+}
+
+fn hosts_in_three_namespaces_reach_each_other() {
+    let net = Net::new();
+    let pods = net.pods(3);
+
+    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+        net.ping(&pods[from], &format!("10.1.1.{}", to + 1));
+        net.ping(&pods[from], &format!("fd00:1::{}", to + 1));
+    }
+
+    let fdb = net.fdb();
+    for port in net.stats().ports {
+        let entry = fdb
+            .iter()
+            .find(|entry| entry.mac == port.mac)
+            .expect("every pod has spoken");
+        assert_eq!(entry.port.as_ref(), Some(&port.name));
+    }
+}
+
+fn host_port() {
+    let net = Net::new();
+    let pod = net.pods(1).remove(0);
+    let mut spec = net.port("br-demo");
+    spec.addresses = vec!["10.1.1.254/24".parse().unwrap()];
+    net.request(Request::PortAdd(spec));
+
+    assert!(common::ip("-br addr show br-demo").contains("10.1.1.254/24"));
+    net.ping(&pod, "10.1.1.254");
+
+    let host = net.info("br-demo");
+    assert_eq!(host.netns, None);
+    let local = net
+        .fdb()
+        .into_iter()
+        .find(|entry| entry.mac == host.mac)
+        .unwrap();
+    assert_eq!(serde_json::to_value(local.state).unwrap(), "local");
+    common::ip("link del br-demo");
+    wait_until("the port is gone", Duration::from_millis(100), || {
+        net.info("br-demo").state == PortState::Gone
+    });
+    assert!(net.fdb().iter().all(|entry| entry.mac != host.mac));
+}
+
+fn streams() {
+    for (sender, receiver) in [
+        (OffloadMode::On, OffloadMode::On),
+        (OffloadMode::On, OffloadMode::Off),
+        (OffloadMode::Off, OffloadMode::On),
+        (OffloadMode::Off, OffloadMode::Off),
+    ] {
+        let net = Net::new();
+        let pods = [
+            net.pod_with(1, |spec| spec.offload = sender),
+            net.pod_with(2, |spec| spec.offload = receiver),
+        ];
+        for address in ["10.1.1.2", "fd00:1::2"] {
+            let address: IpAddr = address.parse().unwrap();
+            for chunk in [1, 7, 1447, 1449, 65_536] {
+                stream::tcp(&pods[0], &pods[1], address, chunk, 0x5eed + chunk as u64);
+            }
+            stream::udp(&pods[0], &pods[1], address);
+        }
+        assert_eq!(
+            stream::checksum_errors(&pods[1]),
+            0,
+            "{sender:?} to {receiver:?}"
+        );
+    }
+}
+
+fn dies_and_returns() {
+    let net = Net::new();
+    let keeper = net.pod(1);
+    let name = keeper.name().to_owned();
+    let other = net.pod(2);
+    net.ping(&other, "10.1.1.1");
+    let before = net.info("pod1");
+    let mut events = net.switch.subscribe();
+
+    keeper.delete();
+    // The kernel takes its time to dismantle a namespace; the switch does not.
+    wait_until("the port is gone", Duration::from_secs(2), || {
+        went(&mut events, "pod1")
+    });
+    assert_eq!(net.info("pod1").state, PortState::Gone);
+    assert!(
+        net.fdb().iter().all(|entry| entry.mac != before.mac),
+        "its addresses are flushed"
+    );
+    let idle = cpu_time();
+    thread::sleep(Duration::from_millis(300));
+    assert!(
+        cpu_time() - idle < Duration::from_millis(60),
+        "nothing spins"
+    );
+
+    let again = Netns::named(&name);
+    wait_until("the port is back", Duration::from_secs(1), || {
+        net.info("pod1").state == PortState::Up
+    });
+    let after = net.info("pod1");
+    assert_eq!(
+        (after.mac, &after.addresses, &after.ifname),
+        (before.mac, &before.addresses, &before.ifname)
+    );
+    net.ping(&other, "10.1.1.1");
+    net.ping(&again, "fd00:1::2");
+}
+
+fn deleted_interface() {
+    let net = Net::new();
+    let pods = net.pods(2);
+
+    pods[0].ip("link del eth0");
+    wait_until("the port is gone", Duration::from_millis(100), || {
+        net.info("pod1").state == PortState::Gone
+    });
+    thread::sleep(Duration::from_millis(1200));
+    let info = net.info("pod1");
+    assert_eq!(
+        info.state,
+        PortState::Gone,
+        "its namespace lives: somebody meant it"
+    );
+    assert!(info.reason.unwrap().contains("interface was deleted"));
+
+    net.request(Request::PortSet(PortChange {
+        up: Some(true),
+        ..change("pod1")
+    }));
+    net.ping(&pods[1], "10.1.1.1");
+}
+
+fn thousand_cycles() {
+    let net = Net::new();
+    let stay = net.pod(1);
+    let mut events = net.switch.subscribe();
+    let mut cycle = |number: usize| {
+        let pod = Netns::new("cycle");
+        let mut spec = net.port("cycle");
+        spec.netns = Some(pod.reference());
+        net.request(Request::PortAdd(spec));
+        pod.delete();
+        // Deleted while it is there, while it goes, and when it is gone.
+        if number % 3 == 0 {
+            wait_until("the port is gone", Duration::from_secs(5), || {
+                went(&mut events, "cycle")
+            });
+        }
+        net.request(Request::PortDel {
+            name: name("cycle"),
+        });
+    };
+    cycle(0);
+    let (fds, links) = (open_fds(), common::links());
+    let cycles = std::env::var("TAPSWITCH_CYCLES")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(1000);
+    for number in 1..=cycles {
+        cycle(number);
+    }
+    assert_eq!(open_fds(), fds);
+    assert_eq!(common::links(), links);
+    drop(stay);
+}
+
+fn port_down() {
+    let net = Net::new();
+    let pods = net.pods(2);
+    net.ping(&pods[0], "10.1.1.2");
+
+    net.request(Request::PortSet(PortChange {
+        up: Some(false),
+        ..change("pod1")
+    }));
+    assert!(pods[0].ip("link show eth0").contains("NO-CARRIER"));
+    assert!(
+        net.fdb()
+            .iter()
+            .all(|entry| entry.port != Some(name("pod1")))
+    );
+    assert_eq!(net.info("pod1").state, PortState::Down);
+
+    net.request(Request::PortSet(PortChange {
+        up: Some(true),
+        ..change("pod1")
+    }));
+    wait_until("the carrier is back", Duration::from_secs(1), || {
+        !pods[0].ip("link show eth0").contains("NO-CARRIER")
+    });
+    net.ping(&pods[0], "10.1.1.2");
+}
+
+fn apply_is_idempotent() {
+    let net = Net::new();
+    let _pods = net.pods(2);
+    let spec = net.switch.spec();
+    let before = net.stats();
+
+    let Response::Plan(steps) = net.request(Request::Apply {
+        spec: spec.clone(),
+        dry_run: false,
+    }) else {
+        panic!("no plan")
+    };
+    assert_eq!(steps, Vec::<String>::new());
+    assert_eq!(net.switch.spec(), spec);
+    let indexes = |stats: &StatsInfo| {
+        stats
+            .ports
+            .iter()
+            .map(|port| port.ifindex)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        indexes(&net.stats()),
+        indexes(&before),
+        "no port was plugged in anew"
+    );
+}
+
+fn apply_is_atomic() {
+    let net = Net::new();
+    let pods = net.pods(2);
+    let before = net.switch.spec();
+    let links = pods[0].links();
+
+    let mut spec = before.clone();
+    spec.bridges.push(BridgeSpec {
+        mtu: Some(1400),
+        ..BridgeSpec::new(name("br1"))
+    });
+    spec.ports[0].mtu = Some(1300);
+    spec.ports[0].addresses = vec!["10.9.9.9/24".parse().unwrap()];
+    let mut extra = PortSpec::new(name("extra"), name("br1"));
+    extra.netns = Some(pods[0].reference());
+    extra.ifname = Some("eth1".parse().unwrap());
+    let mut missing = PortSpec::new(name("missing"), name("br1"));
+    missing.netns = Some("tsw-no-such-netns".parse().unwrap());
+    spec.ports.extend([extra, missing]);
+    let error = net
+        .switch
+        .execute(Request::Apply {
+            spec,
+            dry_run: false,
+        })
+        .unwrap_err();
+
+    assert!(
+        error.message.contains("tsw-no-such-netns") && error.message.contains("ip netns add"),
+        "{error}"
+    );
+    assert_eq!(net.switch.spec(), before);
+    assert_eq!(pods[0].links(), links);
+    let link = pods[0].ip("addr show eth0");
+    assert!(
+        link.contains("mtu 1500") && link.contains("10.1.1.1/24") && !link.contains("10.9.9.9"),
+        "{link}"
+    );
+    net.ping(&pods[0], "10.1.1.2");
+}
+
+fn apply_swaps() {
+    let net = Net::new();
+    let pods = net.pods(2);
+    let mut spec = net.switch.spec();
+    let first = spec.ports[0].netns.clone();
+    spec.ports[0].netns = spec.ports[1].netns.clone();
+    spec.ports[1].netns = first;
+    net.request(Request::Apply {
+        spec: spec.clone(),
+        dry_run: false,
+    });
+
+    assert_eq!(net.switch.spec(), spec);
+    assert!(pods[1].ip("addr show eth0").contains("10.1.1.1/24"));
+    net.ping(&pods[0], "10.1.1.1");
+}
+
+fn refusals() {
+    let net = Net::new();
+    let pods = net.pods(2);
+    pods[0].ip("link add taken type bridge");
+    let before = net.switch.spec();
+    let (fds, links) = (open_fds(), (common::links(), pods[0].links()));
+
+    let port = |change: fn(&mut PortSpec, &Netns)| {
+        let mut spec = net.port("new");
+        spec.netns = Some(pods[0].reference());
+        spec.ifname = Some("eth1".parse().unwrap());
+        change(&mut spec, &pods[0]);
+        Request::PortAdd(spec)
+    };
+    let cases: Vec<(&str, Request, &str)> = vec![
+        (
+            "a name that is in use",
+            port(|spec, _| spec.name = name("pod2")),
+            "has a port of this name",
+        ),
+        (
+            "an unknown bridge",
+            port(|spec, _| spec.bridge = name("br9")),
+            "no bridge \"br9\"",
+        ),
+        (
+            "a missing namespace",
+            port(|spec, _| spec.netns = Some("tsw-nowhere".parse().unwrap())),
+            "ip netns add tsw-nowhere",
+        ),
+        (
+            "a dead process",
+            port(|spec, _| spec.netns = Some("pid:2147483647".parse().unwrap())),
+            "no such process",
+        ),
+        (
+            "a file that is no namespace",
+            port(|spec, _| spec.netns = Some(NetnsRef::Path("/etc/hostname".into()))),
+            "namespace",
+        ),
+        (
+            "an interface name that is taken",
+            port(|spec, _| spec.ifname = Some("taken".parse().unwrap())),
+            "taken",
+        ),
+        (
+            "an interface of another port",
+            port(|spec, _| spec.ifname = None),
+            "belongs to port pod1",
+        ),
+        (
+            "a gateway that is nowhere near",
+            port(|spec, _| spec.gateways = vec!["192.0.2.1".parse().unwrap()]),
+            "gateway",
+        ),
+        (
+            "a group address",
+            port(|spec, _| spec.mac = Some("01:00:5e:00:00:01".parse().unwrap())),
+            "mac",
+        ),
+        (
+            "an mtu out of range",
+            port(|spec, _| spec.mtu = Some(67)),
+            "mtu 67 is out of range",
+        ),
+        (
+            "a third end of a wire",
+            Request::BridgeSet(bridge_change(|change| change.mode = Some(Mode::Wire))),
+            "",
+        ),
+        (
+            "an unknown port",
+            Request::PortDel {
+                name: name("nobody"),
+            },
+            "no port \"nobody\"",
+        ),
+        (
+            "a bridge with ports",
+            Request::BridgeDel { name: name("br0") },
+            "it has ports",
+        ),
+    ];
+    for (what, request, words) in cases {
+        // Two ports make a wire; see the test of its own.
+        if words.is_empty() {
+            continue;
+        }
+        let error = net.switch.execute(request).expect_err(what);
+        assert!(
+            error.message.to_lowercase().contains(&words.to_lowercase()),
+            "{what}: {error}"
+        );
+        assert_eq!(net.switch.spec(), before, "{what}");
+        assert_eq!((common::links(), pods[0].links()), links, "{what}");
+        assert_eq!(open_fds(), fds, "{what}");
+    }
+    let error = net
+        .switch
+        .execute(Request::PortShow {
+            name: Some(name("nobody")),
+        })
+        .unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound);
+}
+
+/// Stops the worker at the first frame until it is told to go on.
+#[derive(Debug)]
+struct Stopper {
+    stopped: mpsc::Sender<()>,
+    go_on: mpsc::Receiver<()>,
+}
+
+impl Observer for Stopper {
+    fn decided(&mut self, _: Timestamp, _: PortId, _: &[u8], _: &Verdict, _: &[Egress]) {
+        // Once the other ends are dropped, nothing stops any more.
+        if self.stopped.send(()).is_ok() {
+            let _: Result<(), _> = self.go_on.recv();
+        }
+    }
+}
+
+fn tap_queue() {
+    let (stopped, is_stopped) = mpsc::channel();
+    let (go_on, waits) = mpsc::channel();
+    let net = Net::with(SwitchOptions {
+        observer: Some(Box::new(Stopper {
+            stopped,
+            go_on: waits,
+        })),
+        ..options()
+    });
+    let pod = net.pod_with(1, |spec| spec.txqueuelen = 4);
+    let noise = pod.spawn(&["ping", "-q", "-c", "40", "-i", "0.002", "-b", "10.1.1.255"]);
+    is_stopped
+        .recv_timeout(Duration::from_secs(5))
+        .expect("the first frame");
+    wait_until("the queue overflows", Duration::from_secs(5), || {
+        let stats = pod.ip("-s -s link show eth0");
+        !stats.contains("dropped 0")
+            && pod.ip("-j -s link show eth0").contains("\"dropped\":")
+            && tx_dropped(&pod) > 10
+    });
+    noise.stop();
+    drop(is_stopped);
+    drop(go_on);
+    wait_until("the port tells", Duration::from_secs(2), || {
+        net.info("pod1")
+            .drops
+            .get("tap_queue")
+            .is_some_and(|&lost| lost > 10)
+    });
+}
+
+fn down_inside() {
+    let net = Net::new();
+    let pods = net.pods(3);
+    net.ping(&pods[0], "10.1.1.2");
+    pods[1].ip("link set eth0 down");
+    pods[0].exec(&["ping", "-c", "1", "-W", "1", "10.1.1.2"]);
+    net.ping(&pods[0], "10.1.1.3");
+    let info = net.info("pod2");
+    assert_eq!(info.state, PortState::Down);
+    assert!(info.drops.contains_key("egress_down"), "{:?}", info.drops);
+    pods[1].ip("link set eth0 up");
+    net.ping(&pods[0], "10.1.1.2");
+    assert_eq!(net.info("pod2").state, PortState::Up);
+}
+
+fn mtu_inside() {
+    let net = Net::new();
+    let pods = net.pods(2);
+    pods[1].ip("link set eth0 mtu 1400");
+    wait_until("the mtu is noticed", Duration::from_secs(3), || {
+        net.info("pod2").mtu == 1400
+    });
+    let output = pods[0].exec(&[
+        "ping", "-c", "1", "-W", "1", "-M", "do", "-s", "1472", "10.1.1.2",
+    ]);
+    assert!(!output.status.success());
+    wait_until("the drop is counted", Duration::from_secs(1), || {
+        net.info("pod2").drops.contains_key("too_big")
+    });
+}
+
+fn wire() {
+    let net = Net::new();
+    let pods = net.pods(2);
+    net.request(Request::BridgeSet(bridge_change(|change| {
+        change.mode = Some(Mode::Wire)
+    })));
+    net.ping(&pods[0], "10.1.1.2");
+    assert!(net.fdb().is_empty());
+    let third = Netns::new("third");
+    let mut spec = net.port("third");
+    spec.netns = Some(third.reference());
+    let error = net.switch.execute(Request::PortAdd(spec)).unwrap_err();
+    assert!(error.message.contains("two ports"), "{error}");
+    net.request(Request::BridgeSet(bridge_change(|change| {
+        change.mode = Some(Mode::Hub)
+    })));
+    net.ping(&pods[0], "10.1.1.2");
+    assert!(net.fdb().is_empty());
+}
+
+/// A switch with one bridge; every frame must be accounted for when it ends.
+struct Net {
+    switch: Switch,
+}
+
+fn options() -> SwitchOptions {
+    SwitchOptions {
+        name: "test".to_owned(),
+        ..SwitchOptions::default()
+    }
+}
+
+impl Net {
+    fn new() -> Self {
+        Self::with(options())
+    }
+
+    fn with(options: SwitchOptions) -> Self {
+        let switch = Switch::start(options).unwrap();
+        switch
+            .execute(Request::BridgeAdd(BridgeSpec::new(name("br0"))))
+            .unwrap();
+        Self { switch }
+    }
+
+    #[track_caller]
+    fn request(&self, request: Request) -> Response {
+        self.switch
+            .execute(request)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn port(&self, port: &str) -> PortSpec {
+        PortSpec::new(name(port), name("br0"))
+    }
+
+    /// A namespace with `eth0` at 10.1.1.NUMBER and fd00:1::NUMBER, behind port podNUMBER.
+    fn pod(&self, number: usize) -> Netns {
+        self.pod_with(number, |_| {})
+    }
+
+    fn pod_with(&self, number: usize, change: impl FnOnce(&mut PortSpec)) -> Netns {
+        let netns = Netns::new(&format!("pod{number}"));
+        let mut spec = self.port(&format!("pod{number}"));
+        spec.netns = Some(netns.reference());
+        spec.addresses = vec![
+            format!("10.1.1.{number}/24").parse().unwrap(),
+            format!("fd00:1::{number}/64").parse().unwrap(),
+        ];
+        change(&mut spec);
+        self.request(Request::PortAdd(spec));
+        netns
+    }
+
+    fn pods(&self, count: usize) -> Vec<Netns> {
+        (1..=count).map(|number| self.pod(number)).collect()
+    }
+
+    #[track_caller]
+    fn ping(&self, from: &Netns, to: &str) {
+        let output = from.exec(&["ping", "-c", "2", "-i", "0.05", "-W", "2", to]);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+    }
+
+    fn stats(&self) -> StatsInfo {
+        match self.request(Request::Stats { port: None }) {
+            Response::Stats(stats) => stats,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn info(&self, port: &str) -> PortInfo {
+        match self.request(Request::PortShow {
+            name: Some(name(port)),
+        }) {
+            Response::Ports(mut ports) => ports.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn fdb(&self) -> Vec<FdbInfo> {
+        match self.request(Request::FdbShow(FdbSelector::default())) {
+            Response::Fdb(entries) => entries,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            assert_eq!(self.stats().unaccounted, 0);
+            let empty = SwitchSpec::default();
+            self.request(Request::Apply {
+                spec: empty,
+                dry_run: false,
+            });
+        }
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn change(port: &str) -> PortChange {
+    serde_json::from_value(serde_json::json!({ "name": port })).unwrap()
+}
+
+fn bridge_change(
+    change: impl FnOnce(&mut tapswitch::control::api::BridgeChange),
+) -> tapswitch::control::api::BridgeChange {
+    let mut settings = serde_json::from_value(serde_json::json!({ "name": "br0" })).unwrap();
+    change(&mut settings);
+    settings
+}
+
+/// Whether an event says that `port` is gone. Asking the switch instead would look into the
+/// namespace, and so keep it alive.
+fn went(events: &mut broadcast::Receiver<Event>, port: &str) -> bool {
+    std::iter::from_fn(|| match events.try_recv() {
+        Err(TryRecvError::Lagged(_)) => Some(None),
+        event => event.ok().map(Some),
+    })
+    .flatten()
+    .any(|event| {
+        matches!(event, Event::Port { port: name, change, .. } if change == "gone" && name.as_str() == port)
+    })
+}
+
+fn tx_dropped(netns: &Netns) -> u64 {
+    netns
+        .run(|| std::fs::read_to_string("/proc/thread-self/net/dev"))
+        .unwrap()
+        .lines()
+        .find_map(|line| {
+            line.trim()
+                .strip_prefix("eth0:")?
+                .split_whitespace()
+                .nth(11)?
+                .parse()
+                .ok()
+        })
+        .unwrap_or(0)
+}
+
+/// CPU time of this process.
+fn cpu_time() -> Duration {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let usage = getrusage(UsageWho::RUSAGE_SELF).unwrap();
+    let part = |time: nix::sys::time::TimeVal| {
+        Duration::new(
+            u64::try_from(time.tv_sec()).unwrap(),
+            u32::try_from(time.tv_usec()).unwrap() * 1000,
+        )
+    };
+    part(usage.user_time()) + part(usage.system_time())
+}
