@@ -8,8 +8,11 @@
 )]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may"))]
 
+pub mod cli;
 pub mod config;
 pub mod control;
+pub mod daemon;
+pub mod demo;
 pub mod names;
 pub mod offload;
 pub mod time;
