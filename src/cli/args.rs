@@ -34,6 +34,7 @@ pub struct Cli {
 
 /// What all commands have.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Globals {
     /// The daemon's control socket [default: /run/tapswitch/control.sock, or
     /// $XDG_RUNTIME_DIR/tapswitch/control.sock if not root]
@@ -276,6 +277,7 @@ macro_rules! flag_args {
     ($($(#[$doc:meta])* $flag:ident),* $(,)?) => {
         /// The flags of a port, as `bridge link set` names them.
         #[derive(Clone, Copy, Debug, Default, Args)]
+        #[command(next_help_heading = "Flags")]
         pub struct FlagArgs {
             $($(#[$doc])*
             #[arg(
