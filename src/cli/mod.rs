@@ -74,7 +74,7 @@ enum CliError {
 }
 
 fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result<(), CliError> {
-    let session = Session {
+    let remote = Remote {
         client: Client::new(globals.socket.unwrap_or_else(default_path)),
         json: globals.json,
     };
@@ -85,20 +85,20 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
         }
         Command::Run(args) => {
             start_log(globals.verbose);
-            let options = daemon_options(args, session.client.path());
+            let options = daemon_options(args, remote.client.path());
             daemon::run(&options).map_err(|error| CliError::Failed(format!("{error:#}")))
         }
-        Command::Check { file } => session.check(&file, out),
+        Command::Check { file } => remote.check(&file, out),
         Command::Apply { file, dry_run } => {
             let spec = read_file(&file)?.map_err(|errors| refuse_file(&file, &errors))?;
-            session.ask(&Request::Apply { spec, dry_run }, out)
+            remote.ask(&Request::Apply { spec, dry_run }, out)
         }
-        Command::Show => session.ask(&Request::Show, out),
-        Command::Bridge(command) => session.ask(&bridge_request(command)?, out),
-        Command::Port(command) => session.ask(&port_request(command)?, out),
+        Command::Show => remote.ask(&Request::Show, out),
+        Command::Bridge(command) => remote.ask(&bridge_request(command)?, out),
+        Command::Port(command) => remote.ask(&port_request(command)?, out),
         Command::Fdb(command) => {
-            let request = session.fdb_request(command)?;
-            session.ask(&request, out)
+            let request = remote.fdb_request(command)?;
+            remote.ask(&request, out)
         }
         Command::Stats {
             port,
@@ -107,11 +107,11 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
         } => {
             let request = Request::Stats { port };
             if watch {
-                return session.watch(&request, interval, out);
+                return remote.watch(&request, interval, out);
             }
-            session.ask(&request, out)
+            remote.ask(&request, out)
         }
-        Command::Monitor { kinds } => session.monitor(&kinds, out),
+        Command::Monitor { kinds } => remote.monitor(&kinds, out),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tapswitch", &mut script);
@@ -140,12 +140,12 @@ fn port_request(command: PortCommand) -> Result<Request, CliError> {
 }
 
 /// Commands that talk to the daemon.
-struct Session {
+struct Remote {
     client: Client,
     json: bool,
 }
 
-impl Session {
+impl Remote {
     fn ask(&self, request: &Request, out: &mut impl Write) -> Result<(), CliError> {
         let answer = self.client.request(request)?;
         self.print(request, &answer, out)?;

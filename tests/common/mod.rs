@@ -183,6 +183,8 @@ impl FakeDaemon {
             .request(&Request::Show)
             .unwrap();
         daemon.fake.requests.lock().unwrap().clear();
+        // Its end of that connection is closed a moment after the answer.
+        std::thread::sleep(std::time::Duration::from_millis(50));
         daemon
     }
 
