@@ -10,6 +10,7 @@
 
 pub mod attach;
 pub mod bridge;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;

@@ -1,3 +1,7 @@
-fn main() {
-    tapswitch::demo::run(&mut std::io::stdout()).unwrap();
+//! The program: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tapswitch::cli::run(std::env::args_os())
 }

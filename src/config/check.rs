@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use crate::{
     config::{BridgeSpec, Mode, PortSpec, StaticSpec, SwitchSpec},
-    names::IfName,
+    names::{IfName, Name},
     wire::MacAddr,
 };
 
@@ -93,6 +93,10 @@ impl Checker {
 
     fn bridges(&mut self, bridges: &[BridgeSpec], ports: &[PortSpec]) {
         let mut names = HashSet::new();
+        let mut members: HashMap<&Name, usize> = HashMap::new();
+        for port in ports {
+            *members.entry(&port.bridge).or_default() += 1;
+        }
         for (index, bridge) in bridges.iter().enumerate() {
             self.at(Section::Bridge, index);
             let name = &bridge.name;
@@ -101,7 +105,7 @@ impl Checker {
                 self.report("name", 0, message);
             }
             self.mtu(bridge.mtu, &format!("bridge {name}"));
-            let count = ports.iter().filter(|port| port.bridge == *name).count();
+            let count = members.get(name).copied().unwrap_or_default();
             if bridge.mode == Mode::Wire && count > 2 {
                 let message = format!(
                     "bridge {name}: a wire joins two ports, found {count}; use mode \"switch\" or \"hub\""
@@ -149,8 +153,20 @@ impl Checker {
             if let Some(problem) = port.mac.and_then(no_station) {
                 self.report("mac", 0, format!("port {name}: {problem}"));
             }
-            self.gateways(port);
-            self.routes(port);
+            let (addresses, routes) = (port.addresses.len(), port.routes.len());
+            if addresses > MAX_ADDRESSES {
+                let message = format!(
+                    "port {name}: {addresses} addresses are too many; give at most {MAX_ADDRESSES}"
+                );
+                self.report("addresses", MAX_ADDRESSES, message);
+            } else if routes > MAX_ROUTES {
+                let message =
+                    format!("port {name}: {routes} routes are too many; give at most {MAX_ROUTES}");
+                self.report("routes", MAX_ROUTES, message);
+            } else {
+                self.gateways(port);
+                self.routes(port);
+            }
         }
     }
 
@@ -336,3 +352,7 @@ fn is_link_local(address: IpAddr) -> bool {
 fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
+
+// Next hops are looked up among all of them, so their number bounds what a hostile file costs.
+const MAX_ADDRESSES: usize = 256;
+const MAX_ROUTES: usize = 1024;

@@ -8,8 +8,8 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::{Body, to_bytes},
-    extract::{Path, Query, State, rejection::QueryRejection},
-    http::{StatusCode, header},
+    extract::{FromRequestParts, Path, Query, rejection::QueryRejection},
+    http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response as HttpResponse},
     routing::{get, post},
 };
@@ -29,16 +29,37 @@ use super::{
 };
 use crate::names::Name;
 
-/// What the handlers of one connection share.
+/// What all handlers share.
 #[derive(Clone)]
-pub(super) struct Context {
+pub(super) struct Shared {
     pub(super) controller: Arc<dyn Controller>,
-    pub(super) ticket: Arc<Ticket>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
-/// All routes, for one connection.
-pub(super) fn router(context: Context) -> Router {
+/// What a handler works with: what all share, and the ticket of its connection, which is an
+/// extension of the request.
+struct Context {
+    controller: Arc<dyn Controller>,
+    stop: watch::Receiver<bool>,
+    ticket: Arc<Ticket>,
+}
+
+impl FromRequestParts<Shared> for Context {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Refusal> {
+        let ticket = parts.extensions.get::<Arc<Ticket>>().cloned();
+        let Shared { controller, stop } = shared.clone();
+        Ok(Self {
+            controller,
+            stop,
+            ticket: ticket.ok_or_else(|| ApiError::failed("read request: it has no connection"))?,
+        })
+    }
+}
+
+/// All routes.
+pub(super) fn router(shared: Shared) -> Router {
     Router::new()
         .route("/v1/request", post(request))
         .route("/v1/show", get(show))
@@ -52,10 +73,10 @@ pub(super) fn router(context: Context) -> Router {
         .route("/v1/events", get(events))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
-        .with_state(context)
+        .with_state(shared)
 }
 
-async fn request(State(context): State<Context>, body: Body) -> Result<Json<Response>, Refusal> {
+async fn request(context: Context, body: Body) -> Result<Json<Response>, Refusal> {
     let collected = timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await;
     let body = collected
         .map_err(|_| Refusal {
@@ -73,48 +94,45 @@ async fn request(State(context): State<Context>, body: Body) -> Result<Json<Resp
     context.execute(request).await.map(Json)
 }
 
-async fn show(State(context): State<Context>) -> Answer {
+async fn show(context: Context) -> Answer {
     context.tell(Request::Show).await
 }
 
-async fn bridges(State(context): State<Context>) -> Answer {
+async fn bridges(context: Context) -> Answer {
     context.tell(Request::BridgeShow { name: None }).await
 }
 
-async fn bridge(State(context): State<Context>, Path(name): Path<String>) -> Answer {
+async fn bridge(context: Context, Path(name): Path<String>) -> Answer {
     let name = Some(read_name(&name)?);
     context.tell(Request::BridgeShow { name }).await
 }
 
-async fn ports(State(context): State<Context>) -> Answer {
+async fn ports(context: Context) -> Answer {
     context.tell(Request::PortShow { name: None }).await
 }
 
-async fn port(State(context): State<Context>, Path(name): Path<String>) -> Answer {
+async fn port(context: Context, Path(name): Path<String>) -> Answer {
     let name = Some(read_name(&name)?);
     context.tell(Request::PortShow { name }).await
 }
 
-async fn fdb(
-    State(context): State<Context>,
-    selector: Result<Query<FdbSelector>, QueryRejection>,
-) -> Answer {
+async fn fdb(context: Context, selector: Result<Query<FdbSelector>, QueryRejection>) -> Answer {
     let Query(selector) = selector
         .map_err(|error| ApiError::invalid(format!("read selector: {}", error.body_text())))?;
     context.tell(Request::FdbShow(selector)).await
 }
 
-async fn stats(State(context): State<Context>) -> Answer {
+async fn stats(context: Context) -> Answer {
     context.tell(Request::Stats { port: None }).await
 }
 
-async fn port_stats(State(context): State<Context>, Path(name): Path<String>) -> Answer {
+async fn port_stats(context: Context, Path(name): Path<String>) -> Answer {
     let port = Some(read_name(&name)?);
     context.tell(Request::Stats { port }).await
 }
 
 /// All events from now on, one JSON object in a line.
-async fn events(State(context): State<Context>) -> HttpResponse {
+async fn events(context: Context) -> HttpResponse {
     context.ticket.request_is_complete();
     // Subscribed before the head of the answer is sent: what happens after it is in the stream.
     let subscription = (context.controller.subscribe(), context.stop);

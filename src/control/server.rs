@@ -5,7 +5,13 @@
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
-use hyper::server::conn::http1;
+use axum::Router;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -20,7 +26,7 @@ use tokio::{
 use super::{
     Controller,
     connection::{Impatient, Ticket, Waiting},
-    routes::{Context, router},
+    routes::{Shared, router},
     socket::ControlSocket,
 };
 
@@ -35,8 +41,12 @@ pub async fn serve(
 ) -> io::Result<()> {
     let listener = UnixListener::from_std(socket.listener()?)?;
     let (stop, stopped) = watch::channel(false);
+    let stop_of_handlers = stopped.clone();
     let mut server = Server {
-        controller,
+        router: router(Shared {
+            controller,
+            stop: stop_of_handlers,
+        }),
         stopped,
         waiting: Waiting::default(),
         connections: JoinSet::new(),
@@ -74,7 +84,7 @@ pub async fn serve(
 }
 
 struct Server {
-    controller: Arc<dyn Controller>,
+    router: Router,
     stopped: watch::Receiver<bool>,
     waiting: Waiting,
     connections: JoinSet<()>,
@@ -93,33 +103,37 @@ impl Server {
         let id = self.next_id;
         self.next_id += 1;
         let Self {
-            controller,
+            router,
             stopped,
             waiting,
             connections,
             ..
         } = self;
         waiting.add(id, |ticket| {
-            let context = Context {
-                controller: Arc::clone(controller),
-                ticket: Arc::new(ticket),
-                stop: stopped.clone(),
-            };
-            connections.spawn(attend(stream, context))
+            connections.spawn(attend(stream, router.clone(), ticket, stopped.clone()))
         });
     }
 }
 
-async fn attend(stream: UnixStream, context: Context) {
-    let mut stop = context.stop.clone();
-    let ticket: Arc<Ticket> = Arc::clone(&context.ticket);
+async fn attend(
+    stream: UnixStream,
+    router: Router,
+    ticket: Ticket,
+    mut stop: watch::Receiver<bool>,
+) {
+    let ticket = Arc::new(ticket);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Arc::clone(&ticket));
+        router.call(request)
+    });
     let stream = TokioIo::new(Impatient::new(stream, WRITE_PATIENCE));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .keep_alive(false)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(stream, TowerToHyperService::new(router(context)));
+        .serve_connection(stream, service);
     tokio::pin!(connection);
     let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
     let early = tokio::select! {
@@ -133,7 +147,6 @@ async fn attend(stream: UnixStream, context: Context) {
             connection.await
         }
     };
-    drop(ticket);
     if let Err(error) = outcome {
         tracing::debug!("control connection: {error}");
     }

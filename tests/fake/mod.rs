@@ -30,16 +30,16 @@ use tapswitch::{
 use tokio::sync::{broadcast, oneshot};
 
 /// Answers with samples and remembers what it was asked.
-pub struct Fake {
-    pub requests: Mutex<Vec<Request>>,
-    pub events: broadcast::Sender<Event>,
+pub(crate) struct Fake {
+    pub(crate) requests: Mutex<Vec<Request>>,
+    pub(crate) events: broadcast::Sender<Event>,
 }
 
-pub fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-pub fn sample_port() -> PortInfo {
+pub(crate) fn sample_port() -> PortInfo {
     PortInfo {
         name: name("podA"),
         bridge: name("br0"),
@@ -70,7 +70,7 @@ pub fn sample_port() -> PortInfo {
     }
 }
 
-pub fn sample_bridge() -> BridgeInfo {
+pub(crate) fn sample_bridge() -> BridgeInfo {
     BridgeInfo {
         spec: BridgeSpec::new(name("br0")),
         effective_mtu: 1500,
@@ -81,7 +81,7 @@ pub fn sample_bridge() -> BridgeInfo {
     }
 }
 
-pub fn sample_fdb() -> FdbInfo {
+pub(crate) fn sample_fdb() -> FdbInfo {
     FdbInfo {
         bridge: name("br0"),
         mac: "02:00:00:00:00:01".parse().unwrap(),
@@ -145,15 +145,15 @@ impl Controller for Fake {
 }
 
 /// A server with a [`Fake`] behind it, in a directory of its own.
-pub struct FakeDaemon {
-    pub fake: Arc<Fake>,
+pub(crate) struct FakeDaemon {
+    pub(crate) fake: Arc<Fake>,
     directory: PathBuf,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl FakeDaemon {
-    pub fn start(test: &str) -> Self {
+    pub(crate) fn start(test: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("tsw-{test}-{}", std::process::id()));
         drop(std::fs::remove_dir_all(&directory));
         let fake = Arc::new(Fake {
@@ -184,18 +184,20 @@ impl FakeDaemon {
             .request(&Request::Show)
             .unwrap();
         daemon.fake.requests.lock().unwrap().clear();
+        // Its end of that connection is closed a moment after the answer.
+        std::thread::sleep(std::time::Duration::from_millis(50));
         daemon
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.directory.join("s")
     }
 
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    pub fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.fake.requests.lock().unwrap().clone()
     }
 }

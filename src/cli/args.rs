@@ -1,0 +1,501 @@
+//! The command line as types.
+
+use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+use crate::{
+    config::{
+        AtLimit, Cidr, Mode, OffloadMode, ParseCidrError, ReservedMask, RouteSpec,
+        units::parse_duration,
+    },
+    control::api::FdbState,
+    names::{IfName, Name, NetnsRef},
+    wire::MacAddr,
+};
+
+/// A userspace learning switch between network namespaces.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tapswitch",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What all commands have.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What all commands have.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Globals {
+    /// The daemon's control socket [default: /run/tapswitch/control.sock, or
+    /// $XDG_RUNTIME_DIR/tapswitch/control.sock if not root]
+    #[arg(
+        long,
+        global = true,
+        env = "TAPSWITCH_SOCKET",
+        value_name = "PATH",
+        hide_env_values = true
+    )]
+    pub socket: Option<PathBuf>,
+    /// Print JSON with stable keys
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Log more to stderr; twice: even more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build a small network, show how frames find their way, and clean up
+    Demo,
+    /// Run the daemon in the foreground
+    Run(RunArgs),
+    /// Check a configuration file and print every error with line and column
+    Check {
+        /// The file, or - for standard input
+        file: PathBuf,
+    },
+    /// Make the running switch equal to a file, touching only what differs
+    Apply {
+        /// The file, or - for standard input
+        file: PathBuf,
+        /// Only print the steps: + added, ~ changed in place, ! plugged in anew, - removed
+        #[arg(long, short = 'n')]
+        dry_run: bool,
+    },
+    /// Show bridges, ports and totals on one screen
+    Show,
+    /// Add, change, delete and show bridges
+    #[command(subcommand)]
+    Bridge(BridgeCommand),
+    /// Plug namespaces in, and change, unplug and show ports
+    #[command(subcommand)]
+    Port(PortCommand),
+    /// Show and change the forwarding database
+    #[command(subcommand)]
+    Fdb(FdbCommand),
+    /// Show counters and drops by reason
+    Stats {
+        /// Only this port
+        port: Option<Name>,
+        /// Show them again and again
+        #[arg(long, short)]
+        watch: bool,
+        /// How often with --watch
+        #[arg(long, default_value = "1s", value_parser = parse_duration, value_name = "TIME")]
+        interval: Duration,
+    },
+    /// Print what happens, line by line
+    Monitor {
+        /// Only events of these kinds [default: all]
+        kinds: Vec<EventKind>,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages
+    Man {
+        /// Where to
+        directory: PathBuf,
+    },
+}
+
+/// Settings of the daemon.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The configuration file; read again on SIGHUP
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Worker threads [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = parse_workers)]
+    pub workers: Option<usize>,
+    /// The switch's name, from which MAC addresses are derived [default: the host's name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Let this group (name or number) use the control socket
+    #[arg(long)]
+    pub group: Option<String>,
+    /// Whether ports take superframes and unfinished checksums
+    #[arg(
+        long,
+        value_name = "on|off",
+        hide_possible_values = true,
+        default_value = "on"
+    )]
+    pub offload: OnOff,
+}
+
+/// What to do with bridges.
+#[derive(Debug, Subcommand)]
+pub enum BridgeCommand {
+    /// Add a bridge
+    Add(BridgeArgs),
+    /// Change settings of a bridge
+    Set(BridgeArgs),
+    /// Delete a bridge that has no ports
+    #[command(aliases = ["delete", "rm"])]
+    Del {
+        /// Its name
+        name: Name,
+    },
+    /// Show one bridge or all
+    #[command(aliases = ["list", "ls"])]
+    Show {
+        /// Its name
+        name: Option<Name>,
+    },
+}
+
+/// A bridge and its settings.
+#[derive(Debug, Args)]
+pub struct BridgeArgs {
+    /// Its name
+    pub name: Name,
+    /// How it relays frames: a switch learns, a hub repeats, a wire joins two ports
+    #[arg(long)]
+    pub mode: Option<ModeArg>,
+    /// MTU for ports that name none: a number or auto
+    #[arg(long, value_name = "N|auto")]
+    pub mtu: Option<MtuArg>,
+    /// How long a learned entry lives without being seen, such as 300s or 5m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub ageing: Option<Duration>,
+    /// Most learned entries at one time
+    #[arg(long, value_name = "N")]
+    pub fdb_limit: Option<u32>,
+    /// What happens to a new address at the limit
+    #[arg(long)]
+    pub at_limit: Option<AtLimitArg>,
+    /// Reserved addresses to relay: none, all, or a list of stp, pause, lacp, eapol, lldp, 0 to f
+    #[arg(long, value_name = "LIST")]
+    pub forward_reserved: Option<ReservedMask>,
+    /// Moves of an address within 180 s after which it is held; 0: never
+    #[arg(long, value_name = "N")]
+    pub flap_limit: Option<u16>,
+    /// Not in this version
+    #[arg(long, hide = true)]
+    pub vni: Option<String>,
+}
+
+/// What to do with ports.
+#[derive(Debug, Subcommand)]
+pub enum PortCommand {
+    /// Plug a namespace in; any error undoes all of it
+    Add(Box<PortAddArgs>),
+    /// Change a port: --learning off, or learning off; up and down alone set the carrier
+    Set(PortSetArgs),
+    /// Unplug a port
+    #[command(aliases = ["delete", "rm"])]
+    Del {
+        /// Its name
+        name: Name,
+    },
+    /// Show one port or all
+    #[command(aliases = ["list", "ls"])]
+    Show {
+        /// Its name
+        name: Option<Name>,
+    },
+}
+
+/// A new port.
+#[derive(Debug, Args)]
+pub struct PortAddArgs {
+    /// Its name, unique in the switch
+    pub name: Name,
+    /// The bridge it belongs to
+    #[arg(long, value_name = "BR")]
+    pub bridge: Name,
+    /// The namespace: a name, pid:N or an absolute path [default: the daemon's own]
+    #[arg(long, value_name = "NS")]
+    pub netns: Option<NetnsRef>,
+    /// The interface's name there [default: eth0; for a host port the port's name]
+    #[arg(long)]
+    pub ifname: Option<IfName>,
+    /// An address with its prefix length; may be repeated
+    #[arg(long = "address", alias = "ip", value_name = "CIDR", value_parser = parse_cidr)]
+    pub addresses: Vec<IpNet>,
+    /// The default gateway; may be repeated, once for each family
+    #[arg(long = "gateway", alias = "gw", value_name = "IP")]
+    pub gateways: Vec<IpAddr>,
+    /// A further route, such as "10.244.0.0/16,via 10.244.1.1"; may be repeated
+    #[arg(long = "route", value_name = "CIDR[,via IP]")]
+    pub routes: Vec<RouteSpec>,
+    /// The interface's MAC address [default: derived from the names, so always the same]
+    #[arg(long)]
+    pub mac: Option<MacAddr>,
+    /// The MTU [default: the bridge's]
+    #[arg(long)]
+    pub mtu: Option<u32>,
+    /// Whether it takes superframes and unfinished checksums [default: on]
+    #[arg(long, value_name = "on|off", hide_possible_values = true)]
+    pub offload: Option<OnOff>,
+    /// Frames that the TAP queues towards the switch
+    #[arg(long, value_name = "N")]
+    pub txqueuelen: Option<u32>,
+    /// Leave it without carrier
+    #[arg(long, conflicts_with = "up")]
+    pub down: bool,
+    /// Its flags.
+    #[command(flatten)]
+    pub flags: FlagArgs,
+}
+
+/// Changes of a port.
+#[derive(Debug, Args)]
+pub struct PortSetArgs {
+    /// Its name
+    pub name: Name,
+    /// up, down, or pairs such as: learning off isolated on mtu 1400
+    #[arg(value_name = "SETTING")]
+    pub words: Vec<String>,
+    /// The MTU
+    #[arg(long)]
+    pub mtu: Option<u32>,
+    /// The interface's MAC address
+    #[arg(long)]
+    pub mac: Option<MacAddr>,
+    /// Its flags.
+    #[command(flatten)]
+    pub flags: FlagArgs,
+}
+
+macro_rules! flag_args {
+    ($($(#[$doc:meta])* $flag:ident),* $(,)?) => {
+        /// The flags of a port, as `bridge link set` names them.
+        #[derive(Clone, Copy, Debug, Default, Args)]
+        #[command(next_help_heading = "Flags")]
+        pub struct FlagArgs {
+            $($(#[$doc])*
+            #[arg(
+                long,
+                value_name = "on|off",
+                hide_possible_values = true,
+                num_args = 0..=1,
+                default_missing_value = "on"
+            )]
+            pub $flag: Option<OnOff>,)*
+        }
+    };
+}
+
+flag_args! {
+    /// Learn the source addresses of its frames
+    learning,
+    /// Send it unicast frames for unknown destinations
+    flood,
+    /// Send it multicast frames
+    mcast_flood,
+    /// Send it broadcast frames
+    bcast_flood,
+    /// Keep it apart from other isolated ports
+    isolated,
+    /// Let frames go back out of the port they came in
+    hairpin,
+    /// Accept only sources that the FDB has on this port
+    locked,
+    /// Administratively up
+    up,
+}
+
+/// What to do with FDB entries.
+#[derive(Debug, Subcommand)]
+pub enum FdbCommand {
+    /// Show entries
+    #[command(aliases = ["list", "ls"])]
+    Show(SelectorArgs),
+    /// Look one address up
+    Get(EntryArgs),
+    /// Add or replace a static entry
+    Add {
+        /// The address
+        mac: MacAddr,
+        /// The port behind which it is
+        #[arg(long, visible_alias = "dev")]
+        port: Name,
+        /// The bridge [default: the port's]
+        #[arg(long, value_name = "BR")]
+        bridge: Option<Name>,
+        /// The VLAN id; 0 for untagged frames
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=4094))]
+        vlan: u16,
+    },
+    /// Delete one entry
+    #[command(aliases = ["delete", "rm"])]
+    Del(EntryArgs),
+    /// Delete the selected entries; static ones only with --static
+    Flush(SelectorArgs),
+}
+
+/// One FDB entry.
+#[derive(Debug, Args)]
+pub struct EntryArgs {
+    /// The address
+    pub mac: MacAddr,
+    /// The bridge; may be left out where there is only one
+    #[arg(long, visible_alias = "br", value_name = "BR")]
+    pub bridge: Option<Name>,
+    /// The VLAN id; 0 for untagged frames
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=4094))]
+    pub vlan: u16,
+}
+
+/// Which FDB entries.
+#[derive(Debug, Args)]
+pub struct SelectorArgs {
+    /// Only of this bridge
+    #[arg(long, visible_alias = "br", value_name = "BR")]
+    pub bridge: Option<Name>,
+    /// Only behind this port
+    #[arg(long, visible_alias = "dev")]
+    pub port: Option<Name>,
+    /// Only this address
+    #[arg(long)]
+    pub mac: Option<MacAddr>,
+    /// Only this VLAN id
+    #[arg(long, value_parser = clap::value_parser!(u16).range(0..=4094))]
+    pub vlan: Option<u16>,
+    /// Only entries of this kind
+    #[arg(long, conflicts_with_all = ["is_static", "is_learned"])]
+    pub state: Option<StateArg>,
+    /// Only static entries
+    #[arg(long = "static", conflicts_with = "is_learned")]
+    pub is_static: bool,
+    /// Only learned entries
+    #[arg(long = "learned", visible_alias = "dynamic")]
+    pub is_learned: bool,
+}
+
+macro_rules! value_enum {
+    ($(#[$doc:meta])* $name:ident => $target:ty { $($(#[$value_doc:meta])* $variant:ident => $value:expr),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+        pub enum $name {
+            $($(#[$value_doc])* $variant),*
+        }
+
+        impl From<$name> for $target {
+            fn from(value: $name) -> Self {
+                match value {
+                    $($name::$variant => $value),*
+                }
+            }
+        }
+    };
+}
+
+value_enum! {
+    /// `on` or `off`.
+    OnOff => bool {
+        /// Yes
+        On => true,
+        /// No
+        Off => false,
+    }
+}
+
+impl From<OnOff> for OffloadMode {
+    fn from(value: OnOff) -> Self {
+        match value {
+            OnOff::On => Self::On,
+            OnOff::Off => Self::Off,
+        }
+    }
+}
+
+value_enum! {
+    /// See [`Mode`].
+    ModeArg => Mode {
+        /// Learns, and sends known unicast to its port only
+        Switch => Mode::Switch,
+        /// Learns nothing and repeats every frame
+        Hub => Mode::Hub,
+        /// Joins two ports like a cable
+        Wire => Mode::Wire,
+    }
+}
+
+value_enum! {
+    /// See [`AtLimit`].
+    AtLimitArg => AtLimit {
+        /// The port with the most entries gives up its oldest one
+        Fair => AtLimit::Fair,
+        /// The address is not learned
+        Refuse => AtLimit::Refuse,
+    }
+}
+
+value_enum! {
+    /// See [`FdbState`].
+    StateArg => FdbState {
+        /// From a frame
+        Learned => FdbState::Learned,
+        /// From a person
+        Static => FdbState::Static,
+        /// The address of a host port
+        Local => FdbState::Local,
+    }
+}
+
+/// Kinds of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EventKind {
+    /// Ports that come, go or change their state
+    Port,
+    /// Addresses that are learned, move or age
+    Fdb,
+    /// Bridges that come, go or change
+    Bridge,
+    /// MTUs that change
+    Mtu,
+}
+
+/// `auto` or a number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MtuArg(pub Option<u32>);
+
+impl FromStr for MtuArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self(None));
+        }
+        let read = text.parse().map(|mtu| Self(Some(mtu)));
+        read.map_err(|_| "write a number of bytes or auto".to_owned())
+    }
+}
+
+fn parse_cidr(text: &str) -> Result<IpNet, ParseCidrError> {
+    text.parse().map(|Cidr(cidr)| cidr)
+}
+
+fn parse_workers(text: &str) -> Result<usize, String> {
+    let read = text.parse().ok().filter(|count| (1..=256).contains(count));
+    read.ok_or_else(|| "write a number from 1 to 256".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

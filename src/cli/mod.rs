@@ -1,0 +1,353 @@
+//! The command line: reads arguments, asks the daemon, prints the answer.
+
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal, Read, Write},
+    ops::ControlFlow,
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{CommandFactory, Parser};
+use serde::Serialize;
+
+pub mod args;
+mod output;
+mod request;
+
+use self::args::{
+    BridgeCommand, Cli, Command, EventKind, FdbCommand, Globals, PortCommand, RunArgs,
+};
+use crate::{
+    config::{self, Diagnostic, StaticSpec, SwitchSpec},
+    control::{
+        api::{Event, Request, Response},
+        client::{Client, ClientError},
+        socket::default_path,
+    },
+    daemon::{self, DaemonOptions},
+    demo,
+};
+
+/// Runs the program with `arguments`, of which the first is its own name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // It says all it has to say, also --help; a closed pipe changes nothing about it.
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let result = carry_out(cli.globals, cli.command, &mut io::stdout().lock());
+    let (code, message) = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        // Whoever read the output has seen enough.
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            return ExitCode::SUCCESS;
+        }
+        Err(CliError::Client(error)) if error.is_usage() => (2, error.to_string()),
+        Err(CliError::Usage(message)) => (2, message),
+        Err(CliError::Said(code)) => return ExitCode::from(code),
+        Err(error) => (1, error.to_string()),
+    };
+    drop(writeln!(io::stderr(), "tapswitch: {message}"));
+    ExitCode::from(code)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    /// The arguments make no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// It did not work.
+    #[error("{0}")]
+    Failed(String),
+    /// Everything has been said already; only the exit code is left.
+    #[error("exit code {0}")]
+    Said(u8),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("write result: {0}")]
+    Output(#[from] io::Error),
+}
+
+fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result<(), CliError> {
+    let remote = Remote {
+        client: Client::new(globals.socket.unwrap_or_else(default_path)),
+        json: globals.json,
+    };
+    match command {
+        Command::Demo => {
+            start_log(globals.verbose);
+            Ok(demo::run(out)?)
+        }
+        Command::Run(args) => {
+            start_log(globals.verbose);
+            let options = daemon_options(args, remote.client.path());
+            daemon::run(&options, out).map_err(|error| match error.is_usage() {
+                true => CliError::Usage(error.to_string()),
+                false => CliError::Failed(error.to_string()),
+            })
+        }
+        Command::Check { file } => remote.check(&file, out),
+        Command::Apply { file, dry_run } => {
+            let spec = read_file(&file)?.map_err(|errors| refuse_file(&file, &errors))?;
+            remote.ask(&Request::Apply { spec, dry_run }, out)
+        }
+        Command::Show => remote.ask(&Request::Show, out),
+        Command::Bridge(command) => remote.ask(&bridge_request(command)?, out),
+        Command::Port(command) => remote.ask(&port_request(command)?, out),
+        Command::Fdb(command) => {
+            let request = remote.fdb_request(command)?;
+            remote.ask(&request, out)
+        }
+        Command::Stats {
+            port,
+            watch,
+            interval,
+        } => {
+            let request = Request::Stats { port };
+            if watch {
+                return remote.watch(&request, interval, out);
+            }
+            remote.ask(&request, out)
+        }
+        Command::Monitor { kinds } => remote.monitor(&kinds, out),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tapswitch", &mut script);
+            Ok(out.write_all(&script)?)
+        }
+        Command::Man { directory } => write_manual(&directory),
+    }
+}
+
+fn bridge_request(command: BridgeCommand) -> Result<Request, CliError> {
+    match command {
+        BridgeCommand::Add(args) => request::bridge_add(args),
+        BridgeCommand::Set(args) => request::bridge_set(args),
+        BridgeCommand::Del { name } => Ok(Request::BridgeDel { name }),
+        BridgeCommand::Show { name } => Ok(Request::BridgeShow { name }),
+    }
+}
+
+fn port_request(command: PortCommand) -> Result<Request, CliError> {
+    match command {
+        PortCommand::Add(args) => request::port_add(*args),
+        PortCommand::Set(args) => request::port_set(args),
+        PortCommand::Del { name } => Ok(Request::PortDel { name }),
+        PortCommand::Show { name } => Ok(Request::PortShow { name }),
+    }
+}
+
+/// Commands that talk to the daemon.
+struct Remote {
+    client: Client,
+    json: bool,
+}
+
+impl Remote {
+    fn ask(&self, request: &Request, out: &mut impl Write) -> Result<(), CliError> {
+        let answer = self.client.request(request)?;
+        self.print(request, &answer, out)?;
+        Ok(out.flush()?)
+    }
+
+    fn print(&self, request: &Request, answer: &Response, out: &mut impl Write) -> io::Result<()> {
+        match request {
+            _ if self.json => output::json(out, answer),
+            // The port is in place; nobody asked for its counters.
+            Request::PortAdd(_) => Ok(()),
+            _ => output::human(out, answer),
+        }
+    }
+
+    fn watch(
+        &self,
+        request: &Request,
+        interval: Duration,
+        out: &mut impl Write,
+    ) -> Result<(), CliError> {
+        let clears = !self.json && io::stdout().is_terminal();
+        loop {
+            let answer = self.client.request(request)?;
+            if clears {
+                write!(out, "\x1b[H\x1b[2J")?;
+            }
+            self.print(request, &answer, out)?;
+            out.flush()?;
+            std::thread::sleep(interval.max(Duration::from_millis(50)));
+        }
+    }
+
+    fn monitor(&self, kinds: &[EventKind], out: &mut impl Write) -> Result<(), CliError> {
+        let mut written = Ok(());
+        self.client.events(|event| {
+            if !is_wanted(&event, kinds) {
+                return ControlFlow::Continue(());
+            }
+            let line = if self.json {
+                output::json_value(out, &event)
+            } else {
+                output::event(out, &event)
+            };
+            written = line.and_then(|()| out.flush());
+            match &written {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        })?;
+        written?;
+        let path = self.client.path().display();
+        Err(CliError::Failed(format!(
+            "monitor: the daemon at {path} has ended"
+        )))
+    }
+
+    fn check(&self, file: &Path, out: &mut impl Write) -> Result<(), CliError> {
+        #[derive(Serialize)]
+        struct Place<'a> {
+            line: usize,
+            column: usize,
+            message: &'a str,
+        }
+        #[derive(Serialize)]
+        struct Verdict<'a> {
+            ok: bool,
+            errors: Vec<Place<'a>>,
+        }
+        let outcome = read_file(file)?;
+        if self.json {
+            let errors = outcome.as_ref().err().into_iter().flatten();
+            let errors: Vec<_> = errors
+                .map(|diagnostic| Place {
+                    line: diagnostic.line,
+                    column: diagnostic.column,
+                    message: &diagnostic.message,
+                })
+                .collect();
+            let ok = errors.is_empty();
+            output::json_value(out, &Verdict { ok, errors })?;
+            return if ok { Ok(()) } else { Err(CliError::Said(2)) };
+        }
+        let spec = outcome.map_err(|errors| refuse_file(file, &errors))?;
+        let (bridges, ports) = (spec.bridges.len(), spec.ports.len());
+        writeln!(
+            out,
+            "{}: ok (bridges: {bridges}, ports: {ports})",
+            file.display()
+        )?;
+        Ok(())
+    }
+
+    fn fdb_request(&self, command: FdbCommand) -> Result<Request, CliError> {
+        Ok(match command {
+            FdbCommand::Show(args) => Request::FdbShow(request::selector(args)),
+            FdbCommand::Flush(args) => Request::FdbFlush(request::selector(args)),
+            FdbCommand::Get(args) => request::fdb_get(args),
+            FdbCommand::Del(args) => request::fdb_del(args),
+            FdbCommand::Add {
+                mac,
+                port,
+                bridge,
+                vlan,
+            } => {
+                let bridge = match bridge {
+                    Some(bridge) => bridge,
+                    None => self.bridge_of(&port)?,
+                };
+                Request::FdbAdd(StaticSpec {
+                    bridge,
+                    mac,
+                    vlan,
+                    port,
+                })
+            }
+        })
+    }
+
+    fn bridge_of(&self, port: &crate::names::Name) -> Result<crate::names::Name, CliError> {
+        let name = Some(port.clone());
+        let found = match self.client.request(&Request::PortShow { name })? {
+            Response::Ports(ports) => ports.into_iter().find(|found| found.name == *port),
+            _ => None,
+        };
+        found.map(|port| port.bridge).ok_or_else(|| {
+            CliError::Failed(format!(
+                "find port {port}: there is no such port; see tapswitch port show"
+            ))
+        })
+    }
+}
+
+fn is_wanted(event: &Event, kinds: &[EventKind]) -> bool {
+    let kind = match event {
+        Event::Port { .. } => EventKind::Port,
+        Event::Fdb { .. } => EventKind::Fdb,
+        Event::Bridge { .. } => EventKind::Bridge,
+        Event::Mtu { .. } => EventKind::Mtu,
+        Event::Lost { .. } => return true,
+    };
+    kinds.is_empty() || kinds.contains(&kind)
+}
+
+fn read_file(file: &Path) -> Result<Result<SwitchSpec, Vec<Diagnostic>>, CliError> {
+    let text = if file == Path::new("-") {
+        let mut text = Vec::new();
+        io::stdin().lock().read_to_end(&mut text).map(|_| text)
+    } else {
+        std::fs::read(file)
+    };
+    let shown = file.display();
+    let text = text.map_err(|error| CliError::Failed(format!("read {shown}: {error}")))?;
+    let text = String::from_utf8(text).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        CliError::Usage(format!(
+            "read {shown}: byte {at} is not UTF-8; save the file as UTF-8"
+        ))
+    })?;
+    Ok(config::parse(&text))
+}
+
+fn refuse_file(file: &Path, errors: &[Diagnostic]) -> CliError {
+    drop(output::diagnostics(&mut io::stderr().lock(), file, errors));
+    CliError::Said(2)
+}
+
+fn daemon_options(args: RunArgs, socket: &Path) -> DaemonOptions {
+    DaemonOptions {
+        socket: socket.to_owned(),
+        group: args.group,
+        config: args.config,
+        workers: args.workers,
+        name: args.name,
+        offload: args.offload.into(),
+    }
+}
+
+fn write_manual(directory: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(directory)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
+        .map_err(|error| {
+            let directory = directory.display();
+            CliError::Failed(format!("write manual pages to {directory}: {error}"))
+        })
+}
+
+fn start_log(verbosity: u8) {
+    let level = match verbosity {
+        0 => "info",
+        1 => "debug",
+        _ => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TAPSWITCH_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("warn,tapswitch={level}")));
+    let log = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_env_filter(filter);
+    // Somebody who embeds this may have a log already.
+    drop(log.try_init());
+}

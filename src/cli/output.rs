@@ -1,0 +1,422 @@
+//! Answers as people and as scripts read them.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use comfy_table::{CellAlignment, Table, presets::NOTHING};
+use serde::Serialize;
+
+use crate::{
+    config::{BridgeSpec, Diagnostic, Mode, units::format_duration},
+    control::api::{
+        BridgeInfo, Event, FdbInfo, FdbState, PortInfo, PortState, Response, ShowInfo, StatsInfo,
+    },
+};
+
+/// Writes `answer` as one JSON value.
+pub(super) fn json(out: &mut impl Write, answer: &Response) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Done {
+        done: bool,
+    }
+    #[derive(Serialize)]
+    struct Flushed {
+        flushed: usize,
+    }
+    match answer {
+        Response::Done => json_value(out, &Done { done: true }),
+        Response::Show(value) => json_value(out, value),
+        Response::Bridges(value) => json_value(out, value),
+        Response::Ports(value) => json_value(out, value),
+        Response::Fdb(value) => json_value(out, value),
+        Response::Flushed(flushed) => json_value(out, &Flushed { flushed: *flushed }),
+        Response::Stats(value) => json_value(out, value),
+        Response::Plan(value) => json_value(out, value),
+    }
+}
+
+/// Writes `value` and a newline.
+pub(super) fn json_value(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_string(value).map_err(io::Error::other)?;
+    writeln!(out, "{text}")
+}
+
+/// Writes `answer` for people.
+pub(super) fn human(out: &mut impl Write, answer: &Response) -> io::Result<()> {
+    match answer {
+        Response::Done => Ok(()),
+        Response::Show(value) => show(out, value),
+        Response::Bridges(bridges) => bridges_in_detail(out, bridges),
+        Response::Ports(ports) => ports_in_detail(out, ports),
+        Response::Fdb(entries) => fdb(out, entries),
+        Response::Flushed(1) => writeln!(out, "1 entry deleted"),
+        Response::Flushed(count) => writeln!(out, "{count} entries deleted"),
+        Response::Stats(value) => stats(out, value),
+        Response::Plan(steps) if steps.is_empty() => writeln!(out, "nothing to do"),
+        Response::Plan(steps) => steps.iter().try_for_each(|step| writeln!(out, "{step}")),
+    }
+}
+
+fn show(out: &mut impl Write, info: &ShowInfo) -> io::Result<()> {
+    let ShowInfo {
+        name,
+        version,
+        pid,
+        workers,
+        ..
+    } = info;
+    let name = plain(name);
+    writeln!(
+        out,
+        "switch {name}: tapswitch {version}, pid {pid}, {workers} workers"
+    )?;
+    for bridge in &info.bridges {
+        writeln!(out)?;
+        bridge_line(out, bridge)?;
+        let ports = info
+            .ports
+            .iter()
+            .filter(|port| port.bridge == bridge.spec.name);
+        port_table(out, ports)?;
+    }
+    writeln!(out)?;
+    let count =
+        |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    let drops: u64 = info.ports.iter().flat_map(|port| port.drops.values()).sum();
+    writeln!(
+        out,
+        "{}, {}, {drops} frames dropped, {} unaccounted for",
+        count(info.bridges.len(), "bridge"),
+        count(info.ports.len(), "port"),
+        info.unaccounted
+    )
+}
+
+fn bridge_line(out: &mut impl Write, bridge: &BridgeInfo) -> io::Result<()> {
+    let BridgeSpec {
+        name,
+        mode,
+        ageing,
+        fdb_limit,
+        ..
+    } = &bridge.spec;
+    let mode = match mode {
+        Mode::Switch => "switch",
+        Mode::Hub => "hub",
+        Mode::Wire => "wire",
+    };
+    writeln!(
+        out,
+        "bridge {name}: {mode}, mtu {}, ageing {}, fdb {}/{fdb_limit}",
+        bridge.effective_mtu,
+        format_duration(*ageing),
+        bridge.fdb_learned,
+    )
+}
+
+fn bridges_in_detail(out: &mut impl Write, bridges: &[BridgeInfo]) -> io::Result<()> {
+    for bridge in bridges {
+        bridge_line(out, bridge)?;
+        let ports: Vec<String> = bridge.ports.iter().map(ToString::to_string).collect();
+        if ports.is_empty() {
+            writeln!(out, "  no ports")?;
+        } else {
+            writeln!(out, "  ports: {}", ports.join(" "))?;
+        }
+        let reserved = bridge.spec.forward_reserved;
+        writeln!(
+            out,
+            "  forwards reserved: {reserved}, held after {} moves",
+            bridge.spec.flap_limit
+        )?;
+        if !bridge.fdb_counters.is_empty() {
+            writeln!(out, "  fdb: {}", counters(&bridge.fdb_counters))?;
+        }
+    }
+    Ok(())
+}
+
+fn port_table<'a>(
+    out: &mut impl Write,
+    ports: impl Iterator<Item = &'a PortInfo>,
+) -> io::Result<()> {
+    let mut table = table(&[
+        "port",
+        "state",
+        "netns",
+        "ifname",
+        "mac",
+        "mtu",
+        "addresses",
+    ]);
+    for port in ports {
+        table.add_row(vec![
+            port.name.to_string(),
+            state(port),
+            netns(port),
+            plain(&port.ifname),
+            port.mac.to_string(),
+            port.mtu.to_string(),
+            addresses(port),
+        ]);
+    }
+    if table.is_empty() {
+        return writeln!(out, "  no ports");
+    }
+    write_table(out, &table)
+}
+
+fn ports_in_detail(out: &mut impl Write, ports: &[PortInfo]) -> io::Result<()> {
+    for port in ports {
+        let PortInfo {
+            name,
+            bridge,
+            mac,
+            mtu,
+            ..
+        } = port;
+        let ifname = plain(&port.ifname);
+        writeln!(
+            out,
+            "{name}: {} on {bridge}, {ifname} in {}",
+            state(port),
+            place(port)
+        )?;
+        writeln!(out, "  mac {mac}, mtu {mtu}, addresses {}", addresses(port))?;
+        let flags: Vec<String> = port
+            .flags
+            .iter()
+            .map(|(flag, &on)| format!("{flag} {}", if on { "on" } else { "off" }))
+            .collect();
+        writeln!(out, "  {}", flags.join(", "))?;
+        writeln!(out, "  offloads: {}", plain(&port.offloads))?;
+        writeln!(
+            out,
+            "  rx {} frames, {} bytes; tx {} frames, {} bytes",
+            port.rx.frames, port.rx.bytes, port.tx.frames, port.tx.bytes
+        )?;
+        writeln!(out, "  drops: {}", counters(&port.drops))?;
+    }
+    Ok(())
+}
+
+fn fdb(out: &mut impl Write, entries: &[FdbInfo]) -> io::Result<()> {
+    let mut table = table(&["bridge", "mac", "vlan", "port", "state", "age"]);
+    for entry in entries {
+        let behind = match (&entry.port, &entry.remote) {
+            (Some(port), _) => port.to_string(),
+            (None, Some(remote)) => plain(remote),
+            (None, None) => "-".to_owned(),
+        };
+        let state = match entry.state {
+            FdbState::Learned if entry.frozen => "learned, held",
+            FdbState::Learned => "learned",
+            FdbState::Static => "static",
+            FdbState::Local => "local",
+        };
+        let age = match entry.state {
+            FdbState::Learned => format!("{:.1}s", entry.age_s),
+            FdbState::Static | FdbState::Local => "-".to_owned(),
+        };
+        let vlan = match entry.vlan {
+            0 => "-".to_owned(),
+            vlan => vlan.to_string(),
+        };
+        table.add_row(vec![
+            entry.bridge.to_string(),
+            entry.mac.to_string(),
+            vlan,
+            behind,
+            state.to_owned(),
+            age,
+        ]);
+    }
+    write_table(out, &table)
+}
+
+fn stats(out: &mut impl Write, stats: &StatsInfo) -> io::Result<()> {
+    let headers = [
+        "port",
+        "rx frames",
+        "rx bytes",
+        "tx frames",
+        "tx bytes",
+        "drops",
+    ];
+    let mut table = table(&headers);
+    for column in table.column_iter_mut().skip(1).take(4) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for port in &stats.ports {
+        table.add_row(vec![
+            port.name.to_string(),
+            port.rx.frames.to_string(),
+            port.rx.bytes.to_string(),
+            port.tx.frames.to_string(),
+            port.tx.bytes.to_string(),
+            counters(&port.drops),
+        ]);
+    }
+    write_table(out, &table)?;
+    writeln!(out, "unaccounted: {}", stats.unaccounted)
+}
+
+/// Writes `event` as one line.
+pub(super) fn event(out: &mut impl Write, event: &Event) -> io::Result<()> {
+    match event {
+        Event::Port {
+            time,
+            port,
+            bridge,
+            change,
+            state,
+            reason,
+        } => {
+            let state = state.map_or("", |state| match state {
+                PortState::Up => ", up",
+                PortState::Down => ", down",
+                PortState::Gone => ", gone",
+            });
+            let reason = reason.as_deref().map(|text| format!(": {}", plain(text)));
+            let reason = reason.unwrap_or_default();
+            let change = plain(change);
+            writeln!(
+                out,
+                "{} port {port} {change} on {bridge}{state}{reason}",
+                clock(*time)
+            )
+        }
+        Event::Fdb {
+            time,
+            change,
+            bridge,
+            mac,
+            vlan,
+            port,
+            old_port,
+        } => {
+            let part = |label: &str, value: Option<String>| {
+                value.map_or_else(String::new, |value| format!(" {label} {value}"))
+            };
+            let vlan = part("vlan", (*vlan != 0).then(|| vlan.to_string()));
+            let port = part("port", port.as_ref().map(ToString::to_string));
+            let from = part("from", old_port.as_ref().map(ToString::to_string));
+            let change = plain(change);
+            writeln!(
+                out,
+                "{} fdb {change} {mac}{vlan} on {bridge}{port}{from}",
+                clock(*time)
+            )
+        }
+        Event::Bridge {
+            time,
+            bridge,
+            change,
+        } => writeln!(out, "{} bridge {bridge} {}", clock(*time), plain(change)),
+        Event::Mtu { time, port, mtu } => {
+            writeln!(out, "{} mtu of port {port} is {mtu}", clock(*time))
+        }
+        Event::Lost { count } => writeln!(out, "{count} events are missing here"),
+    }
+}
+
+/// Writes what is wrong with a file, as compilers do.
+pub(super) fn diagnostics(
+    out: &mut impl Write,
+    file: &std::path::Path,
+    diagnostics: &[Diagnostic],
+) -> io::Result<()> {
+    diagnostics
+        .iter()
+        .try_for_each(|diagnostic| writeln!(out, "{}", diagnostic.in_file(file)))
+}
+
+/// The time of day in UTC.
+fn clock(time: f64) -> String {
+    let duration = std::time::Duration::try_from_secs_f64(time).unwrap_or_default();
+    let seconds = duration.as_secs() % 86_400;
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    format!(
+        "{hours:02}:{minutes:02}:{:02}.{:03}",
+        seconds % 60,
+        duration.subsec_millis()
+    )
+}
+
+fn state(port: &PortInfo) -> String {
+    let state = match port.state {
+        PortState::Up => "up",
+        PortState::Down => "down",
+        PortState::Gone => "gone",
+    };
+    match &port.reason {
+        Some(reason) => format!("{state} ({})", plain(reason)),
+        None => state.to_owned(),
+    }
+}
+
+fn netns(port: &PortInfo) -> String {
+    port.netns
+        .as_deref()
+        .map_or_else(|| "(host)".to_owned(), plain)
+}
+
+fn place(port: &PortInfo) -> String {
+    let name = match &port.netns {
+        Some(netns) => format!("netns {}", plain(netns)),
+        None => "the daemon's netns".to_owned(),
+    };
+    match port.netns_inode {
+        Some(inode) => format!("{name} (net:[{inode}])"),
+        None => name,
+    }
+}
+
+fn addresses(port: &PortInfo) -> String {
+    if port.addresses.is_empty() {
+        return "-".to_owned();
+    }
+    plain(&port.addresses.join(" "))
+}
+
+fn counters(counters: &BTreeMap<String, u64>) -> String {
+    let words: Vec<String> = counters
+        .iter()
+        .filter(|&(_, &count)| count > 0)
+        .map(|(name, count)| format!("{} {count}", plain(name)))
+        .collect();
+    if words.is_empty() {
+        return "-".to_owned();
+    }
+    words.join(", ")
+}
+
+/// `text` without characters that move a terminal's cursor: a path may contain any.
+fn plain(text: &str) -> String {
+    text.chars()
+        .flat_map(|character| {
+            let escaped = character.is_control().then(|| character.escape_default());
+            let kept = escaped.is_none().then_some(character);
+            escaped.into_iter().flatten().chain(kept)
+        })
+        .collect()
+}
+
+fn table(headers: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    let headers: Vec<String> = headers.iter().map(|header| header.to_uppercase()).collect();
+    table.set_header(headers);
+    table
+}
+
+fn write_table(out: &mut impl Write, table: &Table) -> io::Result<()> {
+    table
+        .lines()
+        .try_for_each(|line| writeln!(out, "{}", line.trim_end()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,311 @@
+//! From the command line to a request.
+
+use super::{
+    CliError,
+    args::{BridgeArgs, EntryArgs, FlagArgs, OnOff, PortAddArgs, PortSetArgs, SelectorArgs},
+};
+use crate::{
+    config::{
+        BridgeSpec, PortFlagsSpec, PortSpec, SwitchSpec,
+        check::{MTU_RANGE, Place, Section, check},
+    },
+    control::api::{BridgeChange, FdbSelector, FdbState, PortChange, Request},
+};
+
+pub(super) fn bridge_add(args: BridgeArgs) -> Result<Request, CliError> {
+    refuse_overlay(&args)?;
+    let default = BridgeSpec::new(args.name.clone());
+    let bridge = BridgeSpec {
+        name: args.name,
+        mode: args.mode.map_or(default.mode, Into::into),
+        mtu: args.mtu.and_then(|mtu| mtu.0),
+        ageing: args.ageing.unwrap_or(default.ageing),
+        fdb_limit: args.fdb_limit.unwrap_or(default.fdb_limit),
+        at_limit: args.at_limit.map_or(default.at_limit, Into::into),
+        forward_reserved: args.forward_reserved.unwrap_or(default.forward_reserved),
+        flap_limit: args.flap_limit.unwrap_or(default.flap_limit),
+    };
+    let spec = SwitchSpec {
+        bridges: vec![bridge.clone()],
+        ..SwitchSpec::default()
+    };
+    refuse_problems(&spec, |_| true)?;
+    Ok(Request::BridgeAdd(bridge))
+}
+
+pub(super) fn bridge_set(args: BridgeArgs) -> Result<Request, CliError> {
+    refuse_overlay(&args)?;
+    let name = args.name;
+    let mtu = args.mtu.map(|mtu| mtu.0);
+    check_mtu("bridge", name.as_str(), mtu.flatten())?;
+    let change = BridgeChange {
+        mode: args.mode.map(Into::into),
+        mtu,
+        ageing_s: args.ageing.map(|ageing| ageing.as_secs_f64()),
+        fdb_limit: args.fdb_limit,
+        at_limit: args.at_limit.map(Into::into),
+        forward_reserved: args.forward_reserved,
+        flap_limit: args.flap_limit,
+        name,
+    };
+    let nothing = BridgeChange {
+        name: change.name.clone(),
+        mode: None,
+        mtu: None,
+        ageing_s: None,
+        fdb_limit: None,
+        at_limit: None,
+        forward_reserved: None,
+        flap_limit: None,
+    };
+    if change == nothing {
+        let name = &change.name;
+        let text = format!("set bridge {name}: nothing to change; see tapswitch bridge set --help");
+        return Err(CliError::Usage(text));
+    }
+    Ok(Request::BridgeSet(change))
+}
+
+pub(super) fn port_add(args: PortAddArgs) -> Result<Request, CliError> {
+    let default = PortFlagsSpec::default();
+    let flag = |arg: Option<OnOff>, default| arg.map_or(default, Into::into);
+    let flags = &args.flags;
+    let port = PortSpec {
+        netns: args.netns,
+        ifname: args.ifname,
+        addresses: args.addresses,
+        gateways: args.gateways,
+        routes: args.routes,
+        mac: args.mac,
+        mtu: args.mtu,
+        flags: PortFlagsSpec {
+            learning: flag(flags.learning, default.learning),
+            flood: flag(flags.flood, default.flood),
+            mcast_flood: flag(flags.mcast_flood, default.mcast_flood),
+            bcast_flood: flag(flags.bcast_flood, default.bcast_flood),
+            isolated: flag(flags.isolated, default.isolated),
+            hairpin: flag(flags.hairpin, default.hairpin),
+            locked: flag(flags.locked, default.locked),
+            up: flag(flags.up, default.up) && !args.down,
+        },
+        offload: args.offload.map(Into::into).unwrap_or_default(),
+        txqueuelen: args.txqueuelen.unwrap_or(PortSpec::DEFAULT_TXQUEUELEN),
+        ..PortSpec::new(args.name, args.bridge)
+    };
+    let spec = SwitchSpec {
+        ports: vec![port.clone()],
+        ..SwitchSpec::default()
+    };
+    // Whether the bridge is there is for the daemon to say.
+    refuse_problems(&spec, |place| {
+        (place.section, place.key) != (Section::Port, "bridge")
+    })?;
+    Ok(Request::PortAdd(port))
+}
+
+pub(super) fn port_set(args: PortSetArgs) -> Result<Request, CliError> {
+    let FlagArgs {
+        learning,
+        flood,
+        mcast_flood,
+        bcast_flood,
+        isolated,
+        hairpin,
+        locked,
+        up,
+    } = args.flags;
+    let flag = |arg: Option<OnOff>| arg.map(Into::into);
+    let mut change = PortChange {
+        name: args.name,
+        learning: flag(learning),
+        flood: flag(flood),
+        mcast_flood: flag(mcast_flood),
+        bcast_flood: flag(bcast_flood),
+        isolated: flag(isolated),
+        hairpin: flag(hairpin),
+        locked: flag(locked),
+        up: flag(up),
+        mtu: args.mtu,
+        mac: args.mac,
+    };
+    read_words(&args.words, &mut change)?;
+    check_mtu("port", change.name.as_str(), change.mtu)?;
+    let nothing = PortChange {
+        name: change.name.clone(),
+        learning: None,
+        flood: None,
+        mcast_flood: None,
+        bcast_flood: None,
+        isolated: None,
+        hairpin: None,
+        locked: None,
+        up: None,
+        mtu: None,
+        mac: None,
+    };
+    if change == nothing {
+        let name = &change.name;
+        let text = format!("set port {name}: nothing to change; see tapswitch port set --help");
+        return Err(CliError::Usage(text));
+    }
+    Ok(Request::PortSet(change))
+}
+
+/// Reads `up`, `down`, and pairs such as `learning off`.
+fn read_words(words: &[String], change: &mut PortChange) -> Result<(), CliError> {
+    let port = change.name.clone();
+    let refuse = |cause: String| CliError::Usage(format!("set port {port}: {cause}"));
+    let mut words = words.iter().map(String::as_str).peekable();
+    while let Some(word) = words.next() {
+        let flag = match word.replace('_', "-").as_str() {
+            "down" => {
+                change.up = Some(false);
+                continue;
+            }
+            "up" if !matches!(words.peek(), Some(&("on" | "off"))) => {
+                change.up = Some(true);
+                continue;
+            }
+            "mtu" => {
+                let mtu = words.next().and_then(|mtu| mtu.parse().ok());
+                change.mtu = Some(mtu.ok_or_else(|| refuse("mtu needs a number".to_owned()))?);
+                continue;
+            }
+            "mac" | "address" => {
+                let mac = words.next().unwrap_or_default().parse();
+                change.mac = Some(mac.map_err(|error| refuse(format!("mac: {error}")))?);
+                continue;
+            }
+            "up" => &mut change.up,
+            "learning" => &mut change.learning,
+            "flood" => &mut change.flood,
+            "mcast-flood" => &mut change.mcast_flood,
+            "bcast-flood" => &mut change.bcast_flood,
+            "isolated" => &mut change.isolated,
+            "hairpin" => &mut change.hairpin,
+            "locked" => &mut change.locked,
+            _ => {
+                return Err(refuse(format!(
+                    "unknown setting {word:?}; write up, down, mtu N, mac MAC, or on or off after \
+                     learning, flood, mcast-flood, bcast-flood, isolated, hairpin or locked"
+                )));
+            }
+        };
+        *flag = match words.next() {
+            Some("on") => Some(true),
+            Some("off") => Some(false),
+            _ => return Err(refuse(format!("{word} needs on or off"))),
+        };
+    }
+    Ok(())
+}
+
+pub(super) fn selector(args: SelectorArgs) -> FdbSelector {
+    let state = match (args.is_static, args.is_learned) {
+        (true, _) => Some(FdbState::Static),
+        (_, true) => Some(FdbState::Learned),
+        _ => args.state.map(Into::into),
+    };
+    FdbSelector {
+        bridge: args.bridge,
+        port: args.port,
+        mac: args.mac,
+        vlan: args.vlan,
+        state,
+    }
+}
+
+pub(super) fn fdb_get(args: EntryArgs) -> Request {
+    Request::FdbGet {
+        bridge: args.bridge,
+        mac: args.mac,
+        vlan: args.vlan,
+    }
+}
+
+pub(super) fn fdb_del(args: EntryArgs) -> Request {
+    Request::FdbDel {
+        bridge: args.bridge,
+        mac: args.mac,
+        vlan: args.vlan,
+    }
+}
+
+fn check_mtu(kind: &str, name: &str, mtu: Option<u32>) -> Result<(), CliError> {
+    match mtu.filter(|mtu| !MTU_RANGE.contains(mtu)) {
+        None => Ok(()),
+        Some(mtu) => Err(CliError::Usage(format!(
+            "set {kind} {name}: mtu {mtu} is out of range 68..=65521"
+        ))),
+    }
+}
+
+fn refuse_overlay(args: &BridgeArgs) -> Result<(), CliError> {
+    match &args.vni {
+        None => Ok(()),
+        Some(_) => Err(CliError::Usage(format!(
+            "bridge {}: --vni: overlay (VXLAN) is not in this version; leave it out",
+            args.name
+        ))),
+    }
+}
+
+fn refuse_problems(spec: &SwitchSpec, counts: impl Fn(Place) -> bool) -> Result<(), CliError> {
+    let problems: Vec<String> = check(spec)
+        .into_iter()
+        .filter(|problem| counts(problem.place))
+        .map(|problem| problem.message)
+        .collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::Usage(problems.join("\ntapswitch: ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cli::args::FlagArgs, names::Name};
+
+    fn set(words: &[&str]) -> Result<PortChange, CliError> {
+        let args = PortSetArgs {
+            name: Name::new("podA").unwrap(),
+            words: words.iter().map(|&word| word.to_owned()).collect(),
+            mtu: None,
+            mac: None,
+            flags: FlagArgs::default(),
+        };
+        match port_set(args)? {
+            Request::PortSet(change) => Ok(change),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn up_and_down_work_alone_and_with_a_value() {
+        assert_eq!(set(&["down"]).unwrap().up, Some(false));
+        assert_eq!(set(&["up"]).unwrap().up, Some(true));
+        assert_eq!(set(&["up", "off"]).unwrap().up, Some(false));
+        let both = set(&["learning", "off", "up", "mtu", "1400"]).unwrap();
+        assert_eq!(
+            (both.learning, both.up, both.mtu),
+            (Some(false), Some(true), Some(1400))
+        );
+        assert_eq!(set(&["mcast_flood", "on"]).unwrap().mcast_flood, Some(true));
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused() {
+        for words in [
+            &[][..],
+            &["sideways"],
+            &["learning"],
+            &["learning", "maybe"],
+            &["mtu", "x"],
+            &["mtu", "10"],
+            &["mac", "1"],
+        ] {
+            assert!(matches!(set(words), Err(CliError::Usage(_))), "{words:?}");
+        }
+    }
+}

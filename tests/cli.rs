@@ -1,0 +1,329 @@
+//! The program as a shell sees it: output, errors and exit codes.
+
+mod fake;
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use fake::{FakeDaemon, name};
+use tapswitch::control::api::{Event, FdbState, Request};
+
+fn tapswitch(socket: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tapswitch"))
+        .env("TAPSWITCH_SOCKET", socket)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json(socket: &Path, arguments: &[&str]) -> serde_json::Value {
+    let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+    let output = tapswitch(socket, &arguments);
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        stderr(&output)
+    );
+    serde_json::from_str(&stdout(&output)).unwrap()
+}
+
+#[test]
+fn help_goes_to_stdout_and_wrong_usage_exits_with_two() {
+    let nowhere = Path::new("/nonexistent/control.sock");
+
+    let help = tapswitch(nowhere, &["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    for command in [
+        "run", "check", "apply", "show", "bridge", "port", "fdb", "stats", "monitor",
+    ] {
+        assert!(stdout(&help).contains(command), "{command} is missing");
+    }
+    for wrong in [
+        &["fly"][..],
+        &[],
+        &["port", "add", "x"],
+        &["port", "add", "tap%d", "--bridge", "br0"],
+        &["port", "add", "x", "--bridge", "br0", "--netns", "../x"],
+        &[
+            "port",
+            "add",
+            "x",
+            "--bridge",
+            "br0",
+            "--address",
+            "10.0.0.1",
+        ],
+        &[
+            "port",
+            "add",
+            "x",
+            "--bridge",
+            "br0",
+            "--gateway",
+            "10.0.0.1",
+        ],
+        &["port", "add", "x", "--bridge", "br0", "--mtu", "66000"],
+        &["port", "set", "x"],
+        &["port", "set", "x", "sideways"],
+        &["bridge", "add", "b", "--ageing", "soon"],
+        &["bridge", "add", "b", "--vni", "42"],
+        &["fdb", "get", "02:00"],
+    ] {
+        let output = tapswitch(nowhere, wrong);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{wrong:?}: {}",
+            stderr(&output)
+        );
+        assert_eq!(stdout(&output), "", "{wrong:?}");
+        assert!(!stderr(&output).is_empty(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_missing_daemon_is_an_error_that_says_how_to_start_it() {
+    let output = tapswitch(Path::new("/nonexistent/control.sock"), &["show"]);
+
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        stderr(&output),
+        "tapswitch: connect to /nonexistent/control.sock: no such file; is the daemon running? \
+         start it with: tapswitch run\n"
+    );
+}
+
+#[test]
+fn json_has_the_keys_that_scripts_use() {
+    let daemon = FakeDaemon::start("json");
+    let socket = daemon.socket();
+
+    let fdb = json(&socket, &["fdb", "show"]);
+    for key in ["bridge", "mac", "vlan", "port", "remote", "state", "age_s"] {
+        assert!(fdb[0].get(key).is_some(), "fdb show has no {key}: {fdb}");
+    }
+    assert!(fdb[0]["remote"].is_null());
+    let ports = json(&socket, &["port", "show"]);
+    for key in [
+        "name", "bridge", "netns", "ifname", "mac", "mtu", "state", "rx", "tx", "drops",
+    ] {
+        assert!(
+            ports[0].get(key).is_some(),
+            "port show has no {key}: {ports}"
+        );
+    }
+    assert_eq!(ports[0]["rx"]["frames"], 12);
+    assert_eq!(ports[0]["tx"]["bytes"], 980);
+    assert_eq!(ports[0]["state"], "up");
+    let stats = json(&socket, &["stats"]);
+    assert!(stats["ports"].is_array() && stats["peers"].is_array());
+    assert_eq!(stats["unaccounted"], 0);
+    let bridges = json(&socket, &["bridge", "show"]);
+    assert_eq!(bridges[0]["name"], "br0");
+    assert_eq!(json(&socket, &["show"])["bridges"][0]["ports"][0], "podA");
+    assert_eq!(
+        json(&socket, &["port", "set", "podA", "down"])["done"],
+        true
+    );
+}
+
+#[test]
+fn what_is_typed_is_what_the_daemon_is_asked() {
+    let daemon = FakeDaemon::start("typed");
+    let ask = |line: &str| {
+        let arguments: Vec<&str> = line.split('|').collect();
+        let output = tapswitch(&daemon.socket(), &arguments);
+        assert!(output.status.success(), "{line}: {}", stderr(&output));
+        daemon.requests().pop().unwrap()
+    };
+
+    let Request::PortAdd(port) = ask(
+        "port|add|podA|--bridge|br0|--netns|pid:7|--address|10.244.1.2/24|--address|2001:db8::2/64|\
+         --gateway|10.244.1.1|--route|10.244.0.0/16,via 10.244.1.1|--isolated|--down|--offload|off",
+    ) else {
+        panic!("no port was added");
+    };
+    assert_eq!(port.netns.unwrap().to_string(), "pid:7");
+    assert_eq!(port.addresses.len(), 2);
+    assert_eq!(port.routes[0].to_string(), "10.244.0.0/16,via 10.244.1.1");
+    assert!(port.flags.isolated && !port.flags.up && port.flags.learning);
+
+    let Request::PortSet(change) = ask("port|set|podA|--learning|off|--isolated|on") else {
+        panic!("no port was set");
+    };
+    assert_eq!(
+        (change.learning, change.isolated, change.up),
+        (Some(false), Some(true), None)
+    );
+    let Request::PortSet(change) = ask("port|set|podA|learning|off|up|off") else {
+        panic!("no port was set");
+    };
+    assert_eq!((change.learning, change.up), (Some(false), Some(false)));
+
+    let Request::BridgeSet(change) = ask("bridge|set|br0|--mtu|auto|--ageing|5m") else {
+        panic!("no bridge was set");
+    };
+    assert_eq!((change.mtu, change.ageing_s), (Some(None), Some(300.0)));
+    let Request::BridgeAdd(bridge) = ask("bridge|add|w|--mode|wire|--forward-reserved|lldp") else {
+        panic!("no bridge was added");
+    };
+    assert!(bridge.forward_reserved.contains(0xe));
+
+    let Request::FdbFlush(selector) = ask("fdb|flush|--port|podA|--static") else {
+        panic!("nothing was flushed");
+    };
+    assert_eq!(selector.state, Some(FdbState::Static));
+    let Request::FdbAdd(entry) = ask("fdb|add|02:00:00:00:00:09|--port|podA") else {
+        panic!("no entry was added");
+    };
+    assert_eq!(entry.bridge, name("br0"));
+    assert!(matches!(ask("port|rm|podA"), Request::PortDel { .. }));
+}
+
+#[test]
+fn refusals_of_the_daemon_have_the_exit_code_of_their_kind() {
+    let daemon = FakeDaemon::start("refusals");
+    let socket = daemon.socket();
+
+    let missing = tapswitch(&socket, &["port", "show", "nobody"]);
+    let busy = tapswitch(&socket, &["bridge", "del", "busy"]);
+    let wrong = tapswitch(&socket, &["port", "set", "podA", "--mtu", "9000"]);
+
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(stderr(&missing).starts_with("tapswitch: show port nobody: there is no such port"));
+    assert_eq!(busy.status.code(), Some(1));
+    assert_eq!(wrong.status.code(), Some(2));
+    assert_eq!(stdout(&missing), "");
+}
+
+#[test]
+fn a_file_is_checked_and_applied() {
+    let daemon = FakeDaemon::start("file");
+    let socket = daemon.socket();
+    let good = daemon.directory().join("good.toml");
+    let bad = daemon.directory().join("bad.toml");
+    std::fs::write(
+        &good,
+        "[[bridge]]\nname = \"br0\"\n[[bridge.port]]\nname = \"a\"\nnetns = \"nsA\"\n",
+    )
+    .unwrap();
+    std::fs::write(&bad, "[[bridge]]\nnaem = \"br0\"\nmtu = 1\n").unwrap();
+    let (good, bad) = (good.to_str().unwrap(), bad.to_str().unwrap());
+
+    let checked = tapswitch(&socket, &["check", good]);
+    assert_eq!(
+        stdout(&checked),
+        format!("{good}: ok (bridges: 1, ports: 1)\n")
+    );
+    let refused = tapswitch(&socket, &["check", bad]);
+    assert_eq!(refused.status.code(), Some(2));
+    let expected = format!("{bad}:2:1: unknown key \"naem\" in a bridge; did you mean \"name\"?");
+    assert!(stderr(&refused).contains(&expected), "{}", stderr(&refused));
+    assert_eq!(tapswitch(&socket, &["apply", bad]).status.code(), Some(2));
+    assert_eq!(
+        tapswitch(&socket, &["check", "/nonexistent"]).status.code(),
+        Some(1)
+    );
+    assert!(daemon.requests().is_empty());
+
+    let plan = tapswitch(&socket, &["apply", good, "--dry-run"]);
+    assert_eq!(
+        stdout(&plan),
+        "+ bridge br0 (mtu auto)\n+ port a on br0 in netns nsA (eth0)\n"
+    );
+    assert!(matches!(
+        daemon.requests().pop(),
+        Some(Request::Apply { dry_run: true, .. })
+    ));
+}
+
+#[test]
+fn events_arrive_as_lines_of_the_wanted_kinds() {
+    let daemon = FakeDaemon::start("monitor");
+    let mut monitor = Command::new(env!("CARGO_BIN_EXE_tapswitch"))
+        .arg("--socket")
+        .arg(daemon.socket())
+        .args(["--json", "monitor", "mtu"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while daemon.fake.events.receiver_count() == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let bridge = Event::Bridge {
+        time: 1.0,
+        bridge: name("br0"),
+        change: "added".to_owned(),
+    };
+    let mtu = Event::Mtu {
+        time: 2.0,
+        port: name("podA"),
+        mtu: 1400,
+    };
+    daemon.fake.events.send(bridge).unwrap();
+    daemon.fake.events.send(mtu).unwrap();
+
+    let mut line = String::new();
+    BufReader::new(monitor.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    drop(daemon);
+    let mut complaint = String::new();
+    monitor
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut complaint)
+        .unwrap();
+
+    assert_eq!(
+        line,
+        "{\"event\":\"mtu\",\"time\":2.0,\"port\":\"podA\",\"mtu\":1400}\n"
+    );
+    assert_eq!(monitor.wait().unwrap().code(), Some(1), "{complaint}");
+    assert!(complaint.contains("has ended"), "{complaint}");
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let nowhere = Path::new("/nonexistent/control.sock");
+    for arguments in [&["completions", "bash"][..], &["--help"]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tapswitch"))
+            .env("TAPSWITCH_SOCKET", nowhere)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(stderr(&output), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_are_written() {
+    let nowhere = Path::new("/nonexistent/control.sock");
+    let directory = std::env::temp_dir().join(format!("tsw-man-{}", std::process::id()));
+
+    let completions = tapswitch(nowhere, &["completions", "zsh"]);
+    let manual = tapswitch(nowhere, &["man", directory.to_str().unwrap()]);
+
+    assert!(stdout(&completions).contains("#compdef tapswitch"));
+    assert!(manual.status.success(), "{}", stderr(&manual));
+    assert!(directory.join("tapswitch-port-add.1").exists());
+    std::fs::remove_dir_all(directory).unwrap();
+}
