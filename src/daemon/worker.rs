@@ -9,7 +9,7 @@ use std::{
     io,
     os::fd::AsFd,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::Sender,
     },
@@ -38,7 +38,9 @@ struct Shared {
     topology: ArcSwap<Topology>,
     /// Goes up with every topology, and whenever the workers are to look up from their work.
     version: AtomicU64,
-    held: Mutex<bool>,
+    /// The version at which the workers are held, while they are. It is in force from the moment
+    /// that the version is: a worker that has not seen it must not wait for its release.
+    held: Mutex<Option<u64>>,
     released: Condvar,
     stop: AtomicBool,
     clock: Clock,
@@ -66,7 +68,7 @@ impl Workers {
         let shared = Arc::new(Shared {
             topology: ArcSwap::from_pointee(Topology::default()),
             version: AtomicU64::new(0),
-            held: Mutex::new(false),
+            held: Mutex::new(None),
             released: Condvar::new(),
             stop: AtomicBool::new(false),
             clock,
@@ -90,7 +92,7 @@ impl Workers {
     /// Puts `topology` in force and returns when every worker uses it.
     pub(super) fn publish(&self, topology: Topology) {
         self.shared.topology.store(Arc::new(topology));
-        self.advance();
+        self.wait_until_seen(self.next_version());
     }
 
     /// Makes the worker that `port` belongs to wait for its frames. The port must be in the
@@ -111,18 +113,15 @@ impl Workers {
 
     /// Runs `f` while every worker stands between two rounds: what it reads belongs together.
     pub(super) fn hold<T>(&self, f: impl FnOnce() -> T) -> T {
-        *self
-            .shared
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = true;
-        self.advance();
+        let version = {
+            let mut held = self.shared.held();
+            let version = self.next_version();
+            *held = Some(version);
+            version
+        };
+        self.wait_until_seen(version);
         let result = f();
-        *self
-            .shared
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = false;
+        *self.shared.held() = None;
         self.shared.released.notify_all();
         result
     }
@@ -131,9 +130,12 @@ impl Workers {
         &self.workers[port.index() % self.workers.len()]
     }
 
+    fn next_version(&self) -> u64 {
+        self.shared.version.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
     /// Makes every worker look up, and waits until it has.
-    fn advance(&self) {
-        let version = self.shared.version.fetch_add(1, Ordering::AcqRel) + 1;
+    fn wait_until_seen(&self, version: u64) {
         for worker in &self.workers {
             worker.wake.notify();
         }
@@ -290,17 +292,18 @@ impl Rounds {
 
     #[inline]
     fn look_up(&mut self) {
-        let version = self.shared.version.load(Ordering::Acquire);
-        if version != self.version {
+        loop {
+            let version = self.shared.version.load(Ordering::Acquire);
+            if version == self.version {
+                return;
+            }
             self.topology = self.shared.topology.load_full();
             self.version = version;
             self.seen.store(version, Ordering::Release);
-            let mut held = self
-                .shared
-                .held
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            while *held {
+            let mut held = self.shared.held();
+            // If the next hold has begun before this thread woke, that one waits for this thread
+            // to see its version first.
+            while held.is_some_and(|at| at <= self.version) {
                 held = self
                     .shared
                     .released
@@ -311,7 +314,37 @@ impl Rounds {
     }
 }
 
+impl Shared {
+    fn held(&self) -> MutexGuard<'_, Option<u64>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The token of the eventfd; no port has it.
 const WAKE: u64 = u64::MAX;
 /// Events taken at a time.
 const EVENTS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn holds_that_follow_each_other_at_once_never_wait_for_each_other() {
+        let (done, end) = mpsc::channel();
+        thread::spawn(move || {
+            let (notices, _inbox) = mpsc::channel();
+            let datapaths = (0..3).map(Datapath::new).collect();
+            let workers = Workers::start(datapaths, Clock::default(), &notices).unwrap();
+
+            for round in 0..20_000 {
+                assert_eq!(workers.hold(|| round), round);
+            }
+            done.send(()).unwrap();
+        });
+
+        end.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+}
