@@ -166,7 +166,7 @@ impl Model {
             return Fate::Lost("reserved_address");
         }
         match self.fdb.get(&(vlan, dst)).map(|entry| entry.port) {
-            Some(to) if dst[0] % 2 == 0 => self.forward(from, to, frame.len()),
+            Some(to) if dst[0] & 1 == 0 => self.forward(from, to, frame.len()),
             _ => self.flood(from, dst, frame.len()),
         }
     }
