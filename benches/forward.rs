@@ -1,15 +1,22 @@
 //! Parse, decide, count and plan: `Datapath::forward`, against look-ups in a plain `HashMap`.
 //!
-//! `cargo bench --bench forward`. A batch is filled once and stays: `forward` reads it, and only
-//! `transmit` would empty it. So nothing but `forward` is timed. The requirement is that a known
-//! unicast frame costs at most four bare look-ups with as many hosts; divide the times for one
-//! element of `forward/unicast/batch_64/N` and `forward/bare_hashmap_lookup/N`.
+//! `cargo bench --bench forward`. A batch is filled beforehand and stays: `forward` reads it, and
+//! only `transmit` would empty it. So nothing but `forward` is timed.
+//!
+//! The requirement is that a known unicast frame costs at most four bare look-ups with as many
+//! hosts: divide the times for one element of `spread/N` and `bare_hashmap_spread/N`, where every
+//! batch has other hosts, and of `unicast/batch_64/N` and `bare_hashmap_lookup/N`, where the same
+//! batch comes again and again and all memory is warm.
 
 mod support;
 
-use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use support::{bare_lookup, host, label, shuffled, sizes};
+use std::{cell::RefCell, hint::black_box, time::Duration};
+
+use criterion::{
+    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main,
+    measurement::{Measurement, WallTime},
+};
+use support::{bare_lookup, bare_map, host, label, shuffled, sizes};
 use tapswitch::{
     bridge::{Egress, PortId},
     datapath::Datapath,
@@ -63,6 +70,73 @@ fn bench(
     assert_eq!(datapath.batch_mut().len(), frames.len());
 }
 
+/// Times `forward` over batches of 64 that go through all hosts in no order, and as many bare
+/// look-ups of the destinations.
+fn spread(group: &mut BenchmarkGroup<'_, WallTime>, hosts: u32) {
+    const ROUNDS: usize = 1024;
+    let (lab, [a, b, _]) = lab(hosts);
+    let topology = lab.topology();
+    let ingress = topology.port(a).expect("the lab has a port");
+    let pairs: Vec<(MacAddr, MacAddr)> = shuffled(hosts, 2 * 64 * ROUNDS)
+        .chunks(2)
+        .map(|pair| (host(pair[0] & !1), host(pair[1] | 1)))
+        .collect();
+    let keys: Vec<u64> = pairs.iter().map(|(_, dst)| dst.to_u48()).collect();
+    let map = bare_map(hosts);
+    let mut rounds = keys.chunks(64).cycle();
+    group.throughput(Throughput::Elements(64));
+    group.bench_function(format!("bare_hashmap_spread/{}", label(hosts)), |b| {
+        b.iter_custom(|iterations| {
+            timed(iterations, &mut rounds, |round| {
+                for key in round {
+                    black_box(map.get(black_box(key)));
+                }
+            })
+        });
+    });
+
+    let datapath = RefCell::new(Datapath::new(0));
+    let mut rounds = pairs.chunks(64).cycle().inspect(|round| {
+        let mut datapath = datapath.borrow_mut();
+        datapath.batch_mut().clear();
+        for &(src, dst) in *round {
+            let frame = frames::unicast(src, dst);
+            datapath
+                .batch_mut()
+                .push_frame(&VirtioNetHdr::none(), &frame);
+        }
+    });
+    group.bench_function(format!("spread/{}", label(hosts)), |b| {
+        b.iter_custom(|iterations| {
+            timed(iterations, &mut rounds, |_| {
+                datapath.borrow_mut().forward(lab.now(), &topology, ingress);
+            })
+        });
+    });
+    let there = (0..64).map(|frame| (frame, Egress::Port(b)));
+    assert!(
+        datapath.borrow().planned().eq(there),
+        "a frame goes elsewhere"
+    );
+}
+
+/// The time of `work` on the next `iterations` rounds; what making a round costs is left out.
+fn timed<T>(
+    iterations: u64,
+    rounds: &mut impl Iterator<Item = T>,
+    mut work: impl FnMut(T),
+) -> Duration {
+    let clock = WallTime;
+    let mut total = clock.zero();
+    for _ in 0..iterations {
+        let round = rounds.next().expect("the rounds never end");
+        let start = clock.start();
+        work(round);
+        total = clock.add(&total, &clock.end(start));
+    }
+    total
+}
+
 fn forward(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("forward");
     for &hosts in sizes() {
@@ -80,6 +154,7 @@ fn forward(criterion: &mut Criterion) {
         let known: Vec<_> = pairs()
             .map(|(src, dst)| frames::unicast(host(src), host(dst)))
             .collect();
+        spread(&mut group, hosts);
         for batch in BATCHES {
             let name = format!("unicast/batch_{batch}/{}", label(hosts));
             bench(&mut group, &name, &lab, &known[..batch], &[b]);

@@ -55,12 +55,16 @@ pub fn port(n: usize) -> PortId {
     PortId::new(n).expect("benches use few ports")
 }
 
+/// A plain `HashMap` of so many hosts.
+pub fn bare_map(hosts: u32) -> HashMap<u64, Egress, RandomState> {
+    let entry = |n| (host(n).to_u48(), Egress::Port(port(1)));
+    (0..hosts).map(entry).collect()
+}
+
 /// One look-up of each destination of `batch` in a plain `HashMap` of so many hosts: the least that
 /// any switch must do for a frame.
 pub fn bare_lookup(group: &mut BenchmarkGroup<'_, WallTime>, hosts: u32, batch: &[u32]) {
-    let map: HashMap<u64, Egress, RandomState> = (0..hosts)
-        .map(|n| (host(n).to_u48(), Egress::Port(port(1))))
-        .collect();
+    let map = bare_map(hosts);
     let keys: Vec<u64> = batch.iter().map(|&n| host(n).to_u48()).collect();
     group.throughput(Throughput::Elements(keys.len() as u64));
     group.bench_function(BenchmarkId::new("bare_hashmap_lookup", label(hosts)), |b| {
