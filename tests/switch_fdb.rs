@@ -15,6 +15,7 @@ use tapswitch::{
     config::{AtLimit, BridgeSpec},
     sim::{Lab, frames},
     time::Timestamp,
+    wire::MacAddr,
 };
 
 use frames::{broadcast, mac, unicast};
@@ -219,6 +220,37 @@ fn a_flood_of_addresses_does_not_displace_a_quiet_port() {
     assert_eq!(lab.location(mac(2)), Some(c));
     assert_eq!(lab.fdb().learned(), 64);
     lab.assert_accounted();
+}
+
+// A17: what an eviction costs grows with the table, so how many there are must shrink
+#[test]
+fn a_flood_of_addresses_buys_no_more_work_from_a_large_fdb() {
+    for limit in [64_u32, 8 << 10, 64 << 10] {
+        let (lab, [a, b]) = Lab::with_bridge(limited(limit, AtLimit::Fair), ["a", "b"]);
+        let (fdb, policy, mut cache) = (lab.fdb(), lab.policy(0), FdbCache::new());
+        let key = |n: u32| {
+            let mac = MacAddr::from_u48(0x0200_0000_0000 + u64::from(n));
+            FdbKey::new(mac, 0)
+        };
+        let mut now = Timestamp::from_secs(1);
+        for n in 0..limit {
+            fdb.learn(now, key(n), Egress::Port(a), &policy, &mut cache);
+        }
+
+        for n in 0..10_000 {
+            now = now + Duration::from_micros(100);
+            fdb.learn(now, key(limit + n), Egress::Port(b), &policy, &mut cache);
+        }
+
+        // Each eviction looks at the whole table: in this one second, about a million entries.
+        let evicted = fdb.counters().evicted;
+        let visited = evicted * u64::from(limit);
+        assert!(
+            visited < 1_200_000,
+            "{evicted} evictions from {limit} entries"
+        );
+        assert!(evicted > 0, "no room was made among {limit}");
+    }
 }
 
 // A20
