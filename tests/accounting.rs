@@ -1,6 +1,6 @@
 //! Every frame and every copy has a counted fate, whatever fails. (B24)
 
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 
 use tapswitch::{
     bridge::PortFlags,
@@ -52,9 +52,24 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// A failure prints the events, already made as few as possible. The seed is always the same one,
+/// unless `TAPSWITCH_SEED` is another.
+fn config() -> ProptestConfig {
+    let given = std::env::var("TAPSWITCH_SEED").ok();
+    let seed = given.map_or(0x7a9, |text| {
+        text.parse().expect("TAPSWITCH_SEED is a number")
+    });
+    println!("seed {seed}");
+    ProptestConfig {
+        cases: 300,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    // A failure prints the events, already made as few as possible, and the seed.
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn nothing_is_lost_without_a_reason(events in prop::collection::vec(event(), 1..120)) {
