@@ -202,6 +202,26 @@ fn the_oldest_entry_of_the_greediest_port_makes_room() {
     lab.assert_accounted();
 }
 
+// A4, A17
+#[test]
+fn hosts_that_moved_count_for_the_port_where_they_are() {
+    let (mut lab, [a, b, _]) = Lab::with_bridge(limited(4, AtLimit::Fair), ["a", "b", "c"]);
+    for n in 0..4 {
+        lab.relay(a, &broadcast(mac(n)));
+    }
+    for n in 0..4 {
+        lab.relay(b, &broadcast(mac(n)));
+    }
+
+    // Now a has none and may claim its share of what b has.
+    for n in 10..14 {
+        lab.relay(a, &broadcast(mac(n)));
+    }
+
+    assert_eq!([a, b].map(|port| behind(&lab, port)), [3, 1]);
+    lab.assert_accounted();
+}
+
 // A17, under attack
 #[test]
 fn a_flood_of_addresses_does_not_displace_a_quiet_port() {
