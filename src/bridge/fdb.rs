@@ -6,7 +6,7 @@
 //! cached answer is void. New addresses need none, since the cache holds no "unknown".
 
 use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -147,6 +147,8 @@ pub struct Fdb {
     generation: AtomicU64,
     learned: AtomicU32,
     learned_by_port: Box<[AtomicU32]>,
+    /// Ports from this number on never had an entry.
+    ports_seen: AtomicUsize,
     /// When the next eviction is free of charge; see [`Self::may_evict`].
     evict_at: AtomicU64,
     counters: Counters,
@@ -166,6 +168,7 @@ impl Fdb {
             generation: AtomicU64::new(next_generation()),
             learned: AtomicU32::new(0),
             learned_by_port: (0..PortId::LIMIT).map(|_| AtomicU32::new(0)).collect(),
+            ports_seen: AtomicUsize::new(0),
             evict_at: AtomicU64::new(0),
             counters: Counters::default(),
         }
@@ -453,10 +456,13 @@ impl Fdb {
     }
 
     fn count_port(&self, egress: Egress, change: i32) {
-        if let Some(counter) = egress
-            .port()
-            .and_then(|port| self.learned_by_port.get(port.index()))
+        let port = egress.port().map(PortId::index);
+        if let Some((index, counter)) =
+            port.and_then(|index| Some((index, self.learned_by_port.get(index)?)))
         {
+            if index >= self.ports_seen.load(Ordering::Relaxed) {
+                self.ports_seen.fetch_max(index + 1, Ordering::Relaxed);
+            }
             // Two's complement: adding -1 subtracts.
             counter.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
         }
@@ -472,14 +478,15 @@ impl Fdb {
                 .map_or(0, |c| c.load(Ordering::Relaxed))
         };
         let own = egress.port().map(PortId::index);
-        let greediest = (0..self.learned_by_port.len())
+        let greediest = (0..self.ports_seen.load(Ordering::Relaxed))
             .filter(|&index| Some(index) != own)
             .max_by_key(|&index| load(index));
         let Some(victim) = greediest.and_then(PortId::new) else {
             return false;
         };
         let most = load(victim.index());
-        if most < 2 || most < own.map_or(0, load) || !self.may_evict(now) {
+        let size = self.learned();
+        if most < 2 || most < own.map_or(0, load) || !self.may_evict(now, size) {
             return false;
         }
         let belongs = |entry: &FdbEntry| {
@@ -502,15 +509,18 @@ impl Fdb {
     }
 
     /// An eviction walks the table, so a flood of new addresses must not buy one for each frame:
-    /// at most a burst of 32, then 100 a second.
-    fn may_evict(&self, now: Timestamp) -> bool {
+    /// at most a burst of 32, then 100 a second, and fewer the more entries there are to walk.
+    fn may_evict(&self, now: Timestamp, size: u32) -> bool {
         const INTERVAL: u64 = 10_000_000;
         const BURST: u64 = 32 * INTERVAL;
+        const WALKED_IN_AN_INTERVAL: u64 = 8192;
+        let interval =
+            INTERVAL * u64::from(size).max(WALKED_IN_AN_INTERVAL) / WALKED_IN_AN_INTERVAL;
         let now = now.as_nanos();
         let take = |at: u64| {
             let at = at.max(now);
             if at - now < BURST {
-                Some(at + INTERVAL)
+                Some(at + interval)
             } else {
                 None
             }

@@ -1,14 +1,14 @@
 //! Bridges and memory ports on one table.
 
+mod look;
+
 use std::{sync::Arc, time::Duration};
 
 use super::{MemPort, Story, StoryLog};
 use crate::{
-    bridge::{
-        Bridge, DropReason, Egress, EntryKind, Fdb, FdbEntry, FdbKey, FdbPolicy, PortFlags, PortId,
-    },
+    bridge::{Bridge, Egress, EntryKind, Fdb, FdbEntry, FdbKey, PortFlags, PortId},
     config::{BridgeSpec, Mode},
-    datapath::{Datapath, Observer, Port, PortCounters, Topology, Totals},
+    datapath::{Datapath, Observer, Port, PortCounters, Topology},
     names::Name,
     time::Timestamp,
     wire::MacAddr,
@@ -193,6 +193,22 @@ impl Lab {
         self.rebuild();
     }
 
+    /// Adds a static entry for `mac`, untagged, to the FDB of the port's bridge.
+    pub fn pin(&mut self, mac: MacAddr, port: PortId) {
+        let fdb = self.fdb_of(self.ports[port.index()].bridge);
+        let key = FdbKey::new(mac, 0);
+        fdb.pin(key, Egress::Port(port), EntryKind::Static, self.now);
+    }
+
+    /// Forgets what was learned behind a port; returns how much it was.
+    pub fn flush(&mut self, port: PortId) -> usize {
+        let fdb = self.fdb_of(self.ports[port.index()].bridge);
+        let learned_here = |_, entry: &FdbEntry| {
+            entry.kind == EntryKind::Learned && entry.egress == Egress::Port(port)
+        };
+        fdb.flush(learned_here).len()
+    }
+
     // -------------------------------------------------------------------------------- traffic
 
     /// The host at `port` sends `frame`. Nothing moves until [`Self::run`].
@@ -249,11 +265,6 @@ impl Lab {
 
     // ----------------------------------------------------------------------------------- time
 
-    /// The lab's clock.
-    pub fn now(&self) -> Timestamp {
-        self.now
-    }
-
     /// Lets time pass and, as the daemon does each second, deletes what has aged.
     pub fn advance(&mut self, duration: Duration) {
         self.skip(duration);
@@ -272,119 +283,6 @@ impl Lab {
         self.swept = self.now;
         let bridges = self.topology.bridges().iter();
         bridges.flat_map(|bridge| bridge.age(self.now)).collect()
-    }
-
-    // -------------------------------------------------------------------------------- looking
-
-    /// The FDB of the first bridge.
-    pub fn fdb(&self) -> &Arc<Fdb> {
-        self.fdb_of(0)
-    }
-
-    /// The FDB of a bridge.
-    pub fn fdb_of(&self, bridge: usize) -> &Arc<Fdb> {
-        &self.bridges[bridge].1
-    }
-
-    /// The entries of the first bridge, sorted by VLAN and address.
-    pub fn entries(&self) -> Vec<(FdbKey, FdbEntry)> {
-        let mut entries = self.fdb().entries();
-        entries.sort_by_key(|&(key, _)| key);
-        entries
-    }
-
-    /// The port behind which the first bridge's FDB has `mac`, untagged; aged or not.
-    pub fn location(&self, mac: MacAddr) -> Option<PortId> {
-        self.fdb().get(FdbKey::new(mac, 0))?.egress.port()
-    }
-
-    /// Adds a static entry for `mac`, untagged, to the FDB of the port's bridge.
-    pub fn pin(&mut self, mac: MacAddr, port: PortId) {
-        let fdb = self.fdb_of(self.ports[port.index()].bridge);
-        let key = FdbKey::new(mac, 0);
-        fdb.pin(key, Egress::Port(port), EntryKind::Static, self.now);
-    }
-
-    /// Forgets what was learned behind a port; returns how much it was.
-    pub fn flush(&mut self, port: PortId) -> usize {
-        let fdb = self.fdb_of(self.ports[port.index()].bridge);
-        let learned_here = |_, entry: &FdbEntry| {
-            entry.kind == EntryKind::Learned && entry.egress == Egress::Port(port)
-        };
-        fdb.flush(learned_here).len()
-    }
-
-    /// The flags of a port.
-    pub fn flags(&self, port: PortId) -> PortFlags {
-        self.ports[port.index()].flags
-    }
-
-    /// The name of a port.
-    pub fn name(&self, port: PortId) -> &str {
-        &self.ports[port.index()].name
-    }
-
-    /// All ports that are plugged in.
-    pub fn ports(&self) -> impl Iterator<Item = PortId> {
-        self.ports.iter().filter(|p| p.plugged).map(|p| p.id)
-    }
-
-    /// The other end of a port, to send, take and break things.
-    pub fn io(&self, port: PortId) -> Arc<MemPort> {
-        Arc::clone(&self.ports[port.index()].io)
-    }
-
-    /// The switch as the workers see it now; for datapaths beside the lab's own.
-    pub fn topology(&self) -> Arc<Topology> {
-        Arc::clone(&self.topology)
-    }
-
-    /// The rules of a bridge's FDB.
-    pub fn policy(&self, bridge: usize) -> FdbPolicy {
-        *self.topology.bridges()[bridge].policy()
-    }
-
-    // ----------------------------------------------------------------------------- accounting
-
-    /// The counters of a port, also of one that was unplugged.
-    pub fn totals(&self, port: PortId) -> Totals {
-        self.ports[port.index()].counters.totals()
-    }
-
-    /// Frames and copies lost for `reason` at all ports together.
-    pub fn drops(&self, reason: DropReason) -> u64 {
-        let totals = self.ports.iter().map(|port| port.counters.totals());
-        totals.map(|totals| totals.drops(reason)).sum()
-    }
-
-    /// Frames and copies whose fate no counter tells, at all ports that ever were.
-    pub fn unaccounted(&self) -> u64 {
-        let totals = self.ports.iter().map(|port| port.counters.totals());
-        totals.map(|t| t.unaccounted().unsigned_abs()).sum()
-    }
-
-    /// Checks that every frame has a counted fate, and that the counters say what the ports saw.
-    ///
-    /// # Panics
-    /// If that is not so.
-    pub fn assert_accounted(&self) {
-        let (mut forwarded, mut planned) = (0, 0);
-        for port in &self.ports {
-            let totals = port.counters.totals();
-            assert_eq!(totals.unaccounted(), 0, "at {}: {totals:?}", port.name);
-            assert_eq!(
-                (totals.rx_frames, totals.tx_frames),
-                (port.io.received_by_switch(), port.io.accepted_from_switch()),
-                "{} saw other numbers of frames than were counted",
-                port.name
-            );
-            forwarded += totals.forwarded;
-            planned += totals.planned;
-        }
-        assert!(
-            forwarded <= planned,
-            "{forwarded} frames were forwarded as {planned} copies"
-        );
     }
 
     fn rebuild(&mut self) {

@@ -1,0 +1,144 @@
+//! In the steady state the frame path allocates nothing.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+use tapswitch::{
+    bridge::{Egress, PortId},
+    config::Mode,
+    datapath::Datapath,
+    sim::{Lab, frames},
+    wire::{MacAddr, VirtioNetHdr},
+};
+
+use frames::{broadcast, mac, unicast};
+
+/// The system's allocator, counting what this thread asks of it.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+#[expect(
+    unsafe_code,
+    reason = "an allocator can only be counted from inside, and GlobalAlloc is an unsafe trait"
+)]
+// SAFETY: every call is passed on to `System` with the arguments as they came, and counting
+// touches no memory that is allocated.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are those that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(ptr, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn count() {
+    // The thread's last breath may be after its variables are gone.
+    let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+}
+
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.with(Cell::get);
+    work();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+/// Frames of every kind from port `a`, where hosts 1 and 2 are; host 3 is at `b`.
+fn traffic() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("hit", unicast(mac(1), mac(3))),
+        ("miss", unicast(mac(1), mac(99))),
+        ("broadcast", broadcast(mac(1))),
+        (
+            "multicast",
+            unicast(mac(2), MacAddr::new([0x33, 0x33, 0, 0, 0, 1])),
+        ),
+        ("tagged", frames::tagged(&broadcast(mac(1)), 10)),
+        ("same port", unicast(mac(1), mac(2))),
+        (
+            "reserved",
+            unicast(mac(1), MacAddr::new([1, 0x80, 0xc2, 0, 0, 0xe])),
+        ),
+        ("group source", broadcast(MacAddr::BROADCAST)),
+        ("truncated", frames::runt(mac(1), 9)),
+        ("too big", frames::of_len(mac(1), mac(3), 1_519)),
+    ]
+}
+
+fn known_hosts() -> (Lab, [PortId; 4]) {
+    let (mut lab, ports) = Lab::switch(["a", "b", "c", "d"]);
+    for (port, n) in [(0, 1), (0, 2), (1, 3)] {
+        lab.relay(ports[port], &broadcast(mac(n)));
+    }
+    // A new address takes memory, so every source is known.
+    lab.relay(ports[0], &frames::tagged(&broadcast(mac(1)), 10));
+    (lab, ports)
+}
+
+#[test]
+fn a_worker_in_steady_state_allocates_nothing() {
+    for mode in [Mode::Switch, Mode::Hub] {
+        let (mut lab, ports) = known_hosts();
+        lab.set_mode(0, mode);
+        let topology = lab.topology();
+        let ios = ports.map(|port| lab.io(port));
+        let mut datapath = Datapath::new(0);
+        for (name, frame) in traffic() {
+            let mut round = || {
+                for _ in 0..80 {
+                    ios[0].inject(&frame);
+                }
+                while datapath.service(lab.now(), &topology, ports[0]).frames > 0 {}
+                ios.iter().for_each(|io| io.drain(|_| {}));
+            };
+            // The memory ports' own buffers grow in the first rounds.
+            round();
+            round();
+            assert_eq!(allocations(round), 0, "{name} in mode {mode:?}");
+        }
+        lab.assert_accounted();
+    }
+}
+
+#[test]
+fn deciding_allocates_nothing_from_the_first_frame_on() {
+    let (lab, ports) = known_hosts();
+    let topology = lab.topology();
+    let port = topology.port(ports[0]).unwrap();
+    for (name, frame) in traffic() {
+        let mut datapath = Datapath::new(0);
+        while datapath
+            .batch_mut()
+            .push_frame(&VirtioNetHdr::none(), &frame)
+        {}
+        assert_eq!(datapath.batch_mut().len(), 64);
+
+        let made = allocations(|| datapath.forward(lab.now(), &topology, port));
+
+        assert_eq!(made, 0, "{name}");
+        if name == "hit" {
+            assert_eq!(
+                datapath.planned().last(),
+                Some((63, Egress::Port(ports[1])))
+            );
+        }
+    }
+}
