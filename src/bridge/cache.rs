@@ -39,7 +39,7 @@ impl Default for FdbCache {
 }
 
 impl FdbCache {
-    const SLOTS_LOG2: u32 = 10;
+    const SLOTS_LOG2: u32 = 12;
 
     /// An empty cache.
     pub fn new() -> Self {
@@ -56,7 +56,7 @@ impl FdbCache {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, key: FdbKey, generation: u64) -> Option<Hit> {
         let slot = &self.slots[Self::index(key)];
         let hit = Hit {

@@ -175,7 +175,7 @@ impl Fdb {
     }
 
     /// Where `key` is, unless its entry has aged.
-    #[inline]
+    #[inline(always)]
     pub fn lookup(
         &self,
         now: Timestamp,
@@ -191,7 +191,7 @@ impl Fdb {
     }
 
     /// Takes note that `key` was seen as a source at `egress`.
-    #[inline]
+    #[inline(always)]
     pub fn learn(
         &self,
         now: Timestamp,
@@ -340,6 +340,15 @@ impl Fdb {
     ) -> Learn {
         if !policy.learns {
             return Learn::Off;
+        }
+        // Mostly it is only the cache that has forgotten: then nothing is written, and no lock
+        // taken that keeps others from reading.
+        if let Some(entry) = self.get(key)
+            && entry.egress == egress
+            && entry.is_fresh(now, policy)
+        {
+            cache.insert(key, generation, &entry);
+            return Learn::Known;
         }
         if let Some(learn) = self.learn_once(now, key, egress, policy, cache, generation) {
             return learn;
@@ -549,6 +558,11 @@ impl FdbEntry {
     /// Whether it is dead at `now`.
     pub fn is_aged(&self, now: Timestamp, policy: &FdbPolicy) -> bool {
         self.kind == EntryKind::Learned && now.nanos_since(self.updated) > policy.lifetime_ns
+    }
+
+    /// Whether its source was written down so recently that once more would be a waste.
+    fn is_fresh(&self, now: Timestamp, policy: &FdbPolicy) -> bool {
+        self.kind != EntryKind::Learned || now.nanos_since(self.updated) < policy.refresh_ns
     }
 
     /// Counts a move; true if it was the one after which the address is held.

@@ -75,7 +75,7 @@ impl Bridge {
     ///
     /// `frame` is a whole Ethernet frame without FCS; a superframe is one frame. `cache` is the
     /// calling worker's own.
-    #[inline]
+    #[inline(always)]
     pub fn process(
         &self,
         now: Timestamp,
@@ -196,7 +196,7 @@ impl Bridge {
         self.fdb.lookup(now, src, &self.policy, cache) == Some(Egress::Port(port))
     }
 
-    #[inline]
+    #[inline(always)]
     fn forward(&self, port: PortId, flags: PortFlags, egress: Egress) -> Decision {
         let Egress::Port(to) = egress;
         let to_flags = self.flags(to);
@@ -212,6 +212,7 @@ impl Bridge {
         Decision::Forward(egress)
     }
 
+    #[inline(never)]
     fn flood(&self, port: PortId, flags: PortFlags, class: FloodClass) -> Decision {
         if self.flood_targets(port, class).next().is_some() {
             return Decision::Flood(class);

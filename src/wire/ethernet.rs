@@ -71,15 +71,17 @@ impl<'a> Frame<'a> {
     /// Destination address.
     #[inline]
     pub fn dst(&self) -> MacAddr {
-        let [a, b, c, d, e, f, ..] = *self.head;
-        MacAddr::new([a, b, c, d, e, f])
+        // One load of eight bytes, of which the last two are not wanted.
+        let [a, b, c, d, e, f, g, h, ..] = *self.head;
+        MacAddr::from_u48(u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 16)
     }
 
     /// Source address.
     #[inline]
     pub fn src(&self) -> MacAddr {
-        let [_, _, _, _, _, _, a, b, c, d, e, f, ..] = *self.head;
-        MacAddr::new([a, b, c, d, e, f])
+        // Likewise, of which the first two are the end of the destination.
+        let [.., a, b, c, d, e, f, g, h, _, _] = *self.head;
+        MacAddr::from_u48(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
     }
 
     /// The type field: of the payload, or of the outermost tag.

@@ -4,61 +4,73 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// A 48-bit MAC address in transmission order.
+/// A 48-bit MAC address.
+///
+/// Kept as a number, first octet most significant: comparing, hashing and looking at its bits then
+/// costs one instruction each, and ordering is that of the octets.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(try_from = "String", into = "String")]
-pub struct MacAddr([u8; 6]);
+pub struct MacAddr(u64);
 
 impl MacAddr {
     /// `ff:ff:ff:ff:ff:ff`.
-    pub const BROADCAST: Self = Self([0xff; 6]);
+    pub const BROADCAST: Self = Self(MASK);
     /// `00:00:00:00:00:00`, never a valid source.
-    pub const ZERO: Self = Self([0; 6]);
+    pub const ZERO: Self = Self(0);
 
     /// The address with these six octets, first on the wire first.
+    #[inline]
     pub const fn new(octets: [u8; 6]) -> Self {
-        Self(octets)
+        let [a, b, c, d, e, f] = octets;
+        Self(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
     }
 
     /// The six octets, first on the wire first.
+    #[inline]
     pub const fn octets(self) -> [u8; 6] {
-        self.0
+        let [_, _, a, b, c, d, e, f] = self.0.to_be_bytes();
+        [a, b, c, d, e, f]
     }
 
     /// The address as a number below 2^48, first octet most significant.
+    #[inline]
     pub const fn to_u48(self) -> u64 {
-        let [a, b, c, d, e, f] = self.0;
-        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+        self.0
     }
 
     /// The address with the low 48 bits of `number`; the inverse of [`Self::to_u48`].
+    #[inline]
     pub const fn from_u48(number: u64) -> Self {
-        let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
-        Self([a, b, c, d, e, f])
+        Self(number & MASK)
     }
 
     /// Whether the I/G bit is set: multicast or broadcast.
+    #[inline]
     pub const fn is_group(self) -> bool {
-        self.0[0] & 1 == 1
+        self.0 >> 40 & 1 == 1
     }
 
     /// Whether this is `ff:ff:ff:ff:ff:ff`.
+    #[inline]
     pub const fn is_broadcast(self) -> bool {
-        self.to_u48() == Self::BROADCAST.to_u48()
+        self.0 == MASK
     }
 
     /// Whether all octets are zero.
+    #[inline]
     pub const fn is_zero(self) -> bool {
-        self.to_u48() == 0
+        self.0 == 0
     }
 
     /// The last nibble if this is one of the reserved group addresses 01-80-C2-00-00-00 to -0F,
     /// which a bridge does not relay (IEEE 802.1D-2004 table 7-10).
+    #[inline]
     pub const fn reserved(self) -> Option<u8> {
-        if self.to_u48() & !0xf == 0x0180_c200_0000 {
-            Some(self.0[5] & 0xf)
+        let [.., last] = self.0.to_be_bytes();
+        if self.0 & !0xf == 0x0180_c200_0000 {
+            Some(last & 0xf)
         } else {
             None
         }
@@ -77,16 +89,19 @@ impl MacAddr {
         }
         hash = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let [_, a, b, c, d, e, ..] = hash.to_be_bytes();
-        Self([0x02, a, b, c, d, e])
+        Self::new([0x02, a, b, c, d, e])
     }
 }
 
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
+        let [a, b, c, d, e, g] = self.octets();
         f.pad(&format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}"))
     }
 }
+
+/// All ones: 48 bits.
+const MASK: u64 = (1 << 48) - 1;
 
 /// The text is not a MAC address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -115,7 +130,7 @@ impl FromStr for MacAddr {
         if parts.next().is_some() {
             return Err(refuse());
         }
-        Ok(Self(octets))
+        Ok(Self::new(octets))
     }
 }
 
