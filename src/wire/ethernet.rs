@@ -72,16 +72,21 @@ impl<'a> Frame<'a> {
     #[inline]
     pub fn dst(&self) -> MacAddr {
         // One load of eight bytes, of which the last two are not wanted.
-        let [a, b, c, d, e, f, g, h, ..] = *self.head;
-        MacAddr::from_u48(u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 16)
+        let bytes = self
+            .head
+            .first_chunk()
+            .map_or(0, |chunk| u64::from_be_bytes(*chunk));
+        MacAddr::from_u48(bytes >> 16)
     }
 
     /// Source address.
     #[inline]
     pub fn src(&self) -> MacAddr {
-        // Likewise, of which the first two are the end of the destination.
-        let [.., a, b, c, d, e, f, g, h, _, _] = *self.head;
-        MacAddr::from_u48(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+        // Likewise; the first two are the end of the destination, the last of the 14 the type.
+        let bytes = self.head[4..]
+            .first_chunk()
+            .map_or(0, |chunk| u64::from_be_bytes(*chunk));
+        MacAddr::from_u48(bytes)
     }
 
     /// The type field: of the payload, or of the outermost tag.
