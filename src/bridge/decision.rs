@@ -87,8 +87,11 @@ pub enum Learn {
     Moved {
         /// Where.
         from: Egress,
-        /// Whether this was the move after which it is held where it is.
-        flapping: bool,
+    },
+    /// Likewise, and this was the move after which it is held where it is.
+    Flapping {
+        /// Where it was before.
+        from: Egress,
     },
     /// It moved too often and is held elsewhere for now.
     Frozen,

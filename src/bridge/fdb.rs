@@ -392,7 +392,7 @@ impl Fdb {
                 match learn {
                     Learn::Known => cache.insert(key, generation, entry),
                     // Other workers may still hold the old answer.
-                    Learn::New | Learn::Moved { .. } => self.renew(),
+                    Learn::New | Learn::Moved { .. } | Learn::Flapping { .. } => self.renew(),
                     _ => {}
                 }
                 Some(learn)
@@ -436,7 +436,11 @@ impl Fdb {
         entry.updated = now;
         self.recount(from, egress);
         count(&self.counters.moved, 1);
-        Learn::Moved { from, flapping }
+        if flapping {
+            Learn::Flapping { from }
+        } else {
+            Learn::Moved { from }
+        }
     }
 
     fn reserve(&self, limit: u32) -> bool {

@@ -101,46 +101,57 @@ impl Bridge {
                 decision: self.flood(port, flags, FloodClass::Repeat),
             };
         }
-        let (src, dst) = (frame.src(), frame.dst());
-        if src.is_group() {
-            return drop(DropReason::SrcGroup);
+        let (src, dst, vlan) = (frame.src(), frame.dst(), frame.vlan());
+        if !src.is_unicast() {
+            let is_group = src.is_group();
+            return drop(if is_group {
+                DropReason::SrcGroup
+            } else {
+                DropReason::SrcZero
+            });
         }
-        if src.is_zero() {
-            return drop(DropReason::SrcZero);
-        }
-        let vlan = frame.vlan();
         let src = FdbKey::new(src, vlan);
         if flags.contains(PortFlags::LOCKED) && !self.is_admitted(now, src, port, cache) {
             return drop(DropReason::Locked);
         }
-        let reserved = dst.is_group() && self.is_reserved(dst);
+        if dst.is_group() {
+            return self.process_group(now, port, src, dst, cache);
+        }
+        let learn = self.learn(now, port, flags, src, cache);
+        let dst = FdbKey::new(dst, vlan);
+        let decision = match self.fdb.lookup(now, dst, &self.policy, cache) {
+            Some(egress) => self.forward(port, flags, egress),
+            None => self.flood(port, flags, FloodClass::UnknownUnicast),
+        };
+        Verdict { learn, decision }
+    }
+
+    /// The rest of [`Self::process`] for a frame to a group address.
+    #[inline(never)]
+    fn process_group(
+        &self,
+        now: Timestamp,
+        port: PortId,
+        src: FdbKey,
+        dst: MacAddr,
+        cache: &mut FdbCache,
+    ) -> Verdict {
+        let flags = self.flags(port);
+        let reserved = dst
+            .reserved()
+            .filter(|&nibble| !self.forward_reserved.contains(nibble));
         // A pause frame is meant for the MAC below and teaches nothing (the kernel's
         // br_handle_frame); the other reserved ones come from a neighbour and do.
-        let teaches =
-            flags.contains(PortFlags::LEARNING) && !(reserved && dst.reserved() == Some(PAUSE));
-        let learn = if teaches {
-            self.fdb
-                .learn(now, src, Egress::Port(port), &self.policy, cache)
-        } else {
-            Learn::Off
+        let learn = match reserved {
+            Some(PAUSE) => Learn::Off,
+            _ => self.learn(now, port, flags, src, cache),
         };
-        let decision = if reserved {
+        let decision = if reserved.is_some() {
             Decision::Drop(DropReason::ReservedAddress)
-        } else if dst.is_group() {
-            let class = if dst.is_broadcast() {
-                FloodClass::Broadcast
-            } else {
-                FloodClass::Multicast
-            };
-            self.flood(port, flags, class)
+        } else if dst.is_broadcast() {
+            self.flood(port, flags, FloodClass::Broadcast)
         } else {
-            match self
-                .fdb
-                .lookup(now, FdbKey::new(dst, vlan), &self.policy, cache)
-            {
-                Some(egress) => self.forward(port, flags, egress),
-                None => self.flood(port, flags, FloodClass::UnknownUnicast),
-            }
+            self.flood(port, flags, FloodClass::Multicast)
         };
         Verdict { learn, decision }
     }
@@ -187,9 +198,21 @@ impl Bridge {
             .unwrap_or(PortFlags::NONE)
     }
 
-    fn is_reserved(&self, dst: MacAddr) -> bool {
-        dst.reserved()
-            .is_some_and(|nibble| !self.forward_reserved.contains(nibble))
+    #[inline(always)]
+    fn learn(
+        &self,
+        now: Timestamp,
+        port: PortId,
+        flags: PortFlags,
+        src: FdbKey,
+        cache: &mut FdbCache,
+    ) -> Learn {
+        if flags.contains(PortFlags::LEARNING) {
+            self.fdb
+                .learn(now, src, Egress::Port(port), &self.policy, cache)
+        } else {
+            Learn::Off
+        }
     }
 
     fn is_admitted(&self, now: Timestamp, src: FdbKey, port: PortId, cache: &mut FdbCache) -> bool {

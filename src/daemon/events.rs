@@ -170,14 +170,8 @@ impl EventBus {
         };
         let (change, from) = match news.learn {
             Learn::New => ("learned", None),
-            Learn::Moved {
-                from,
-                flapping: false,
-            } => ("moved", Some(from)),
-            Learn::Moved {
-                from,
-                flapping: true,
-            } => ("flapping", Some(from)),
+            Learn::Moved { from } => ("moved", Some(from)),
+            Learn::Flapping { from } => ("flapping", Some(from)),
             Learn::Frozen => ("frozen", None),
             Learn::Pinned => ("static-violation", None),
             Learn::Full => ("limit", None),

@@ -93,6 +93,14 @@ impl Batch {
         &self.arena[start..start + self.lens[index]]
     }
 
+    /// The header of frame number `index`, and the frame.
+    #[inline]
+    pub fn parts(&self, index: usize) -> (VirtioNetHdr, &[u8]) {
+        let bytes = self.bytes(index);
+        let header = VirtioNetHdr::read(bytes).unwrap_or_default();
+        (header, bytes.get(VirtioNetHdr::LEN..).unwrap_or_default())
+    }
+
     /// Frame number `index`.
     #[inline]
     pub fn frame(&self, index: usize) -> &[u8] {

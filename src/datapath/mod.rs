@@ -161,9 +161,9 @@ impl Datapath {
         let counters = port.counters.worker(self.worker);
         let (mut bytes, mut forwarded) = (0, 0);
         for index in 0..self.batch.len() {
-            let frame = self.batch.frame(index);
+            let (header, frame) = self.batch.parts(index);
             bytes += frame.len() as u64;
-            let verdict = match offload::check(&self.batch.header(index), frame) {
+            let verdict = match offload::check(&header, frame) {
                 Ok(()) => bridge.process(now, Ingress::Port(port.id), frame, &mut self.cache),
                 Err(_) => Verdict {
                     learn: Learn::Off,
@@ -184,11 +184,11 @@ impl Datapath {
                 }
                 Decision::Drop(reason) => counters.ingress_drops[reason.index()].add(1),
             }
-            if !matches!(verdict.learn, Learn::Known | Learn::Off) {
-                self.report(now, port.id, index, verdict.learn);
-            }
             if self.observer.is_some() {
                 self.observe(now, port.id, index, &verdict, planned);
+            }
+            if !matches!(verdict.learn, Learn::Known | Learn::Off) {
+                self.report(now, port.id, index, verdict.learn);
             }
         }
         counters.rx_frames.add(self.batch.len() as u64);

@@ -152,17 +152,13 @@ impl Pages {
         match learn {
             Learn::Off | Learn::Known => None,
             Learn::New => Some(format!("learned {src} on {here}")),
-            Learn::Moved { from, flapping } => {
-                let held = if flapping {
-                    ", where it is held now: it moves too often"
-                } else {
-                    ""
-                };
-                Some(format!(
-                    "{src} moved from {} to {here}{held}",
-                    self.place(from)
-                ))
+            Learn::Moved { from } => {
+                Some(format!("{src} moved from {} to {here}", self.place(from)))
             }
+            Learn::Flapping { from } => Some(format!(
+                "{src} moved from {} to {here}, where it is held now: it moves too often",
+                self.place(from)
+            )),
             Learn::Frozen => Some(format!("{src} is held elsewhere: it moved too often")),
             Learn::Pinned => Some(format!("{src} is static elsewhere and stays there")),
             Learn::Full => Some(format!("the FDB is full: {src} not learned")),

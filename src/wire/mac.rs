@@ -52,6 +52,12 @@ impl MacAddr {
         self.0 >> 40 & 1 == 1
     }
 
+    /// Whether it can be the address of one station: neither a group nor all zero.
+    #[inline]
+    pub const fn is_unicast(self) -> bool {
+        !self.is_group() && !self.is_zero()
+    }
+
     /// Whether this is `ff:ff:ff:ff:ff:ff`.
     #[inline]
     pub const fn is_broadcast(self) -> bool {
