@@ -1,4 +1,4 @@
-//! A worker's private memory of the FDB: direct-mapped, and never wrong (see [`super::fdb`]).
+//! A worker's private memory of the FDB: two-way associative, and never wrong (see [`super::fdb`]).
 
 use super::{
     Egress, PortId,
@@ -9,11 +9,15 @@ use crate::time::Timestamp;
 /// Recent answers of all FDBs that one worker asks.
 #[derive(Debug)]
 pub struct FdbCache {
-    slots: Box<[Slot]>,
+    sets: Box<[Set; SETS]>,
 }
 
+/// Answers whose keys share a hash, the latest first: one cache line.
 #[derive(Clone, Copy, Debug)]
-#[repr(align(32))]
+#[repr(align(64))]
+struct Set([Slot; 2]);
+
+#[derive(Clone, Copy, Debug)]
 struct Slot {
     key: u64,
     /// Of the FDB when the answer was read; generations are unique, so this names the FDB too.
@@ -39,8 +43,6 @@ impl Default for FdbCache {
 }
 
 impl FdbCache {
-    const SLOTS_LOG2: u32 = 12;
-
     /// An empty cache.
     pub fn new() -> Self {
         let nowhere =
@@ -51,14 +53,21 @@ impl FdbCache {
             updated: Timestamp::ZERO,
             egress: nowhere,
         };
+        // By way of a slice, since an array of this size does not belong on the stack.
+        let sets = vec![Set([empty; 2]); SETS].into_boxed_slice().try_into();
         Self {
-            slots: vec![empty; 1 << Self::SLOTS_LOG2].into_boxed_slice(),
+            sets: sets.unwrap_or_else(|_| unreachable!("it was made with this length")),
         }
     }
 
     #[inline(always)]
     pub(super) fn find(&self, key: FdbKey, generation: u64) -> Option<Hit> {
-        let slot = &self.slots[Self::index(key)];
+        let Set([latest, other]) = &self.sets[Self::index(key)];
+        let slot = if latest.key == key.number() {
+            latest
+        } else {
+            other
+        };
         let hit = Hit {
             egress: slot.egress,
             updated: slot.updated,
@@ -66,14 +75,16 @@ impl FdbCache {
         (slot.key == key.number() && slot.generation == generation).then_some(hit)
     }
 
-    #[inline]
     pub(super) fn insert(&mut self, key: FdbKey, generation: u64, entry: &FdbEntry) {
-        let updated = if entry.kind == EntryKind::Learned {
-            entry.updated
-        } else {
-            NEVER_AGES
+        let updated = match entry.kind {
+            EntryKind::Learned => entry.updated,
+            EntryKind::Static | EntryKind::Local => NEVER_AGES,
         };
-        self.slots[Self::index(key)] = Slot {
+        let Set([latest, other]) = &mut self.sets[Self::index(key)];
+        if latest.key != key.number() {
+            *other = *latest;
+        }
+        *latest = Slot {
             key: key.number(),
             generation,
             updated,
@@ -82,9 +93,13 @@ impl FdbCache {
     }
 
     // Collisions cost a look-up in the shared table, so a cheap unkeyed hash is enough.
-    #[inline]
+    #[inline(always)]
     fn index(key: FdbKey) -> usize {
         let hash = key.number().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        usize::try_from(hash >> (64 - Self::SLOTS_LOG2)).unwrap_or(0)
+        usize::try_from(hash >> (64 - SETS_LOG2)).unwrap_or(0) % SETS
     }
 }
+
+const SETS_LOG2: u32 = 11;
+const SETS: usize = 1 << SETS_LOG2;
+const _: () = assert!(size_of::<Set>() == 64);

@@ -174,8 +174,28 @@ impl Fdb {
         }
     }
 
-    /// Where `key` is, unless its entry has aged.
+    /// Where `dst` is, if the calling worker remembers that, and that `src` was seen at `here`
+    /// lately: then there is nothing to learn and nothing to look up.
     #[inline(always)]
+    pub(super) fn recall(
+        &self,
+        now: Timestamp,
+        (src, here): (FdbKey, Egress),
+        dst: FdbKey,
+        policy: &FdbPolicy,
+        cache: &FdbCache,
+    ) -> Option<Egress> {
+        let generation = self.generation();
+        let source = cache.find(src, generation)?;
+        let target = cache.find(dst, generation)?;
+        let known = source.egress == here
+            && now.nanos_since(source.updated) < policy.refresh_ns
+            && now.nanos_since(target.updated) <= policy.lifetime_ns;
+        known.then_some(target.egress)
+    }
+
+    /// Where `key` is, unless its entry has aged.
+    #[inline]
     pub fn lookup(
         &self,
         now: Timestamp,
@@ -191,7 +211,7 @@ impl Fdb {
     }
 
     /// Takes note that `key` was seen as a source at `egress`.
-    #[inline(always)]
+    #[inline]
     pub fn learn(
         &self,
         now: Timestamp,

@@ -59,7 +59,13 @@ impl Bridge {
             .unwrap_or(0);
         let mut flags = vec![PortFlags::NONE; size].into_boxed_slice();
         for (port, port_flags) in ports {
-            flags[port.index()] = port_flags.with(PortFlags::MEMBER, true);
+            let is_plain = spec.mode == Mode::Switch
+                && port_flags.contains(PortFlags::UP)
+                && port_flags.contains(PortFlags::LEARNING)
+                && !port_flags.contains(PortFlags::LOCKED);
+            flags[port.index()] = port_flags
+                .with(PortFlags::MEMBER, true)
+                .with(PortFlags::PLAIN, is_plain);
         }
         Self {
             mode: spec.mode,
@@ -77,6 +83,53 @@ impl Bridge {
     /// calling worker's own.
     #[inline(always)]
     pub fn process(
+        &self,
+        now: Timestamp,
+        ingress: Ingress,
+        frame: &[u8],
+        cache: &mut FdbCache,
+    ) -> Verdict {
+        match self.recall(now, ingress, frame, cache) {
+            Some(egress) => Verdict {
+                learn: Learn::Known,
+                decision: Decision::Forward(egress),
+            },
+            None => self.consider(now, ingress, frame, cache),
+        }
+    }
+
+    /// What [`Self::consider`] would say of an untagged frame between two stations that the worker
+    /// remembers, if nothing speaks against it. Most frames are such.
+    #[inline(always)]
+    fn recall(
+        &self,
+        now: Timestamp,
+        ingress: Ingress,
+        frame: &[u8],
+        cache: &FdbCache,
+    ) -> Option<Egress> {
+        let Ingress::Port(port) = ingress;
+        let head: &[u8; Frame::HEADER_LEN] = frame.first_chunk()?;
+        let frame = Frame::from_header(head)?;
+        let (src, dst, flags) = (frame.src(), frame.dst(), self.flags(port));
+        if !flags.contains(PortFlags::PLAIN) || !src.is_unicast() || dst.is_group() {
+            return None;
+        }
+        let (src, dst) = (FdbKey::new(src, 0), FdbKey::new(dst, 0));
+        let here = Egress::Port(port);
+        let egress = self
+            .fdb
+            .recall(now, (src, here), dst, &self.policy, cache)?;
+        let Egress::Port(to) = egress;
+        let apart = flags.and(self.flags(to));
+        let goes =
+            to != port && apart.contains(PortFlags::UP) && !apart.contains(PortFlags::ISOLATED);
+        goes.then_some(egress)
+    }
+
+    /// All rules, in their order.
+    #[inline(never)]
+    fn consider(
         &self,
         now: Timestamp,
         ingress: Ingress,
@@ -198,7 +251,6 @@ impl Bridge {
             .unwrap_or(PortFlags::NONE)
     }
 
-    #[inline(always)]
     fn learn(
         &self,
         now: Timestamp,
@@ -219,7 +271,6 @@ impl Bridge {
         self.fdb.lookup(now, src, &self.policy, cache) == Some(Egress::Port(port))
     }
 
-    #[inline(always)]
     fn forward(&self, port: PortId, flags: PortFlags, egress: Egress) -> Decision {
         let Egress::Port(to) = egress;
         let to_flags = self.flags(to);

@@ -57,6 +57,9 @@ impl PortFlags {
     pub const HAIRPIN: Self = Self(1 << 7);
     /// It accepts only sources that the FDB has on it.
     pub const LOCKED: Self = Self(1 << 8);
+    /// Derived by the bridge: up, learning, not locked, and the bridge is a switch, so that a frame
+    /// between known stations needs no more questions.
+    pub(super) const PLAIN: Self = Self(1 << 9);
     /// A member with the kernel's defaults for a new bridge port.
     pub const DEFAULT: Self = Self(
         Self::MEMBER.0
@@ -71,6 +74,12 @@ impl PortFlags {
     #[inline]
     pub const fn contains(self, flags: Self) -> bool {
         self.0 & flags.0 == flags.0
+    }
+
+    /// The flags that both have.
+    #[inline]
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// With `flag` set or cleared.

@@ -92,7 +92,7 @@ impl Inner {
         }
         // When this returns no worker knows the port, so its device closes with `port`.
         self.publish(state);
-        self.forget(state, &port, "flushed", |_| true);
+        self.forget(state, &port.spec.bridge, &port, |_| true);
         self.events.port_deleted(name, &port.spec.bridge);
         Ok(port.spec)
     }
@@ -153,26 +153,26 @@ impl Inner {
                 .map_err(|error| ApiError::failed(format!("{operation}: {error}")))?;
         }
         let mtu_changed = mtu != port.mtu;
-        let went_down = old.flags.up && !spec.flags.up;
         let moved = spec.bridge != old.bridge;
-        if went_down || moved || mac != port.mac {
-            // What was learned through it is not reachable through it any more.
-            self.forget(state, port, "flushed", |kind| {
-                moved || kind != EntryKind::Static
-            });
-        }
+        // What was learned through it is not reachable through it any more.
+        let forgets = moved || mac != port.mac || (old.flags.up && !spec.flags.up);
         if moved {
             state.statics.retain(|entry| entry.port != name);
         }
-
         if let Some(port) = state.port_mut(&name) {
             (port.spec, port.mac, port.mtu) = (spec, mac, mtu);
         }
+        // First in force, then forgotten: a worker with the old topology could learn it again.
+        self.publish(state);
         let Some(port) = state.port(&name) else {
             return Ok(old);
         };
+        if forgets {
+            self.forget(state, &old.bridge, port, |kind| {
+                moved || kind != EntryKind::Static
+            });
+        }
         state.pin_entries(port, self.clock.now());
-        self.publish(state);
         if mtu_changed {
             self.events.mtu(&name, mtu);
         }
@@ -241,7 +241,9 @@ impl Inner {
         let Some(port) = state.port_by_id(id) else {
             return;
         };
-        self.forget(state, port, "flushed", |kind| kind != EntryKind::Static);
+        self.forget(state, &port.spec.bridge, port, |kind| {
+            kind != EntryKind::Static
+        });
         self.events.port(port, "gone", Some(&reason));
     }
 
@@ -292,28 +294,25 @@ impl Inner {
             .any(|port| matches!(&port.link, Link::Gone(gone) if gone.not_into.is_none()))
     }
 
-    /// Deletes the FDB entries that point to `port` and are of a kind that `goes`.
+    /// Deletes the entries in the FDB of `bridge` that point to `port` and are of a kind that
+    /// `goes`.
     fn forget(
         &self,
         state: &State,
+        bridge: &Name,
         port: &PortState,
-        change: &str,
         goes: impl Fn(EntryKind) -> bool,
     ) {
-        let Some(bridge) = state.bridge(&port.spec.bridge) else {
+        let Some(bridge) = state.bridge(bridge) else {
             return;
         };
         let gone = bridge
             .fdb
             .flush(|_, entry| entry.egress.port() == Some(port.id) && goes(entry.kind));
         for (key, _) in gone {
-            self.events.fdb(
-                change,
-                &bridge.spec.name,
-                key,
-                Some(port.spec.name.clone()),
-                None,
-            );
+            let name = Some(port.spec.name.clone());
+            self.events
+                .fdb("flushed", &bridge.spec.name, key, name, None);
         }
     }
 }

@@ -20,7 +20,7 @@ use super::{
     worker::Workers,
 };
 use crate::{
-    bridge::{Fdb, PortId},
+    bridge::{EntryKind, Fdb, PortId},
     config::{BridgeSpec, SwitchSpec},
     control::{
         Controller,
@@ -296,23 +296,29 @@ impl Inner {
             self.push_mtu(state, &name, spec.effective_mtu())?;
         }
         let changed_mode = spec.mode != old.mode;
+        let learns = !spec.ageing.is_zero();
         if let Some(bridge) = state
             .bridges
             .iter_mut()
             .find(|bridge| bridge.spec.name == name)
         {
             bridge.spec = spec;
-            if changed_mode {
-                // What a switch has learned is stale after a while as a hub.
-                bridge.fdb.flush(|_, _| true);
-            }
+        }
+        // First in force, then forgotten: a worker with the old settings could learn it again.
+        self.publish(state);
+        if let Some(bridge) = state.bridge(&name) {
             bridge.fdb.renew();
+            if changed_mode || !learns {
+                // What a switch has learned is stale after a while as a hub.
+                bridge
+                    .fdb
+                    .flush(|_, entry| changed_mode || entry.kind == EntryKind::Learned);
+            }
         }
         if changed_mode {
             let members = state.ports.iter().filter(|port| port.spec.bridge == name);
             members.for_each(|port| state.pin_entries(port, self.clock.now()));
         }
-        self.publish(state);
         self.events.bridge(&name, "changed");
         Ok(old)
     }

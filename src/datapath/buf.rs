@@ -93,12 +93,15 @@ impl Batch {
         &self.arena[start..start + self.lens[index]]
     }
 
-    /// The header of frame number `index`, and the frame.
-    #[inline]
-    pub fn parts(&self, index: usize) -> (VirtioNetHdr, &[u8]) {
+    /// Frame number `index`, and its header unless that asks for nothing.
+    #[inline(always)]
+    pub fn parts(&self, index: usize) -> (Option<VirtioNetHdr>, &[u8]) {
         let bytes = self.bytes(index);
-        let header = VirtioNetHdr::read(bytes).unwrap_or_default();
-        (header, bytes.get(VirtioNetHdr::LEN..).unwrap_or_default())
+        let frame = bytes.get(VirtioNetHdr::LEN..).unwrap_or_default();
+        if VirtioNetHdr::is_plain_at(bytes) {
+            return (None, frame);
+        }
+        (VirtioNetHdr::read(bytes), frame)
     }
 
     /// Frame number `index`.

@@ -159,30 +159,30 @@ impl Datapath {
             return;
         };
         let counters = port.counters.worker(self.worker);
-        let (mut bytes, mut forwarded) = (0, 0);
+        let (mut bytes, mut dropped) = (0, 0);
         for index in 0..self.batch.len() {
             let (header, frame) = self.batch.parts(index);
             bytes += frame.len() as u64;
-            let verdict = match offload::check(&header, frame) {
-                Ok(()) => bridge.process(now, Ingress::Port(port.id), frame, &mut self.cache),
-                Err(_) => Verdict {
+            let verdict = if header.is_some_and(|header| offload::check(&header, frame).is_err()) {
+                Verdict {
                     learn: Learn::Off,
                     decision: Decision::Drop(DropReason::BadOffload),
-                },
+                }
+            } else {
+                bridge.process(now, Ingress::Port(port.id), frame, &mut self.cache)
             };
             let planned = self.plan.len();
             match verdict.decision {
-                Decision::Forward(to) => {
-                    forwarded += 1;
-                    self.plan.push(Copy::new(index, to));
-                }
+                Decision::Forward(to) => self.plan.push(Copy::new(index, to)),
                 Decision::Flood(class) => {
-                    forwarded += 1;
                     let targets = bridge.flood_targets(port.id, class);
                     self.plan
                         .extend(targets.map(|to| Copy::new(index, Egress::Port(to))));
                 }
-                Decision::Drop(reason) => counters.ingress_drops[reason.index()].add(1),
+                Decision::Drop(reason) => {
+                    dropped += 1;
+                    counters.ingress_drops[reason.index()].add(1);
+                }
             }
             if self.observer.is_some() {
                 self.observe(now, port.id, index, &verdict, planned);
@@ -191,9 +191,10 @@ impl Datapath {
                 self.report(now, port.id, index, verdict.learn);
             }
         }
-        counters.rx_frames.add(self.batch.len() as u64);
+        let frames = self.batch.len() as u64;
+        counters.rx_frames.add(frames);
         counters.rx_bytes.add(bytes);
-        counters.forwarded.add(forwarded);
+        counters.forwarded.add(frames - dropped);
     }
 
     /// Step 5: writes every copy, in order.

@@ -68,6 +68,13 @@ impl<'a> Frame<'a> {
         Ok(frame)
     }
 
+    /// A frame of which only the header is at hand; `None` if a VLAN tag follows it.
+    #[inline]
+    pub fn from_header(head: &'a [u8; 14]) -> Option<Self> {
+        let frame = Self { head, bytes: head };
+        (!frame.ether_type().is_tag()).then_some(frame)
+    }
+
     /// Destination address.
     #[inline]
     pub fn dst(&self) -> MacAddr {

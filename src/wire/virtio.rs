@@ -109,6 +109,13 @@ impl VirtioNetHdr {
         self.gso_type == 0 && !self.needs_csum()
     }
 
+    /// Whether the header at the start of `bytes` asks for nothing, without reading all of it.
+    #[inline(always)]
+    pub fn is_plain_at(bytes: &[u8]) -> bool {
+        let asks = |&[flags, gso_type]: &[u8; 2]| flags & Self::NEEDS_CSUM != 0 || gso_type != 0;
+        !bytes.first_chunk().is_some_and(asks)
+    }
+
     /// Length of all headers as the sender told it. A hint: it may be 0, or the whole first buffer.
     pub fn hdr_len(&self) -> u16 {
         u16::from_ne_bytes(self.hdr_len)
