@@ -16,7 +16,7 @@ use tapswitch::{
     },
     daemon::{Switch, SwitchOptions},
     datapath::Observer,
-    names::{Name, NetnsRef},
+    names::Name,
     time::Timestamp,
 };
 use tokio::sync::broadcast::{self, error::TryRecvError};

@@ -47,6 +47,8 @@ pub struct WorkerCounters {
     pub tx_bytes: Counter,
     /// Superframes that the switch had to segment for the port.
     pub segmented: Counter,
+    /// Superframes that the switch made of several frames for the port.
+    pub coalesced: Counter,
     /// Frames from the port that went nowhere, by reason.
     pub ingress_drops: [Counter; DropReason::COUNT],
     /// Copies for the port that were lost, by reason.
@@ -68,6 +70,26 @@ impl WorkerCounters {
             Transmitted::Unsupported => DropReason::EgressRefused,
         };
         self.egress_drops[reason.index()].add(1);
+    }
+}
+
+impl WorkerCounters {
+    /// Counts `count` copies of together `bytes` that shared one superframe, and one fate.
+    pub fn joined(&self, sent: Transmitted, count: usize, bytes: usize) {
+        self.planned.add(count as u64);
+        self.coalesced.add(1);
+        match sent {
+            Transmitted::Sent => {
+                self.tx_frames.add(count as u64);
+                self.tx_bytes.add(bytes as u64);
+            }
+            Transmitted::Dropped(reason) => {
+                self.egress_drops[reason.index()].add(count as u64);
+            }
+            Transmitted::Unsupported => {
+                self.egress_drops[DropReason::EgressRefused.index()].add(count as u64);
+            }
+        }
     }
 }
 
@@ -104,6 +126,7 @@ impl PortCounters {
             totals.tx_frames += block.tx_frames.get();
             totals.tx_bytes += block.tx_bytes.get();
             totals.segmented += block.segmented.get();
+            totals.coalesced += block.coalesced.get();
             for reason in DropReason::ALL {
                 totals.ingress_drops[reason.index()] += block.ingress_drops[reason.index()].get();
                 totals.egress_drops[reason.index()] += block.egress_drops[reason.index()].get();
@@ -124,6 +147,7 @@ pub struct Totals {
     pub tx_frames: u64,
     pub tx_bytes: u64,
     pub segmented: u64,
+    pub coalesced: u64,
     pub ingress_drops: [u64; DropReason::COUNT],
     pub egress_drops: [u64; DropReason::COUNT],
 }

@@ -20,7 +20,7 @@ pub use self::{
 };
 use crate::{
     bridge::{Decision, DropReason, Egress, FdbCache, FdbKey, Ingress, Learn, PortId, Verdict},
-    offload::{self, Segments},
+    offload::{self, Segments, UdpRun},
     time::Timestamp,
     wire::{Frame, GsoType, VirtioNetHdr},
 };
@@ -201,14 +201,18 @@ impl Datapath {
     pub fn transmit(&mut self, topology: &Topology) {
         // The frame whose segments are in `self.segments`: a flood segments it once for all.
         let mut segmented = None;
-        for position in 0..self.plan.len() {
-            let Copy {
-                frame,
-                to: Egress::Port(to),
-            } = self.plan[position];
+        let mut position = 0;
+        while let Some(&Copy { frame, to }) = self.plan.get(position) {
+            let Egress::Port(to) = to;
             let Some(port) = topology.port(to) else {
+                position += 1;
                 continue;
             };
+            let joined = self.transmit_joined(port, position);
+            position += joined.max(1);
+            if joined > 0 {
+                continue;
+            }
             let frame = usize::from(frame);
             let header = self.batch.header(frame);
             let whole = header.is_plain() || port.io.offloads().contains(offload::needed(&header));
@@ -218,6 +222,52 @@ impl Datapath {
         }
         self.batch.clear();
         self.plan.clear();
+    }
+
+    /// Joins the copy at `position` of the plan and those behind it that belong to the same flow
+    /// of UDP datagrams, and writes them as one superframe; returns how many that were. They are in
+    /// the batch already, so nothing waits for this.
+    fn transmit_joined(&self, port: &Port, position: usize) -> usize {
+        let Some((first, rest)) = self.plan.get(position..).and_then(<[Copy]>::split_first) else {
+            return 0;
+        };
+        // One copy is never worth a look.
+        if !port.coalesces || rest.first().is_none_or(|next| next.to != first.to) {
+            return 0;
+        }
+        let (header, frame) = self.batch.parts(usize::from(first.frame));
+        let Some(mut run) = UdpRun::start(header.as_ref(), frame) else {
+            return 0;
+        };
+        let skip = run.headers_len();
+        let mut parts = [IoSlice::new(&[]); UdpRun::LIMIT + 2];
+        parts[2] = IoSlice::new(frame.get(skip..).unwrap_or_default());
+        let mut bytes = frame.len();
+        for next in rest.iter().take_while(|next| next.to == first.to) {
+            let (header, frame) = self.batch.parts(usize::from(next.frame));
+            if frame.len() > port.max_frame || !run.join(header.as_ref(), frame) {
+                break;
+            }
+            parts[run.count() + 1] = IoSlice::new(frame.get(skip..).unwrap_or_default());
+            bytes += frame.len();
+        }
+        if run.is_single() || frame.len() > port.max_frame {
+            return 0;
+        }
+        let count = run.count();
+        let (header, head) = run.finish();
+        if !port.io.offloads().contains(offload::needed(&header)) {
+            return 0;
+        }
+        parts[0] = IoSlice::new(header.as_bytes());
+        parts[1] = IoSlice::new(head);
+        match port.io.transmit_parts(&parts[..count + 2]) {
+            Transmitted::Unsupported => 0,
+            sent => {
+                port.counters.worker(self.worker).joined(sent, count, bytes);
+                count
+            }
+        }
     }
 
     /// The batch, for whoever fills it by other means than [`Self::receive`].

@@ -66,7 +66,8 @@ impl Env {
         })
     }
 
-    fn enter() -> Self {
+    /// Enters the private namespaces; before any thread is started.
+    pub fn enter() -> Self {
         let reason_not_to_run = enter_private_namespaces()
             .and_then(|()| check_tools())
             .err();
