@@ -331,7 +331,9 @@ fn apply_is_atomic() {
     extra.netns = Some(pods[0].reference());
     extra.ifname = Some("eth1".parse().unwrap());
     let mut missing = PortSpec::new(name("missing"), name("br1"));
-    missing.netns = Some("tsw-no-such-netns".parse().unwrap());
+    pods[1].ip("link add taken type bridge");
+    missing.netns = Some(pods[1].reference());
+    missing.ifname = Some("taken".parse().unwrap());
     spec.ports.extend([extra, missing]);
     let error = net
         .switch
@@ -342,7 +344,7 @@ fn apply_is_atomic() {
         .unwrap_err();
 
     assert!(
-        error.message.contains("tsw-no-such-netns") && error.message.contains("ip netns add"),
+        error.message.contains("taken") && error.message.contains("nothing has changed"),
         "{error}"
     );
     assert_eq!(net.switch.spec(), before);
@@ -680,7 +682,7 @@ fn name(text: &str) -> Name {
 }
 
 fn change(port: &str) -> PortChange {
-    serde_json::from_value(serde_json::json!({ "name": port })).unwrap()
+    PortChange::new(name(port))
 }
 
 fn bridge_change(

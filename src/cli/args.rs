@@ -2,15 +2,15 @@
 
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 
+use super::values::{
+    AtLimitArg, EventKind, ModeArg, MtuArg, OnOff, OrNone, StateArg, or_none, parse_cidr,
+    parse_workers,
+};
 use crate::{
-    config::{
-        AtLimit, Cidr, Mode, OffloadMode, ParseCidrError, ReservedMask, RouteSpec,
-        units::parse_duration,
-    },
-    control::api::FdbState,
+    config::{ReservedMask, RouteSpec, units::parse_duration},
     names::{IfName, Name, NetnsRef},
     wire::MacAddr,
 };
@@ -128,7 +128,7 @@ pub struct RunArgs {
     /// Let this group (name or number) use the control socket
     #[arg(long)]
     pub group: Option<String>,
-    /// Whether ports take superframes and unfinished checksums
+    /// Whether ports take superframes and unfinished checksums; off: none does, whatever it asks for
     #[arg(
         long,
         value_name = "on|off",
@@ -268,6 +268,15 @@ pub struct PortSetArgs {
     /// The interface's MAC address
     #[arg(long)]
     pub mac: Option<MacAddr>,
+    /// An address in place of those it has; may be repeated; none: no address
+    #[arg(long = "address", alias = "ip", value_name = "CIDR|none", value_parser = or_none(parse_cidr))]
+    pub addresses: Vec<OrNone<IpNet>>,
+    /// A default gateway in place of those it has; may be repeated; none: no gateway
+    #[arg(long = "gateway", alias = "gw", value_name = "IP|none", value_parser = or_none(IpAddr::from_str))]
+    pub gateways: Vec<OrNone<IpAddr>>,
+    /// A route in place of those it has; may be repeated; none: no further routes
+    #[arg(long = "route", value_name = "CIDR[,via IP]|none", value_parser = or_none(RouteSpec::from_str))]
+    pub routes: Vec<OrNone<RouteSpec>>,
     /// Its flags.
     #[command(flatten)]
     pub flags: FlagArgs,
@@ -377,115 +386,6 @@ pub struct SelectorArgs {
     /// Only learned entries
     #[arg(long = "learned", visible_alias = "dynamic")]
     pub is_learned: bool,
-}
-
-macro_rules! value_enum {
-    ($(#[$doc:meta])* $name:ident => $target:ty { $($(#[$value_doc:meta])* $variant:ident => $value:expr),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-        pub enum $name {
-            $($(#[$value_doc])* $variant),*
-        }
-
-        impl From<$name> for $target {
-            fn from(value: $name) -> Self {
-                match value {
-                    $($name::$variant => $value),*
-                }
-            }
-        }
-    };
-}
-
-value_enum! {
-    /// `on` or `off`.
-    OnOff => bool {
-        /// Yes
-        On => true,
-        /// No
-        Off => false,
-    }
-}
-
-impl From<OnOff> for OffloadMode {
-    fn from(value: OnOff) -> Self {
-        match value {
-            OnOff::On => Self::On,
-            OnOff::Off => Self::Off,
-        }
-    }
-}
-
-value_enum! {
-    /// See [`Mode`].
-    ModeArg => Mode {
-        /// Learns, and sends known unicast to its port only
-        Switch => Mode::Switch,
-        /// Learns nothing and repeats every frame
-        Hub => Mode::Hub,
-        /// Joins two ports like a cable
-        Wire => Mode::Wire,
-    }
-}
-
-value_enum! {
-    /// See [`AtLimit`].
-    AtLimitArg => AtLimit {
-        /// The port with the most entries gives up its oldest one
-        Fair => AtLimit::Fair,
-        /// The address is not learned
-        Refuse => AtLimit::Refuse,
-    }
-}
-
-value_enum! {
-    /// See [`FdbState`].
-    StateArg => FdbState {
-        /// From a frame
-        Learned => FdbState::Learned,
-        /// From a person
-        Static => FdbState::Static,
-        /// The address of a host port
-        Local => FdbState::Local,
-    }
-}
-
-/// Kinds of events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum EventKind {
-    /// Ports that come, go or change their state
-    Port,
-    /// Addresses that are learned, move or age
-    Fdb,
-    /// Bridges that come, go or change
-    Bridge,
-    /// MTUs that change
-    Mtu,
-}
-
-/// `auto` or a number of bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MtuArg(pub Option<u32>);
-
-impl FromStr for MtuArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "auto" {
-            return Ok(Self(None));
-        }
-        let read = text.parse().map(|mtu| Self(Some(mtu)));
-        read.map_err(|_| "write a number of bytes or auto".to_owned())
-    }
-}
-
-fn parse_cidr(text: &str) -> Result<IpNet, ParseCidrError> {
-    text.parse().map(|Cidr(cidr)| cidr)
-}
-
-fn parse_workers(text: &str) -> Result<usize, String> {
-    let read = text.parse().ok().filter(|count| (1..=256).contains(count));
-    read.ok_or_else(|| "write a number from 1 to 256".to_owned())
 }
 
 #[cfg(test)]

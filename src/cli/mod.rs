@@ -15,9 +15,11 @@ use serde::Serialize;
 pub mod args;
 mod output;
 mod request;
+pub mod values;
 
-use self::args::{
-    BridgeCommand, Cli, Command, EventKind, FdbCommand, Globals, PortCommand, RunArgs,
+use self::{
+    args::{BridgeCommand, Cli, Command, FdbCommand, Globals, PortCommand, RunArgs},
+    values::EventKind,
 };
 use crate::{
     config::{self, Diagnostic, StaticSpec, SwitchSpec},
@@ -301,7 +303,8 @@ fn read_file(file: &Path) -> Result<Result<SwitchSpec, Vec<Diagnostic>>, CliErro
         std::fs::read(file)
     };
     let shown = file.display();
-    let text = text.map_err(|error| CliError::Failed(format!("read {shown}: {error}")))?;
+    let text =
+        text.map_err(|error| CliError::Failed(format!("read {shown}: {error}; check the path")))?;
     let text = String::from_utf8(text).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         CliError::Usage(format!(

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
     io::{self, Write},
 };
 
@@ -70,7 +71,8 @@ fn show(out: &mut impl Write, info: &ShowInfo) -> io::Result<()> {
     let name = plain(name);
     writeln!(
         out,
-        "switch {name}: tapswitch {version}, pid {pid}, {workers} workers"
+        "switch {name}: tapswitch {version}, pid {pid}, {}",
+        count(*workers, "worker")
     )?;
     for bridge in &info.bridges {
         writeln!(out)?;
@@ -82,16 +84,20 @@ fn show(out: &mut impl Write, info: &ShowInfo) -> io::Result<()> {
         port_table(out, ports)?;
     }
     writeln!(out)?;
-    let count =
-        |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let drops: u64 = info.ports.iter().flat_map(|port| port.drops.values()).sum();
     writeln!(
         out,
-        "{}, {}, {drops} frames dropped, {} unaccounted for",
+        "{}, {}, {} dropped, {} unaccounted for",
         count(info.bridges.len(), "bridge"),
         count(info.ports.len(), "port"),
+        count(drops, "frame"),
         info.unaccounted
     )
+}
+
+fn count<T: Display + From<u8> + PartialEq>(number: T, noun: &str) -> String {
+    let plural = if number == T::from(1) { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }
 
 fn bridge_line(out: &mut impl Write, bridge: &BridgeInfo) -> io::Result<()> {
@@ -178,10 +184,12 @@ fn ports_in_detail(out: &mut impl Write, ports: &[PortInfo]) -> io::Result<()> {
             ..
         } = port;
         let ifname = plain(&port.ifname);
+        let index = port.ifindex.map(|index| format!(" (index {index})"));
         writeln!(
             out,
-            "{name}: {} on {bridge}, {ifname} in {}",
+            "{name}: {} on {bridge}, {ifname}{} in {}",
             state(port),
+            index.unwrap_or_default(),
             place(port)
         )?;
         writeln!(out, "  mac {mac}, mtu {mtu}, addresses {}", addresses(port))?;

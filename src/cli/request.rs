@@ -2,7 +2,8 @@
 
 use super::{
     CliError,
-    args::{BridgeArgs, EntryArgs, FlagArgs, OnOff, PortAddArgs, PortSetArgs, SelectorArgs},
+    args::{BridgeArgs, EntryArgs, FlagArgs, PortAddArgs, PortSetArgs, SelectorArgs},
+    values::{OnOff, OrNone},
 };
 use crate::{
     config::{
@@ -127,28 +128,28 @@ pub(super) fn port_set(args: PortSetArgs) -> Result<Request, CliError> {
         up: flag(up),
         mtu: args.mtu,
         mac: args.mac,
+        addresses: list(args.addresses),
+        gateways: list(args.gateways),
+        routes: list(args.routes),
     };
     read_words(&args.words, &mut change)?;
     check_mtu("port", change.name.as_str(), change.mtu)?;
-    let nothing = PortChange {
-        name: change.name.clone(),
-        learning: None,
-        flood: None,
-        mcast_flood: None,
-        bcast_flood: None,
-        isolated: None,
-        hairpin: None,
-        locked: None,
-        up: None,
-        mtu: None,
-        mac: None,
-    };
-    if change == nothing {
+    if change == PortChange::new(change.name.clone()) {
         let name = &change.name;
         let text = format!("set port {name}: nothing to change; see tapswitch port set --help");
         return Err(CliError::Usage(text));
     }
     Ok(Request::PortSet(change))
+}
+
+/// What takes the place of a list, if anything was said about it.
+fn list<T>(values: Vec<OrNone<T>>) -> Option<Vec<T>> {
+    let said = !values.is_empty();
+    let list = values
+        .into_iter()
+        .filter_map(|OrNone(value)| value)
+        .collect();
+    said.then_some(list)
 }
 
 /// Reads `up`, `down`, and pairs such as `learning off`.
@@ -273,6 +274,9 @@ mod tests {
             words: words.iter().map(|&word| word.to_owned()).collect(),
             mtu: None,
             mac: None,
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            routes: Vec::new(),
             flags: FlagArgs::default(),
         };
         match port_set(args)? {
@@ -292,6 +296,26 @@ mod tests {
             (Some(false), Some(true), Some(1400))
         );
         assert_eq!(set(&["mcast_flood", "on"]).unwrap().mcast_flood, Some(true));
+    }
+
+    #[test]
+    fn a_list_is_replaced_emptied_or_left_alone() {
+        let args = PortSetArgs {
+            name: Name::new("podA").unwrap(),
+            words: Vec::new(),
+            mtu: None,
+            mac: None,
+            addresses: vec![OrNone(Some("10.1.1.1/24".parse().unwrap()))],
+            gateways: vec![OrNone(None)],
+            routes: Vec::new(),
+            flags: FlagArgs::default(),
+        };
+        let change = port_set(args).unwrap();
+        let Request::PortSet(change) = change else {
+            panic!("{change:?}")
+        };
+        assert_eq!(change.addresses, Some(vec!["10.1.1.1/24".parse().unwrap()]));
+        assert_eq!((change.gateways, change.routes), (Some(Vec::new()), None));
     }
 
     #[test]

@@ -2,13 +2,15 @@
 //!
 //! Every request is answered when it has taken effect: the next frame sees it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{
-        AtLimit, BridgeSpec, Mode, OffloadMode, PortSpec, ReservedMask, StaticSpec, SwitchSpec,
+        AtLimit, BridgeSpec, Mode, OffloadMode, PortSpec, ReservedMask, RouteSpec, StaticSpec,
+        SwitchSpec,
     },
     names::Name,
     wire::MacAddr,
@@ -200,6 +202,32 @@ pub struct PortChange {
     pub up: Option<bool>,
     pub mtu: Option<u32>,
     pub mac: Option<MacAddr>,
+    /// All of them, in place of those that the port has.
+    pub addresses: Option<Vec<IpNet>>,
+    pub gateways: Option<Vec<IpAddr>>,
+    pub routes: Option<Vec<RouteSpec>>,
+}
+
+impl PortChange {
+    /// Changes nothing of this port.
+    pub fn new(name: Name) -> Self {
+        Self {
+            name,
+            learning: None,
+            flood: None,
+            mcast_flood: None,
+            bcast_flood: None,
+            isolated: None,
+            hairpin: None,
+            locked: None,
+            up: None,
+            mtu: None,
+            mac: None,
+            addresses: None,
+            gateways: None,
+            routes: None,
+        }
+    }
 }
 
 /// Which FDB entries; empty means all.

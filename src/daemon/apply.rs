@@ -12,6 +12,7 @@ use crate::{
     },
     control::api::ApiError,
     names::Name,
+    sys::netns::NetnsFile,
 };
 
 /// How to take a step back.
@@ -47,6 +48,12 @@ impl Inner {
         let mut told: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
         if dry_run {
             return Ok(told);
+        }
+        // Before a port that works is unplugged: what is mistyped in a file is mostly this.
+        for step in &plan.steps {
+            if let Step::PortAdd(port) | Step::PortReplace { new: port, .. } = step {
+                open_netns(port)?;
+            }
         }
         let mut undo = Vec::new();
         if let Err(error) = self.take_steps(state, plan.steps, &mut undo) {
@@ -152,6 +159,16 @@ impl Inner {
         }
         told
     }
+}
+
+fn open_netns(port: &PortSpec) -> Result<(), ApiError> {
+    let opened = port.netns.as_ref().map(NetnsFile::open).transpose();
+    opened.map(drop).map_err(|error| {
+        let name = &port.name;
+        ApiError::failed(format!(
+            "apply: add port {name}: {error} (nothing has changed)"
+        ))
+    })
 }
 
 impl State {

@@ -8,6 +8,7 @@ mod housekeeping;
 mod options;
 mod ports;
 mod report;
+mod rules;
 mod run;
 mod state;
 mod switch;

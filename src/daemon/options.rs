@@ -17,6 +17,6 @@ pub struct DaemonOptions {
     pub workers: Option<usize>,
     /// The switch's name, from which MAC addresses are derived; by default the host's.
     pub name: Option<String>,
-    /// The engine of ports that name none.
+    /// Off: no port has the fast engine, whatever it asks for.
     pub offload: OffloadMode,
 }

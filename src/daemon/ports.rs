@@ -3,6 +3,7 @@
 use std::{fmt::Display, sync::Arc};
 
 use super::{
+    rules::{check_port, check_together, check_wire},
     state::{Gone, Link, Plugged, PortState, State},
     switch::Inner,
     tap_port::TapPort,
@@ -10,7 +11,7 @@ use super::{
 use crate::{
     attach::{self, Engine, PlugRequest},
     bridge::{EntryKind, PortId},
-    config::{BridgeSpec, Mode, OffloadMode, PortSpec, RouteSpec, SwitchSpec, check::check},
+    config::{OffloadMode, PortSpec, RouteSpec},
     control::api::{ApiError, PortChange},
     datapath::PortCounters,
     names::{Name, NetnsRef},
@@ -29,6 +30,7 @@ impl Inner {
             .clone();
         check_port(state, &spec, None)?;
         check_wire(state, &bridge, 1)?;
+        check_together(state, &spec, None)?;
         let id = state.free_id().ok_or_else(|| {
             ApiError::failed(format!(
                 "add port {name}: the switch has {} ports, its limit; run another switch",
@@ -115,11 +117,18 @@ impl Inner {
         set(&mut flags.up, change.up);
         spec.mtu = change.mtu.or(spec.mtu);
         spec.mac = change.mac.or(spec.mac);
-        self.set_port(state, spec)?;
-        if change.up == Some(true) {
-            self.replug(state, &change.name)?;
+        spec.addresses = change.addresses.clone().unwrap_or(spec.addresses);
+        spec.gateways = change.gateways.clone().unwrap_or(spec.gateways);
+        spec.routes = change.routes.clone().unwrap_or(spec.routes);
+        let old = self.set_port(state, spec)?;
+        if change.up != Some(true) {
+            return Ok(());
         }
-        Ok(())
+        self.replug(state, &change.name).or_else(|error| {
+            // It is still gone, so nothing but settings goes back.
+            self.set_port(state, old)?;
+            Err(error)
+        })
     }
 
     /// Gives the port of that name these settings without unplugging it; returns those it had.
@@ -134,6 +143,7 @@ impl Inner {
         if spec.bridge != old.bridge {
             check_wire(state, &bridge, 1)?;
         }
+        check_together(state, &spec, Some(&name))?;
         let mac = spec
             .mac
             .unwrap_or_else(|| MacAddr::derived(&[&self.name, name.as_str()]));
@@ -427,66 +437,5 @@ fn set_mtu(port: &mut PortState, mtu: u32) -> Result<(), String> {
         netlink::set_mtu(Some(&netns), plugged.ifindex, mtu).map_err(|error| error.to_string())?;
     }
     port.mtu = mtu;
-    Ok(())
-}
-
-/// What no port may do, whether it is new or changed (`except` itself).
-fn check_port(state: &State, spec: &PortSpec, except: Option<&Name>) -> Result<(), ApiError> {
-    let name = &spec.name;
-    let others = || {
-        state
-            .ports
-            .iter()
-            .filter(|port| Some(&port.spec.name) != except)
-    };
-    if let Some(owner) = others().find(|port| port.spec.name == *name) {
-        return Err(ApiError::failed(format!(
-            "add port {name}: bridge {} has a port of this name; choose another, or delete it: \
-             tapswitch port del {name}",
-            owner.spec.bridge
-        )));
-    }
-    let ifname = spec.effective_ifname();
-    let same_place =
-        |port: &&PortState| port.spec.netns == spec.netns && port.spec.effective_ifname() == ifname;
-    if let Some(other) = others().find(same_place) {
-        let netns = spec
-            .netns
-            .as_ref()
-            .map_or_else(|| "of the daemon".to_owned(), NetnsRef::to_string);
-        return Err(ApiError::failed(format!(
-            "port {name}: interface {ifname} in netns {netns} belongs to port {}; give another \
-             --ifname",
-            other.spec.name,
-        )));
-    }
-    let mut whole = state.spec();
-    whole.ports.retain(|port| Some(&port.name) != except);
-    whole.ports.push(spec.clone());
-    check_whole(&whole)
-}
-
-/// Refuses a switch that breaks a rule which its settings must keep together.
-pub(super) fn check_whole(spec: &SwitchSpec) -> Result<(), ApiError> {
-    match check(spec).into_iter().next() {
-        Some(problem) => Err(ApiError::invalid(problem.message)),
-        None => Ok(()),
-    }
-}
-
-/// A wire has two ends.
-pub(super) fn check_wire(state: &State, bridge: &BridgeSpec, more: usize) -> Result<(), ApiError> {
-    let ports = state
-        .ports
-        .iter()
-        .filter(|port| port.spec.bridge == bridge.name)
-        .count()
-        + more;
-    if bridge.mode == Mode::Wire && ports > 2 {
-        let name = &bridge.name;
-        return Err(ApiError::failed(format!(
-            "bridge {name}: a wire joins exactly two ports, not {ports}; make it a hub or a switch: tapswitch bridge set {name} --mode switch"
-        )));
-    }
     Ok(())
 }

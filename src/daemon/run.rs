@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{DaemonOptions, Switch, SwitchOptions, default_name};
 use crate::{
-    config::{self, OffloadMode, SwitchSpec},
+    config::{self, SwitchSpec},
     control::{
         api::{ApiError, Request, Response},
         server::serve,
@@ -68,11 +68,7 @@ impl RunError {
 pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError> {
     let system = |step| move |cause| RunError::System { step, cause };
     // Before anything is touched: a wrong file changes nothing.
-    let spec = options
-        .config
-        .as_deref()
-        .map(|path| load(path, options.offload))
-        .transpose()?;
+    let spec = options.config.as_deref().map(load).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .enable_all()
@@ -83,6 +79,7 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
     let switch = Switch::start(SwitchOptions {
         name: options.name.clone().unwrap_or_else(default_name),
         workers: options.workers,
+        offload: options.offload,
         ..SwitchOptions::default()
     })
     .map_err(system("start the switch"))?;
@@ -117,27 +114,21 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
     // The runtime goes first, then the switch with its devices.
 }
 
-/// Reads a configuration file; ports that name no engine get `offload`.
+/// Reads a configuration file.
 ///
 /// # Errors
 /// [`RunError::ReadConfig`] or [`RunError::Config`] with every error of the file.
-pub fn load(path: &Path, offload: OffloadMode) -> Result<SwitchSpec, RunError> {
+pub fn load(path: &Path) -> Result<SwitchSpec, RunError> {
     let text = fs::read_to_string(path).map_err(|cause| RunError::ReadConfig {
         path: path.to_owned(),
         cause,
     })?;
-    let mut spec = config::parse(&text).map_err(|diagnostics| RunError::Config {
+    config::parse(&text).map_err(|diagnostics| RunError::Config {
         diagnostics: diagnostics
             .iter()
             .map(|diagnostic| format!("{}:{diagnostic}", path.display()))
             .collect(),
-    })?;
-    if offload == OffloadMode::Off {
-        spec.ports
-            .iter_mut()
-            .for_each(|port| port.offload = offload);
-    }
-    Ok(spec)
+    })
 }
 
 async fn reload_on(mut hangup: Signal, switch: Switch, options: DaemonOptions) {
@@ -146,10 +137,10 @@ async fn reload_on(mut hangup: Signal, switch: Switch, options: DaemonOptions) {
             tracing::warn!("SIGHUP: there is no file to read again; start with --config FILE");
             continue;
         };
-        let (switch, offload) = (switch.clone(), options.offload);
+        let switch = switch.clone();
         // Plugging blocks, and enters namespaces on threads of its own.
         let done = tokio::task::spawn_blocking(move || -> Result<Vec<String>, RunError> {
-            let spec = load(&path, offload)?;
+            let spec = load(&path)?;
             match switch.execute(Request::Apply {
                 spec,
                 dry_run: false,

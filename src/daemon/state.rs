@@ -90,8 +90,8 @@ impl State {
         self.bridge(name).ok_or_else(|| {
             let known = list(self.bridges.iter().map(|bridge| &bridge.spec.name));
             ApiError::not_found(format!(
-                "{operation}: no bridge {name:?}; {known}",
-                name = name.as_str()
+                "{operation}: no bridge {:?}; {known}; add it: tapswitch bridge add {name}",
+                name.as_str()
             ))
         })
     }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     bridge::{EntryKind, Fdb, PortId},
-    config::{BridgeSpec, SwitchSpec},
+    config::{BridgeSpec, OffloadMode, PortSpec, SwitchSpec},
     control::{
         Controller,
         api::{ApiError, BridgeChange, Event, Request, Response},
@@ -37,6 +37,8 @@ pub struct SwitchOptions {
     pub name: String,
     /// Worker threads; `None`: 1 on up to 2 CPUs, else one for each.
     pub workers: Option<usize>,
+    /// Off: no port has the fast engine, whatever it asks for.
+    pub offload: OffloadMode,
     /// The clock.
     pub clock: Clock,
     /// Shown every frame of the first worker; for demos and tests.
@@ -48,6 +50,7 @@ impl Default for SwitchOptions {
         Self {
             name: default_name(),
             workers: None,
+            offload: OffloadMode::default(),
             clock: Clock::default(),
             observer: None,
         }
@@ -75,6 +78,7 @@ pub(super) struct Inner {
     pub(super) name: String,
     pub(super) clock: Clock,
     pub(super) workers: Workers,
+    offload: OffloadMode,
     pub(super) events: Arc<EventBus>,
     state: Mutex<State>,
 }
@@ -103,6 +107,7 @@ impl Switch {
             name: options.name,
             clock: options.clock,
             workers,
+            offload: options.offload,
             events,
             state: Mutex::new(State::default()),
         });
@@ -132,7 +137,8 @@ impl Switch {
             Request::BridgeShow { name } => inner
                 .show_bridges(&state, name.as_ref())
                 .map(Response::Bridges),
-            Request::PortAdd(spec) => {
+            Request::PortAdd(mut spec) => {
+                inner.choose_engine(&mut spec);
                 let name = spec.name.clone();
                 inner.add_port(&mut state, spec)?;
                 inner
@@ -160,7 +166,9 @@ impl Switch {
                 .flush_fdb(&mut state, &selector)
                 .map(Response::Flushed),
             Request::Stats { port } => inner.stats(&mut state, port.as_ref()).map(Response::Stats),
-            Request::Apply { spec, dry_run } => {
+            Request::Apply { mut spec, dry_run } => {
+                let ports = spec.ports.iter_mut();
+                ports.for_each(|port| inner.choose_engine(port));
                 inner.apply(&mut state, &spec, dry_run).map(Response::Plan)
             }
         }
@@ -208,6 +216,12 @@ impl Inner {
         // A panic while the lock was held has left whole values behind: each change is published
         // in one step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn choose_engine(&self, port: &mut PortSpec) {
+        if self.offload == OffloadMode::Off {
+            port.offload = OffloadMode::Off;
+        }
     }
 
     /// Puts the state in force.
@@ -291,7 +305,7 @@ impl Inner {
         let name = spec.name.clone();
         let old = state.known_bridge("set bridge", &name)?.spec.clone();
         check_bridge(&spec)?;
-        super::ports::check_wire(state, &spec, 0)?;
+        super::rules::check_wire(state, &spec, 0)?;
         if spec.effective_mtu() != old.effective_mtu() {
             self.push_mtu(state, &name, spec.effective_mtu())?;
         }
@@ -339,7 +353,7 @@ fn check_bridge(spec: &BridgeSpec) -> Result<(), ApiError> {
         bridges: vec![spec.clone()],
         ..SwitchSpec::default()
     };
-    super::ports::check_whole(&alone)?;
+    super::rules::check_whole(&alone)?;
     if spec.fdb_limit > MAX_FDB_LIMIT {
         return Err(ApiError::invalid(format!(
             "bridge {name}: fdb limit {} is out of range 0..={MAX_FDB_LIMIT}",

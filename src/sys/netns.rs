@@ -38,7 +38,7 @@ pub struct NetnsId {
 #[non_exhaustive]
 pub enum NetnsError {
     /// No file below `/run/netns`.
-    #[error("open netns {name:?}: no such namespace; create it: ip netns add {name}")]
+    #[error("open netns {name:?}: no such namespace; {}", where_to_find(name))]
     NoSuchName {
         /// The missing name.
         name: String,
@@ -278,6 +278,14 @@ fn missing(netns: &NetnsRef, cause: io::Error) -> NetnsError {
             netns: netns.to_string(),
             cause,
         },
+    }
+}
+
+fn where_to_find(name: &str) -> String {
+    let create = format!("create it: ip netns add {name}");
+    match name.parse::<u32>() {
+        Ok(_) => format!("if {name} is a process, write --netns pid:{name}; else {create}"),
+        Err(_) => create,
     }
 }
 

@@ -116,19 +116,7 @@ impl Taps {
     }
 
     fn set_port(&self, port: usize, change: impl FnOnce(&mut PortChange)) -> io::Result<()> {
-        let mut request = PortChange {
-            name: self.ports[port].name.clone(),
-            learning: None,
-            flood: None,
-            mcast_flood: None,
-            bcast_flood: None,
-            isolated: None,
-            hairpin: None,
-            locked: None,
-            up: None,
-            mtu: None,
-            mac: None,
-        };
+        let mut request = PortChange::new(self.ports[port].name.clone());
         change(&mut request);
         self.execute(Request::PortSet(request)).map(drop)
     }

@@ -134,7 +134,7 @@ fn a_port_and_a_bridge_are_shown_in_detail() {
     let bridges = text(|out| human(out, &Response::Bridges(vec![bridge()])));
 
     assert!(
-        ports.contains("podA: up on br0, eth0 in netns /run/a\\u{1b}[2J\\nb"),
+        ports.contains("podA: up on br0, eth0 (index 2) in netns /run/a\\u{1b}[2J\\nb"),
         "{ports}"
     );
     assert!(ports.contains("  drops: queue_full 3\n"), "{ports}");

@@ -234,6 +234,16 @@ fn a_table_of_the_wrong_shape_is_an_error() {
     }
 }
 
+#[test]
+fn a_hopeless_file_gets_a_hundred_diagnostics_and_the_number_of_the_others() {
+    let text = "[[bridge]]\nnonsense = 1\n".repeat(500);
+    let diagnostics = parse(&text).unwrap_err();
+    assert_eq!(diagnostics.len(), 101);
+    let last = diagnostics.last().unwrap();
+    assert!(last.message.starts_with("... and "), "{last:?}");
+    assert!(last.message.contains("more"), "{last:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

@@ -1,0 +1,133 @@
+//! Values of the command line's options.
+
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use ipnet::IpNet;
+
+use crate::{
+    config::{AtLimit, Cidr, Mode, OffloadMode, ParseCidrError},
+    control::api::FdbState,
+};
+
+macro_rules! value_enum {
+    ($(#[$doc:meta])* $name:ident => $target:ty { $($(#[$value_doc:meta])* $variant:ident => $value:expr),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+        pub enum $name {
+            $($(#[$value_doc])* $variant),*
+        }
+
+        impl From<$name> for $target {
+            fn from(value: $name) -> Self {
+                match value {
+                    $($name::$variant => $value),*
+                }
+            }
+        }
+    };
+}
+
+value_enum! {
+    /// `on` or `off`.
+    OnOff => bool {
+        /// Yes
+        On => true,
+        /// No
+        Off => false,
+    }
+}
+
+impl From<OnOff> for OffloadMode {
+    fn from(value: OnOff) -> Self {
+        match value {
+            OnOff::On => Self::On,
+            OnOff::Off => Self::Off,
+        }
+    }
+}
+
+value_enum! {
+    /// See [`Mode`].
+    ModeArg => Mode {
+        /// Learns, and sends known unicast to its port only
+        Switch => Mode::Switch,
+        /// Learns nothing and repeats every frame
+        Hub => Mode::Hub,
+        /// Joins two ports like a cable
+        Wire => Mode::Wire,
+    }
+}
+
+value_enum! {
+    /// See [`AtLimit`].
+    AtLimitArg => AtLimit {
+        /// The port with the most entries gives up its oldest one
+        Fair => AtLimit::Fair,
+        /// The address is not learned
+        Refuse => AtLimit::Refuse,
+    }
+}
+
+value_enum! {
+    /// See [`FdbState`].
+    StateArg => FdbState {
+        /// From a frame
+        Learned => FdbState::Learned,
+        /// From a person
+        Static => FdbState::Static,
+        /// The address of a host port
+        Local => FdbState::Local,
+    }
+}
+
+/// Kinds of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EventKind {
+    /// Ports that come, go or change their state
+    Port,
+    /// Addresses that are learned, move or age
+    Fdb,
+    /// Bridges that come, go or change
+    Bridge,
+    /// MTUs that change
+    Mtu,
+}
+
+/// `auto` or a number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MtuArg(pub Option<u32>);
+
+impl FromStr for MtuArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self(None));
+        }
+        let read = text.parse().map(|mtu| Self(Some(mtu)));
+        read.map_err(|_| "write a number of bytes or auto".to_owned())
+    }
+}
+
+/// A value, or the word `none`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrNone<T>(pub Option<T>);
+
+pub(super) fn or_none<T, E>(
+    read: impl Fn(&str) -> Result<T, E> + Clone,
+) -> impl Fn(&str) -> Result<OrNone<T>, E> + Clone {
+    move |text| match text {
+        "none" => Ok(OrNone(None)),
+        _ => read(text).map(|value| OrNone(Some(value))),
+    }
+}
+
+pub(super) fn parse_cidr(text: &str) -> Result<IpNet, ParseCidrError> {
+    text.parse().map(|Cidr(cidr)| cidr)
+}
+
+pub(super) fn parse_workers(text: &str) -> Result<usize, String> {
+    let read = text.parse().ok().filter(|count| (1..=256).contains(count));
+    read.ok_or_else(|| "write a number from 1 to 256".to_owned())
+}
