@@ -136,6 +136,25 @@ pub struct RunArgs {
         default_value = "on"
     )]
     pub offload: OnOff,
+    /// Keep every worker on a CPU of its own
+    #[arg(
+        long,
+        value_name = "on|off",
+        hide_possible_values = true,
+        default_value = "on"
+    )]
+    pub pin: OnOff,
+    /// How long a worker that just had frames looks for more before it sleeps, in microseconds
+    #[arg(long, value_name = "MICROSECONDS", default_value = "50")]
+    pub poll: u32,
+    /// Join datagrams of a flow that wait together into one superframe
+    #[arg(
+        long,
+        value_name = "on|off",
+        hide_possible_values = true,
+        default_value = "on"
+    )]
+    pub coalesce: OnOff,
 }
 
 /// What to do with bridges.

@@ -28,7 +28,7 @@ use crate::{
         client::{Client, ClientError},
         socket::default_path,
     },
-    daemon::{self, DaemonOptions},
+    daemon::{self, DaemonOptions, Tuning},
     demo,
 };
 
@@ -327,6 +327,11 @@ fn daemon_options(args: RunArgs, socket: &Path) -> DaemonOptions {
         workers: args.workers,
         name: args.name,
         offload: args.offload.into(),
+        tuning: Tuning {
+            pin: args.pin.into(),
+            poll: Duration::from_micros(args.poll.into()),
+            coalesce: args.coalesce.into(),
+        },
     }
 }
 

@@ -17,7 +17,7 @@ mod worker;
 
 pub use self::{
     clock::Clock,
-    options::DaemonOptions,
+    options::{DaemonOptions, Tuning},
     run::{RunError, load, run},
     switch::{Switch, SwitchOptions, default_name},
 };

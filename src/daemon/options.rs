@@ -1,6 +1,6 @@
 //! What the daemon is told when it is started.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use crate::config::OffloadMode;
 
@@ -19,4 +19,29 @@ pub struct DaemonOptions {
     pub name: Option<String>,
     /// Off: no port has the fast engine, whatever it asks for.
     pub offload: OffloadMode,
+    /// What only changes how fast it is.
+    pub tuning: Tuning,
+}
+
+/// What only changes how fast a switch is. Each can be turned off, so that its effect shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Every worker stays on a CPU of its own, if there are enough: a worker that moves about
+    /// leaves its caches behind.
+    pub pin: bool,
+    /// How long a worker that just had frames looks for more before it sleeps. It lets others run
+    /// meanwhile. Waking a sleeper costs the sender more than anything else it does.
+    pub poll: Duration,
+    /// Datagrams of one flow that are in one batch leave as one superframe.
+    pub coalesce: bool,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            pin: true,
+            poll: Duration::from_micros(50),
+            coalesce: true,
+        }
+    }
 }

@@ -80,6 +80,7 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
         name: options.name.clone().unwrap_or_else(default_name),
         workers: options.workers,
         offload: options.offload,
+        tuning: options.tuning,
         ..SwitchOptions::default()
     })
     .map_err(system("start the switch"))?;

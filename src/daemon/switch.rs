@@ -16,6 +16,7 @@ use super::{
     clock::Clock,
     events::{Directory, EventBus},
     housekeeping::Housekeeping,
+    options::Tuning,
     state::{BridgeState, State},
     worker::Workers,
 };
@@ -39,6 +40,8 @@ pub struct SwitchOptions {
     pub workers: Option<usize>,
     /// Off: no port has the fast engine, whatever it asks for.
     pub offload: OffloadMode,
+    /// What only changes how fast it is.
+    pub tuning: Tuning,
     /// The clock.
     pub clock: Clock,
     /// Shown every frame of the first worker; for demos and tests.
@@ -51,6 +54,7 @@ impl Default for SwitchOptions {
             name: default_name(),
             workers: None,
             offload: OffloadMode::default(),
+            tuning: Tuning::default(),
             clock: Clock::default(),
             observer: None,
         }
@@ -94,13 +98,20 @@ impl Switch {
         let (learned, news) = sync_channel(LEARNED_QUEUE);
         let mut observer = options.observer;
         let datapaths = (0..count).map(|index| {
-            let datapath = Datapath::new(index).with_learned(learned.clone());
+            let datapath = Datapath::new(index)
+                .with_coalescing(options.tuning.coalesce)
+                .with_learned(learned.clone());
             match observer.take() {
                 Some(observer) => datapath.with_observer(observer),
                 None => datapath,
             }
         });
-        let workers = Workers::start(datapaths.collect(), options.clock.clone(), &notices)?;
+        let workers = Workers::start(
+            datapaths.collect(),
+            options.clock.clone(),
+            options.tuning,
+            &notices,
+        )?;
         let events = Arc::new(EventBus::new());
         events.follow(news)?;
         let inner = Arc::new(Inner {

@@ -19,11 +19,15 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{clock::Clock, housekeeping::Notice};
+use super::{clock::Clock, housekeeping::Notice, options::Tuning};
 use crate::{
     bridge::PortId,
     datapath::{Datapath, Topology},
-    sys::epoll::{Epoll, EventFd, Events, Interest},
+    sys::{
+        affinity,
+        epoll::{Epoll, EventFd, Events, Interest},
+    },
+    time::{Timestamp, nanos},
 };
 
 /// All workers of a switch.
@@ -44,6 +48,9 @@ struct Shared {
     released: Condvar,
     stop: AtomicBool,
     clock: Clock,
+    tuning: Tuning,
+    /// How many workers there are.
+    count: usize,
 }
 
 #[derive(Debug)]
@@ -63,6 +70,7 @@ impl Workers {
     pub(super) fn start(
         datapaths: Vec<Datapath>,
         clock: Clock,
+        tuning: Tuning,
         notices: &Sender<Notice>,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
@@ -72,6 +80,8 @@ impl Workers {
             released: Condvar::new(),
             stop: AtomicBool::new(false),
             clock,
+            tuning,
+            count: datapaths.len(),
         });
         let mut workers = Self {
             shared,
@@ -192,7 +202,7 @@ impl Worker {
         };
         let thread = thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || rounds.run())?;
+            .spawn(move || rounds.run(index))?;
         Ok(Self {
             wake,
             epoll,
@@ -222,16 +232,18 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn run(mut self) {
+    fn run(mut self, index: usize) {
+        self.hold_on_a_cpu(index);
         let mut events = Events::with_capacity(EVENTS);
+        let poll_ns = nanos(self.shared.tuning.poll);
+        let mut worked_at = Timestamp::ZERO;
         while !self.shared.stop.load(Ordering::Acquire) {
             self.look_up();
-            // With work at hand the wait only collects what is new.
-            let timeout = if self.ready.is_empty() {
-                None
-            } else {
-                Some(Duration::ZERO)
-            };
+            let idle = self.ready.is_empty();
+            let polls =
+                idle && poll_ns > 0 && self.shared.clock.now().nanos_since(worked_at) < poll_ns;
+            // With work at hand, or soon at hand, the wait only collects what is new.
+            let timeout = (!idle || polls).then_some(Duration::ZERO);
             match self.epoll.wait(&mut events, timeout) {
                 Ok(news) => {
                     for event in news {
@@ -251,14 +263,34 @@ impl Rounds {
                 }
                 Err(error) => tracing::error!(%error, "epoll_wait failed"),
             }
-            self.round();
+            match self.round() {
+                Some(now) => worked_at = now,
+                None if polls => thread::yield_now(),
+                None => {}
+            }
         }
     }
 
-    /// One batch for each port that is ready: no port can starve the others.
-    fn round(&mut self) {
-        if self.ready.is_empty() {
+    /// Worker number `index` gets the CPU of that number among those that the process may use.
+    fn hold_on_a_cpu(&self, index: usize) {
+        if !self.shared.tuning.pin {
             return;
+        }
+        let held = affinity::allowed().and_then(|cpus| match cpus.get(index) {
+            // With fewer CPUs than workers none is better off held.
+            Some(&cpu) if cpus.len() >= self.shared.count => affinity::hold_on(cpu),
+            _ => Ok(()),
+        });
+        if let Err(error) = held {
+            tracing::warn!("keep worker {index} on a CPU: {error}; it may move about");
+        }
+    }
+
+    /// One batch for each port that is ready: no port can starve the others. Returns the time if
+    /// there was one.
+    fn round(&mut self) -> Option<Timestamp> {
+        if self.ready.is_empty() {
+            return None;
         }
         // Once a round: a clock reading costs as much as two look-ups.
         let now = self.shared.clock.now();
@@ -277,6 +309,7 @@ impl Rounds {
             }
         }
         self.ready.truncate(kept);
+        Some(now)
     }
 
     fn report_gone(&self, port: PortId) {
@@ -337,7 +370,8 @@ mod tests {
         thread::spawn(move || {
             let (notices, _inbox) = mpsc::channel();
             let datapaths = (0..3).map(Datapath::new).collect();
-            let workers = Workers::start(datapaths, Clock::default(), &notices).unwrap();
+            let workers =
+                Workers::start(datapaths, Clock::default(), Tuning::default(), &notices).unwrap();
 
             for round in 0..20_000 {
                 assert_eq!(workers.hold(|| round), round);

@@ -33,6 +33,7 @@ pub struct Datapath {
     plan: Vec<Copy>,
     cache: FdbCache,
     segments: Segments,
+    coalesces: bool,
     learned: Option<SyncSender<Learned>>,
     observer: Option<Box<dyn Observer>>,
 }
@@ -91,6 +92,7 @@ impl Datapath {
             plan: Vec::with_capacity(Batch::FRAMES + PortId::LIMIT),
             cache: FdbCache::new(),
             segments: Segments::new(),
+            coalesces: true,
             learned: None,
             observer: None,
         }
@@ -100,6 +102,13 @@ impl Datapath {
     #[must_use]
     pub fn with_learned(mut self, sink: SyncSender<Learned>) -> Self {
         self.learned = Some(sink);
+        self
+    }
+
+    /// Whether datagrams of one flow are joined on their way out; they are if nobody says.
+    #[must_use]
+    pub fn with_coalescing(mut self, coalesces: bool) -> Self {
+        self.coalesces = coalesces;
         self
     }
 
@@ -232,7 +241,7 @@ impl Datapath {
             return 0;
         };
         // One copy is never worth a look.
-        if !port.coalesces || rest.first().is_none_or(|next| next.to != first.to) {
+        if !self.coalesces || rest.first().is_none_or(|next| next.to != first.to) {
             return 0;
         }
         let (header, frame) = self.batch.parts(usize::from(first.frame));

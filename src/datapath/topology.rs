@@ -24,8 +24,6 @@ pub struct Port {
     /// The longest frame that is delivered, without FCS: MTU, Ethernet header and a VLAN tag, as
     /// the kernel's `is_skb_forwardable` has it.
     pub max_frame: usize,
-    /// Whether frames of one flow may be joined on their way out.
-    pub coalesces: bool,
     /// Its counters.
     pub counters: Arc<PortCounters>,
 }
@@ -48,7 +46,6 @@ impl Port {
             bridge,
             io,
             max_frame,
-            coalesces: true,
             counters,
         }
     }

@@ -9,6 +9,7 @@
     reason = "ioctl has no safe form; every other room is denied unsafe"
 )]
 
+pub mod affinity;
 pub mod clock;
 pub mod epoll;
 mod ethtool;
