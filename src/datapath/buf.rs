@@ -2,12 +2,22 @@
 
 use crate::wire::VirtioNetHdr;
 
-/// A batch of frames, each with its virtio-net header in front.
+/// A batch of frames, each with its virtio-net header in front, packed densely: a batch of small
+/// frames then lies in a few pages, which the TLB holds.
 #[derive(Debug)]
 pub struct Batch {
     arena: Box<[u8]>,
-    lens: [usize; Self::FRAMES],
+    spans: [Span; Self::FRAMES],
     filled: usize,
+    /// Where the next frame goes.
+    next: usize,
+}
+
+/// Where one frame is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    start: usize,
+    end: usize,
 }
 
 impl Default for Batch {
@@ -20,17 +30,20 @@ impl Batch {
     /// Frames in a full batch.
     pub const FRAMES: usize = 64;
     /// The longest frame with its header: 64 KiB of IP, two VLAN tags, Ethernet and virtio-net
-    /// headers fit. A TAP truncates silently, so there is no smaller class.
+    /// headers fit. A TAP truncates silently, so no frame is offered less room.
     pub const CAPACITY: usize = 68 * 1024;
-    /// Not a multiple of the page size: else the headers of all slots would share one cache set.
-    const STRIDE: usize = Self::CAPACITY + 64;
+    /// Room for 64 frames of 4 KiB, or for fewer long ones.
+    const ARENA: usize = Self::FRAMES * 4096 + Self::CAPACITY;
+    /// Frames start on cache lines of their own.
+    const ALIGNMENT: usize = 64;
 
     /// An empty batch.
     pub fn new() -> Self {
         Self {
-            arena: vec![0; Self::FRAMES * Self::STRIDE].into_boxed_slice(),
-            lens: [0; Self::FRAMES],
+            arena: vec![0; Self::ARENA].into_boxed_slice(),
+            spans: [Span::default(); Self::FRAMES],
             filled: 0,
+            next: 0,
         }
     }
 
@@ -38,6 +51,7 @@ impl Batch {
     #[inline]
     pub fn clear(&mut self) {
         self.filled = 0;
+        self.next = 0;
     }
 
     /// Number of frames.
@@ -51,25 +65,26 @@ impl Batch {
         self.filled == 0
     }
 
-    /// The free slot behind the last frame; `None` if the batch is full.
+    /// The room behind the last frame; `None` if the batch is full.
     #[inline]
     pub fn vacant(&mut self) -> Option<&mut [u8]> {
-        let start = self.filled * Self::STRIDE;
         if self.filled == Self::FRAMES {
-            None
-        } else {
-            self.arena.get_mut(start..start + Self::CAPACITY)
+            return None;
         }
+        self.arena.get_mut(self.next..self.next + Self::CAPACITY)
     }
 
-    /// Makes the first `len` bytes of the vacant slot the next frame. Shorter than a header means
+    /// Makes the first `len` bytes of the vacant room the next frame. Shorter than a header means
     /// that the sender gave no frame at all: the header is completed and the frame is empty.
     #[inline]
     pub fn push(&mut self, len: usize) {
         debug_assert!(self.filled < Self::FRAMES, "push follows vacant");
-        if let Some(slot) = self.lens.get_mut(self.filled) {
-            *slot = len.clamp(VirtioNetHdr::LEN, Self::CAPACITY);
+        if let Some(span) = self.spans.get_mut(self.filled) {
+            let start = self.next;
+            let end = start + len.clamp(VirtioNetHdr::LEN, Self::CAPACITY);
+            *span = Span { start, end };
             self.filled += 1;
+            self.next = end.next_multiple_of(Self::ALIGNMENT);
         }
     }
 
@@ -89,8 +104,8 @@ impl Batch {
     /// Header and frame number `index`, as they go to a file descriptor.
     #[inline]
     pub fn bytes(&self, index: usize) -> &[u8] {
-        let start = index * Self::STRIDE;
-        &self.arena[start..start + self.lens[index]]
+        let Span { start, end } = self.spans[index];
+        &self.arena[start..end]
     }
 
     /// Frame number `index`, and its header unless that asks for nothing.
@@ -119,7 +134,7 @@ impl Batch {
     /// Replaces the header of frame number `index`; the frame stays as it is.
     pub fn set_header(&mut self, index: usize, header: &VirtioNetHdr) {
         use zerocopy::IntoBytes;
-        let start = index * Self::STRIDE;
+        let Span { start, .. } = self.spans[index];
         self.arena[start..start + VirtioNetHdr::LEN].copy_from_slice(header.as_bytes());
     }
 }
