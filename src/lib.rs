@@ -1,4 +1,64 @@
-//! tapswitch: a userspace virtual switch.
+//! tapswitch: a virtual switch in userspace, between network namespaces.
+//!
+//! One process owns TAP devices in many namespaces and is a learning bridge between them. The
+//! README says how to use the program; this is the map of the house.
+//!
+//! # The way of a frame
+//! ```text
+//!   namespace "red"                                              namespace "green"
+//!  (1) TAP --read--> Batch: virtio-net header + frame
+//!                      |
+//!  (2) parse           wire: views, checked once
+//!  (3) decide          bridge::Bridge::process(now, ingress, frame) -> Verdict
+//!                      |    learn(source), look up(destination), flood, or drop and why
+//!  (4) plan            datapath: who gets which bytes, in order
+//!                      |
+//!                      +-- the port takes it as it is, or offload segments or joins it
+//!  (5)                                                           TAP <--write--
+//! ```
+//! Steps 1 to 5 are [`datapath::Datapath::service`], a batch at a time; step 3 is one function,
+//! which the daemon, the lab, the benches and the tests all call.
+//!
+//! # The rooms
+//! | room | what lives there | may not |
+//! | --- | --- | --- |
+//! | [`wire`] | what bytes mean | do I/O, read a clock, start threads |
+//! | [`bridge`] | one broadcast domain: FDB, flags, decisions | likewise |
+//! | [`offload`] | finishing checksums, segmenting and joining superframes | likewise |
+//! | [`datapath`] | buffers, batches, counters, the seam [`datapath::PortIo`] | know Linux |
+//! | [`sim`] | the lab in memory: ports, hosts, virtual time, stories | know Linux |
+//! | [`sys`] | Linux, one file for each kernel object; all `unsafe` | know bridges |
+//! | [`netlink`], [`attach`] | links, addresses and routes; plugging in, all or nothing | |
+//! | [`config`] | settings: file, rules, and the plan from one to another | |
+//! | [`control`] | API types, server and client on a unix socket | |
+//! | [`daemon`] | the running switch: workers, state, requests, housekeeping | |
+//! | [`cli`], [`demo`] | the program | |
+//!
+//! `tests/layering.rs` holds the rooms to their rules. A VXLAN endpoint will be one more kind of
+//! [`bridge::Ingress`] and [`bridge::Egress`], beside ports.
+//!
+//! # What always holds
+//! * The decision about a frame is a value, and one function makes it.
+//! * Every frame is accounted for: frames in are forwarded or dropped for a
+//!   [`bridge::DropReason`]; copies planned are sent or dropped for one.
+//! * No allocation, no lock and no log line per frame in the steady state.
+//! * A frame leaves with the bytes that it came with, except what offload rules allow.
+//! * No frame, namespace or client can make it panic, block or grow without bound.
+//! * It sends no frame of its own.
+//!
+//! Where trusted systems disagree, [`bridge`] has the list of choices.
+//!
+//! # Bounds
+//! | what | bound |
+//! | --- | --- |
+//! | ports | [`bridge::PortId::LIMIT`] |
+//! | learned addresses of a bridge | `fdb_limit`, 8192 if nobody says |
+//! | memory of a worker | one [`datapath::Batch`], one [`bridge::FdbCache`], one superframe's segments |
+//! | events that wait for a slow subscriber | 4096, then the oldest are lost and counted |
+//! | control connections | 64, each with a deadline |
+//!
+//! The examples, in order: `01_read_a_frame`, `02_learning_bridge`, `03_arp_and_flooding`,
+//! `04_hub_switch_wire`, `05_fdb_limits`.
 
 #![warn(
     missing_docs,
