@@ -9,7 +9,7 @@ use common::{Env, Netns, open_fds, wait_until};
 use libtest_mimic::Trial;
 use tapswitch::{
     bridge::{Egress, PortId, Verdict},
-    config::{BridgeSpec, Mode, OffloadMode, PortSpec, SwitchSpec},
+    config::{BridgeSpec, Mode, OffloadMode, PortSpec, StaticSpec, SwitchSpec},
     control::api::{
         ErrorKind, Event, FdbInfo, FdbSelector, PortChange, PortInfo, PortState, Request, Response,
         StatsInfo,
@@ -82,6 +82,26 @@ fn main() -> ExitCode {
                 down_inside,
             ),
             trial(env, "an_mtu_changed_inside_is_noticed", mtu_inside),
+            trial(
+                env,
+                "a_namespace_that_is_made_anew_at_once_gets_its_port_back",
+                made_anew,
+            ),
+            trial(
+                env,
+                "a_change_that_fails_half_way_is_taken_back",
+                failed_change,
+            ),
+            trial(
+                env,
+                "apply_lets_two_ports_swap_their_addresses",
+                apply_swaps_addresses,
+            ),
+            trial(
+                env,
+                "apply_keeps_static_entries_of_ports_that_it_plugs_in_anew",
+                apply_keeps_statics,
+            ),
             trial(env, "a_wire_carries_what_a_switch_does_not", wire),
         ]
     })
@@ -473,6 +493,110 @@ fn wrong_requests(net: &Net, pod: &Netns) -> Vec<(&'static str, Request, &'stati
     ]
 }
 
+fn made_anew() {
+    let net = Net::new();
+    let other = net.pod(2);
+    let mut pod = net.pod(1);
+    let name = pod.name().to_owned();
+    for _ in 0..10 {
+        let mut events = net.switch.subscribe();
+        pod.delete();
+        // The kernel has hardly begun to dismantle the old one.
+        pod = Netns::named(&name);
+        wait_until("the port returns", Duration::from_secs(5), || {
+            returned(&mut events, "pod1")
+        });
+        net.ping(&other, "10.1.1.1");
+    }
+}
+
+fn failed_change() {
+    let net = Net::new();
+    let pods = [
+        net.pod_with(1, |port| {
+            port.addresses = vec!["10.1.1.1/24".parse().unwrap()]
+        }),
+        net.pod(2),
+    ];
+    pods[0]
+        .run(|| std::fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1"))
+        .unwrap();
+    let before = net.switch.spec();
+
+    let addresses = Some(vec![
+        "10.2.2.2/24".parse().unwrap(),
+        "fd00:1::7/64".parse().unwrap(),
+    ]);
+    let change = PortChange {
+        addresses,
+        ..change("pod1")
+    };
+    net.switch.execute(Request::PortSet(change)).unwrap_err();
+
+    assert_eq!(net.switch.spec(), before);
+    net.ping(&pods[1], "10.1.1.1");
+}
+
+fn apply_swaps_addresses() {
+    let net = Net::new();
+    let pods = net.pods(2);
+    let mut spec = net.switch.spec();
+    let first = spec.ports[0].addresses.clone();
+    spec.ports[0].addresses = spec.ports[1].addresses.clone();
+    spec.ports[1].addresses = first;
+    spec.ports[0].txqueuelen = 77;
+    net.request(Request::Apply {
+        spec: spec.clone(),
+        dry_run: false,
+    });
+
+    assert_eq!(net.switch.spec(), spec);
+    assert!(pods[0].ip("link show eth0").contains("qlen 77"));
+    net.ping(&pods[0], "10.1.1.1");
+}
+
+fn apply_keeps_statics() {
+    let net = Net::new();
+    let pods = net.pods(2);
+    let entry = |last: u8, port: &str| StaticSpec {
+        bridge: name("br0"),
+        mac: tapswitch::wire::MacAddr::new([2, 0, 0, 0, 9, last]),
+        vlan: 0,
+        port: name(port),
+    };
+    for (last, port) in [(1, "pod1"), (2, "pod1"), (3, "pod2")] {
+        net.request(Request::FdbAdd(entry(last, port)));
+    }
+    let before = net.switch.spec();
+    let mut spec = before.clone();
+    for port in &mut spec.ports {
+        port.ifname = Some("net1".parse().unwrap());
+    }
+    spec.fdb.remove(0);
+    pods[1].ip("link add net1 type bridge");
+
+    net.switch
+        .execute(Request::Apply {
+            spec: spec.clone(),
+            dry_run: false,
+        })
+        .unwrap_err();
+    assert_eq!(net.switch.spec(), before);
+    let is_static = |entry: &FdbInfo| {
+        entry.port.is_some() && serde_json::to_value(entry.state).unwrap() == "static"
+    };
+    assert_eq!(net.fdb().iter().filter(|entry| is_static(entry)).count(), 3);
+
+    pods[1].ip("link del net1");
+    net.request(Request::Apply {
+        spec: spec.clone(),
+        dry_run: false,
+    });
+    assert_eq!(net.switch.spec(), spec);
+    assert_eq!(net.fdb().iter().filter(|entry| is_static(entry)).count(), 2);
+    net.ping(&pods[0], "10.1.1.2");
+}
+
 /// Stops the worker at the first frame until it is told to go on.
 #[derive(Debug)]
 struct Stopper {
@@ -696,13 +820,21 @@ fn bridge_change(
 /// Whether an event says that `port` is gone. Asking the switch instead would look into the
 /// namespace, and so keep it alive.
 fn went(events: &mut broadcast::Receiver<Event>, port: &str) -> bool {
+    told(events, port, "gone")
+}
+
+fn returned(events: &mut broadcast::Receiver<Event>, port: &str) -> bool {
+    told(events, port, "returned")
+}
+
+fn told(events: &mut broadcast::Receiver<Event>, port: &str, what: &str) -> bool {
     std::iter::from_fn(|| match events.try_recv() {
         Err(TryRecvError::Lagged(_)) => Some(None),
         event => event.ok().map(Some),
     })
     .flatten()
     .any(|event| {
-        matches!(event, Event::Port { port: name, change, .. } if change == "gone" && name.as_str() == port)
+        matches!(event, Event::Port { port: name, change, .. } if change == what && name.as_str() == port)
     })
 }
 

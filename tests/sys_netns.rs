@@ -54,9 +54,15 @@ fn full(netns: &Netns) -> PlugRequest {
         ],
         gateways: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         routes: vec![
-            "198.51.100.0/24 via 192.0.2.2".parse().unwrap(),
-            "203.0.113.0/24".parse().unwrap(),
-            "2001:db8:1::/48 via 2001:db8::2".parse().unwrap(),
+            tapswitch::netlink::Route::new(
+                "198.51.100.0/24".parse().unwrap(),
+                "192.0.2.2".parse().ok(),
+            ),
+            tapswitch::netlink::Route::new("203.0.113.0/24".parse().unwrap(), None),
+            tapswitch::netlink::Route::new(
+                "2001:db8:1::/48".parse().unwrap(),
+                "2001:db8::2".parse().ok(),
+            ),
         ],
         tx_queue_len: 2345,
         ..request(netns)

@@ -2,7 +2,7 @@
 
 use super::{
     Egress, PortId,
-    fdb::{EntryKind, FdbEntry, FdbKey},
+    entry::{EntryKind, FdbEntry, FdbKey},
 };
 use crate::time::Timestamp;
 

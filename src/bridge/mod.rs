@@ -16,18 +16,17 @@
 
 mod cache;
 mod decision;
+mod entry;
 pub mod fdb;
 mod port;
-
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
 pub use self::{
     cache::FdbCache,
     decision::{Decision, DropReason, Egress, FloodClass, Ingress, Learn, Verdict},
-    fdb::{EntryKind, Fdb, FdbEntry, FdbKey, FdbPolicy},
+    entry::{EntryKind, FdbEntry, FdbKey, FdbPolicy},
+    fdb::Fdb,
     port::{PortFlags, PortId},
 };
 use crate::{

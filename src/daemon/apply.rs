@@ -44,7 +44,8 @@ impl Inner {
                 .collect();
             return Err(ApiError::invalid(format!("apply: {}", messages.join("; "))));
         }
-        let plan = plan(&state.spec(), spec);
+        let before = state.spec();
+        let plan = plan(&before, spec);
         let mut told: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
         if dry_run {
             return Ok(told);
@@ -56,8 +57,19 @@ impl Inner {
             }
         }
         let mut undo = Vec::new();
-        if let Err(error) = self.take_steps(state, plan.steps, &mut undo) {
+        let statics = state.statics.clone();
+        state.is_applying = true;
+        let taken = self.take_steps(state, plan.steps, &mut undo);
+        if let Err(error) = taken {
             let failed = self.go_back(state, undo);
+            state.is_applying = false;
+            state.statics = statics;
+            state.sort_like(&before);
+            let now = self.clock.now();
+            state
+                .ports
+                .iter()
+                .for_each(|port| state.pin_entries(port, now));
             let failed = if failed.is_empty() {
                 "nothing has changed".to_owned()
             } else {
@@ -68,6 +80,7 @@ impl Inner {
                 ..error
             });
         }
+        state.is_applying = false;
         // In the order of the file, for whoever reads the switch back.
         state.sort_like(spec);
         told.extend(self.replug_gone(state));
@@ -80,6 +93,13 @@ impl Inner {
         steps: Vec<Step>,
         undo: &mut Vec<Undo>,
     ) -> Result<(), ApiError> {
+        // While the ports are there to which they belong.
+        let (first, steps): (Vec<_>, Vec<_>) = steps
+            .into_iter()
+            .partition(|step| matches!(step, Step::FdbDel(_)));
+        for step in first {
+            undo.push(self.take_step(state, step)?);
+        }
         // Ports may take each other's interface, so all are out before the first goes in.
         for step in &steps {
             if let Step::PortReplace { old, .. } = step {

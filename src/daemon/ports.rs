@@ -15,7 +15,7 @@ use crate::{
     control::api::{ApiError, PortChange},
     datapath::PortCounters,
     names::{Name, NetnsRef},
-    netlink::{self, LinkRef, LinkSetup, Route},
+    netlink::{self, LinkError, LinkRef, LinkSetup, Route},
     sys::netns::NetnsFile,
     wire::MacAddr,
 };
@@ -53,9 +53,9 @@ impl Inner {
             link: Link::Plugged(plugged),
         };
         state.ports.push(port);
-        self.go_live(state, &name, "added").inspect_err(|_| {
-            state.ports.retain(|port| port.spec.name != name);
-            self.publish(state);
+        self.go_live(state, &name, "added").or_else(|error| {
+            self.delete_port(state, &name)?;
+            Err(error)
         })
     }
 
@@ -229,6 +229,10 @@ impl Inner {
         let Link::Plugged(plugged) = &port.link else {
             return;
         };
+        // A notice may be told twice, or be of another device that had this number.
+        if !plugged.io.is_gone() {
+            return;
+        }
         // Still the same namespace under that name: then it was the interface that was deleted.
         let alive = port
             .spec
@@ -243,11 +247,14 @@ impl Inner {
         };
         self.workers.unwatch(id, &*plugged.io);
         let not_into = alive.map(|netns| netns.id());
-        port.link = Link::Gone(Gone {
+        let gone = Link::Gone(Gone {
             reason: reason.clone(),
             not_into,
         });
+        let device = std::mem::replace(&mut port.link, gone);
         self.publish(state);
+        // Closing waits for the kernel, so no worker may be the last to hold it.
+        drop(device);
         let Some(port) = state.port_by_id(id) else {
             return;
         };
@@ -271,7 +278,18 @@ impl Inner {
             port.mtu = mtu;
             port.link = Link::Plugged(plugged);
         }
-        self.go_live(state, name, "returned")
+        self.go_live(state, name, "returned").inspect_err(|error| {
+            let reason = error.message.clone();
+            let gone = Link::Gone(Gone {
+                reason,
+                not_into: None,
+            });
+            let device = state
+                .port_mut(name)
+                .map(|port| std::mem::replace(&mut port.link, gone));
+            self.publish(state);
+            drop(device);
+        })
     }
 
     /// Plugs in again what went with its namespace, where a namespace of that name is back.
@@ -385,7 +403,8 @@ fn change_inside(plugged: &Plugged, before: &Inside<'_>, after: &Inside<'_>) -> 
     }
     let same_inside = (before.mac, before.mtu) == (after.mac, after.mtu)
         && (&old.addresses, &old.gateways, &old.routes)
-            == (&new.addresses, &new.gateways, &new.routes);
+            == (&new.addresses, &new.gateways, &new.routes)
+        && old.txqueuelen == new.txqueuelen;
     if same_inside {
         return Ok(());
     }
@@ -406,17 +425,18 @@ fn change_inside(plugged: &Plugged, before: &Inside<'_>, after: &Inside<'_>) -> 
         .into_iter()
         .filter(|route| !kept.contains(route))
     {
-        netlink::remove_route(netns, index, gone).map_err(|error| text(&error))?;
+        unless_missing(netlink::remove_route(netns, index, gone))?;
     }
     for &gone in old
         .addresses
         .iter()
         .filter(|address| !new.addresses.contains(address))
     {
-        netlink::remove_address(netns, index, gone).map_err(|error| text(&error))?;
+        unless_missing(netlink::remove_address(netns, index, gone))?;
     }
     let setup = LinkSetup {
         mtu: Some(after.mtu),
+        tx_queue_len: Some(new.txqueuelen),
         addresses: new.addresses.clone(),
         gateways: new.gateways.clone(),
         routes: new.routes.iter().map(route).collect(),
@@ -425,6 +445,14 @@ fn change_inside(plugged: &Plugged, before: &Inside<'_>, after: &Inside<'_>) -> 
     netlink::configure(netns, &setup)
         .map(drop)
         .map_err(|error| text(&error))
+}
+
+/// Removes what may have gone already: with another address of its subnet, or by somebody inside.
+fn unless_missing(removed: Result<(), LinkError>) -> Result<(), String> {
+    match removed {
+        Err(error) if matches!(error.errno(), Some(libc::ESRCH | libc::EADDRNOTAVAIL)) => Ok(()),
+        result => result.map_err(|error| error.to_string()),
+    }
 }
 
 fn set_mtu(port: &mut PortState, mtu: u32) -> Result<(), String> {

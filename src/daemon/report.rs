@@ -205,7 +205,10 @@ fn drops(port: &PortState, totals: &Totals) -> BTreeMap<String, u64> {
 /// there may have changed the MTU or set the link down, and the kernel counts what its queue lost.
 pub(super) fn refresh(inner: &Inner, state: &mut State, limit: usize) {
     let mut changed = false;
-    for port in state.ports.iter_mut().take(limit) {
+    let count = state.ports.len();
+    for _ in 0..limit.min(count) {
+        state.refreshed = (state.refreshed + 1) % count;
+        let port = &mut state.ports[state.refreshed];
         let Link::Plugged(plugged) = &mut port.link else {
             continue;
         };

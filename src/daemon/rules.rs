@@ -52,6 +52,9 @@ pub(super) fn check_together(
     spec: &PortSpec,
     except: Option<&Name>,
 ) -> Result<(), ApiError> {
+    if state.is_applying {
+        return Ok(());
+    }
     let mut whole = state.spec();
     whole.ports.retain(|port| Some(&port.name) != except);
     whole.ports.push(spec.clone());
@@ -74,7 +77,7 @@ pub(super) fn check_wire(state: &State, bridge: &BridgeSpec, more: usize) -> Res
         .filter(|port| port.spec.bridge == bridge.name)
         .count()
         + more;
-    if bridge.mode == Mode::Wire && ports > 2 {
+    if bridge.mode == Mode::Wire && ports > 2 && !state.is_applying {
         let name = &bridge.name;
         return Err(ApiError::failed(format!(
             "bridge {name}: a wire joins exactly two ports, not {ports}; make it a hub or a switch: tapswitch bridge set {name} --mode switch"

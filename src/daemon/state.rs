@@ -19,6 +19,11 @@ pub(super) struct State {
     pub(super) bridges: Vec<BridgeState>,
     pub(super) ports: Vec<PortState>,
     pub(super) statics: Vec<StaticSpec>,
+    /// On the way between two switches that have been checked as a whole: what stands in between
+    /// need not hold together.
+    pub(super) is_applying: bool,
+    /// Which port is looked at next; see [`super::report::refresh`].
+    pub(super) refreshed: usize,
 }
 
 #[derive(Debug)]
@@ -198,7 +203,8 @@ impl State {
         let Some(bridge) = self.bridge(&port.spec.bridge) else {
             return;
         };
-        if port.spec.netns.is_none() && bridge.spec.mode == Mode::Switch {
+        let is_hosts = port.spec.netns.is_none() && port.plugged().is_some();
+        if is_hosts && bridge.spec.mode == Mode::Switch {
             bridge.fdb.pin(
                 FdbKey::new(port.mac, 0),
                 Egress::Port(port.id),

@@ -6,6 +6,8 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 use crate::{
     attach::PortDevice,
     bridge::DropReason,
@@ -41,6 +43,16 @@ impl TapPort {
     /// The device.
     pub(super) fn device(&self) -> &PortDevice {
         &self.device
+    }
+
+    /// Whether the device was deleted, with or without its namespace: only then does polling it
+    /// yield an error (`tun_chr_poll`).
+    pub(super) fn is_gone(&self) -> bool {
+        let mut fds = [PollFd::new(self.device.as_fd(), PollFlags::POLLIN)];
+        let polled = poll(&mut fds, PollTimeout::ZERO);
+        let [fd] = fds;
+        let failed = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+        polled.is_err() || fd.revents().is_some_and(|events| events.intersects(failed))
     }
 
     fn outcome(&self, result: io::Result<usize>, header: Option<VirtioNetHdr>) -> Transmitted {

@@ -20,7 +20,7 @@ pub use self::{
 };
 use crate::{
     bridge::{Decision, DropReason, Egress, FdbCache, FdbKey, Ingress, Learn, PortId, Verdict},
-    offload::{self, Segments, UdpRun},
+    offload::{self, Offloads, Segments, UdpRun},
     time::Timestamp,
     wire::{Frame, GsoType, VirtioNetHdr},
 };
@@ -241,7 +241,9 @@ impl Datapath {
             return 0;
         };
         // One copy is never worth a look.
-        if !self.coalesces || rest.first().is_none_or(|next| next.to != first.to) {
+        let is_run = self.coalesces && rest.first().is_some_and(|next| next.to == first.to);
+        let needed = Offloads::CSUM.union(Offloads::USO);
+        if !is_run || !port.io.offloads().contains(needed) {
             return 0;
         }
         let (header, frame) = self.batch.parts(usize::from(first.frame));
@@ -265,9 +267,6 @@ impl Datapath {
         }
         let count = run.count();
         let (header, head) = run.finish();
-        if !port.io.offloads().contains(offload::needed(&header)) {
-            return 0;
-        }
         parts[0] = IoSlice::new(header.as_bytes());
         parts[1] = IoSlice::new(head);
         match port.io.transmit_parts(&parts[..count + 2]) {

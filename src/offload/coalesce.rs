@@ -192,8 +192,9 @@ fn parse_v4(frame: &[u8]) -> Option<usize> {
     let total = frame.len() - Frame::HEADER_LEN;
     // No options, no fragment, none of the bits that should be zero; DF may be set.
     let is_plain = ip[0] == 0x45 && ip[6] & 0xbf == 0 && ip[7] == 0 && ip[9] == UDP;
-    (is_plain && ip[2..4] == be16(total) && sum(ip).fold() == 0xffff)
-        .then_some(Frame::HEADER_LEN + V4_HEADER)
+    // Of the two zeros of one's complement, segmentation writes 0000 (RFC 1624 §3).
+    let is_sound = sum(ip).fold() == 0xffff && ip[10..12] != [0xff; 2];
+    (is_plain && ip[2..4] == be16(total) && is_sound).then_some(Frame::HEADER_LEN + V4_HEADER)
 }
 
 fn parse_v6(frame: &[u8]) -> Option<usize> {

@@ -56,7 +56,7 @@ fn idempotent() {
     assert_eq!(snapshot(&netns), before);
 
     let file = netns.open();
-    let route: Route = "198.51.100.0/24 via 192.0.2.2".parse().unwrap();
+    let route = Route::new("198.51.100.0/24".parse().unwrap(), "192.0.2.2".parse().ok());
     netlink::remove_route(Some(&file), index, route).unwrap();
     netlink::remove_address(Some(&file), index, "2001:db8::10/64".parse().unwrap()).unwrap();
     netlink::set_mtu(Some(&file), index, 1350).unwrap();

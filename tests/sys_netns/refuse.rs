@@ -112,8 +112,8 @@ fn failing_steps() {
             "add route 198.51.100.0/24 via 192.0.2.3: file exists",
             PlugRequest {
                 routes: vec![
-                    "198.51.100.0/24 via 192.0.2.2".parse().unwrap(),
-                    "198.51.100.0/24 via 192.0.2.3".parse().unwrap(),
+                    route("198.51.100.0/24", "192.0.2.2"),
+                    route("198.51.100.0/24", "192.0.2.3"),
                 ],
                 ..good.clone()
             },
@@ -166,4 +166,8 @@ fn failing_steps() {
         assert_eq!(netns.ip("route"), "", "{wanted}");
     }
     drop(plug(&good).unwrap());
+}
+
+fn route(to: &str, via: &str) -> tapswitch::netlink::Route {
+    tapswitch::netlink::Route::new(to.parse().unwrap(), via.parse().ok())
 }
