@@ -47,7 +47,7 @@ pub struct WorkerCounters {
     pub tx_bytes: Counter,
     /// Superframes that the switch had to segment for the port.
     pub segmented: Counter,
-    /// Superframes that the switch made of several frames for the port.
+    /// Frames that left inside the superframe that the switch began with another frame.
     pub coalesced: Counter,
     /// Frames from the port that went nowhere, by reason.
     pub ingress_drops: [Counter; DropReason::COUNT],
@@ -77,9 +77,9 @@ impl WorkerCounters {
     /// Counts `count` copies of together `bytes` that shared one superframe, and one fate.
     pub fn joined(&self, sent: Transmitted, count: usize, bytes: usize) {
         self.planned.add(count as u64);
-        self.coalesced.add(1);
         match sent {
             Transmitted::Sent => {
+                self.coalesced.add(count as u64 - 1);
                 self.tx_frames.add(count as u64);
                 self.tx_bytes.add(bytes as u64);
             }
