@@ -82,7 +82,10 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
     };
     match command {
         Command::Demo => {
-            start_log(globals.verbose);
+            // It tells its own story; the log would tell it twice.
+            if globals.verbose > 0 {
+                start_log(globals.verbose);
+            }
             Ok(demo::run(out)?)
         }
         Command::Run(args) => {
