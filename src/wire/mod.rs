@@ -8,6 +8,7 @@ mod describe;
 mod ethernet;
 mod mac;
 mod virtio;
+mod vni;
 
 pub mod checksum;
 
@@ -16,4 +17,5 @@ pub use self::{
     ethernet::{EtherType, Frame, Truncated},
     mac::{MacAddr, ParseMacError},
     virtio::{GsoType, VirtioNetHdr},
+    vni::{ParseVniError, Vni},
 };
