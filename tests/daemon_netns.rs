@@ -9,7 +9,7 @@ use common::{Env, Netns, open_fds, wait_until};
 use libtest_mimic::Trial;
 use tapswitch::{
     bridge::{Egress, PortId, Verdict},
-    config::{BridgeSpec, Mode, OffloadMode, PortSpec, StaticSpec, SwitchSpec},
+    config::{BridgeSpec, Mode, OffloadMode, Place, PortSpec, StaticSpec, SwitchSpec},
     control::api::{
         ErrorKind, Event, FdbInfo, FdbSelector, PortChange, PortInfo, PortState, Request, Response,
         StatsInfo,
@@ -573,7 +573,7 @@ fn apply_keeps_statics() {
         bridge: name("br0"),
         mac: tapswitch::wire::MacAddr::new([2, 0, 0, 0, 9, last]),
         vlan: 0,
-        port: name(port),
+        place: Place::Port(name(port)),
     };
     for (last, port) in [(1, "pod1"), (2, "pod1"), (3, "pod2")] {
         net.request(Request::FdbAdd(entry(last, port)));

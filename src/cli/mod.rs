@@ -267,7 +267,7 @@ impl Remote {
                     bridge,
                     mac,
                     vlan,
-                    port,
+                    place: config::Place::Port(port),
                 })
             }
         })
@@ -293,6 +293,8 @@ fn is_wanted(event: &Event, kinds: &[EventKind]) -> bool {
         Event::Fdb { .. } => EventKind::Fdb,
         Event::Bridge { .. } => EventKind::Bridge,
         Event::Mtu { .. } => EventKind::Mtu,
+        Event::Peer { .. } => EventKind::Peer,
+        Event::Vtep { .. } => EventKind::Vtep,
         Event::Lost { .. } => return true,
     };
     kinds.is_empty() || kinds.contains(&kind)

@@ -6,13 +6,16 @@ use std::{
     io::{self, Write},
 };
 
+mod event;
+
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use serde::Serialize;
 
+pub(super) use self::event::event;
 use crate::{
     config::{BridgeSpec, Diagnostic, Mode, units::format_duration},
     control::api::{
-        BridgeInfo, Event, FdbInfo, FdbState, PortInfo, PortState, Response, ShowInfo, StatsInfo,
+        BridgeInfo, FdbInfo, FdbState, PortInfo, PortState, Response, ShowInfo, StatsInfo,
     },
 };
 
@@ -29,6 +32,9 @@ pub(super) fn json(out: &mut impl Write, answer: &Response) -> io::Result<()> {
     match answer {
         Response::Done => json_value(out, &Done { done: true }),
         Response::Show(value) => json_value(out, value),
+        Response::Vtep(value) => json_value(out, value),
+        Response::Peers(value) => json_value(out, value),
+        Response::Ping(value) => json_value(out, value),
         Response::Bridges(value) => json_value(out, value),
         Response::Ports(value) => json_value(out, value),
         Response::Fdb(value) => json_value(out, value),
@@ -49,6 +55,7 @@ pub(super) fn human(out: &mut impl Write, answer: &Response) -> io::Result<()> {
     match answer {
         Response::Done => Ok(()),
         Response::Show(value) => show(out, value),
+        Response::Vtep(_) | Response::Peers(_) | Response::Ping(_) => json(out, answer),
         Response::Bridges(bridges) => bridges_in_detail(out, bridges),
         Response::Ports(ports) => ports_in_detail(out, ports),
         Response::Fdb(entries) => fdb(out, entries),
@@ -223,10 +230,11 @@ fn fdb(out: &mut impl Write, entries: &[FdbInfo]) -> io::Result<()> {
             FdbState::Learned => "learned",
             FdbState::Static => "static",
             FdbState::Local => "local",
+            FdbState::Control => "control",
         };
         let age = match entry.state {
             FdbState::Learned => format!("{:.1}s", entry.age_s),
-            FdbState::Static | FdbState::Local => "-".to_owned(),
+            FdbState::Static | FdbState::Local | FdbState::Control => "-".to_owned(),
         };
         let vlan = match entry.vlan {
             0 => "-".to_owned(),
@@ -271,65 +279,6 @@ fn stats(out: &mut impl Write, stats: &StatsInfo) -> io::Result<()> {
     writeln!(out, "unaccounted: {}", stats.unaccounted)
 }
 
-/// Writes `event` as one line.
-pub(super) fn event(out: &mut impl Write, event: &Event) -> io::Result<()> {
-    match event {
-        Event::Port {
-            time,
-            port,
-            bridge,
-            change,
-            state,
-            reason,
-        } => {
-            let state = state.map_or("", |state| match state {
-                PortState::Up => ", up",
-                PortState::Down => ", down",
-                PortState::Gone => ", gone",
-            });
-            let reason = reason.as_deref().map(|text| format!(": {}", plain(text)));
-            let reason = reason.unwrap_or_default();
-            let change = plain(change);
-            writeln!(
-                out,
-                "{} port {port} {change} on {bridge}{state}{reason}",
-                clock(*time)
-            )
-        }
-        Event::Fdb {
-            time,
-            change,
-            bridge,
-            mac,
-            vlan,
-            port,
-            old_port,
-        } => {
-            let part = |label: &str, value: Option<String>| {
-                value.map_or_else(String::new, |value| format!(" {label} {value}"))
-            };
-            let vlan = part("vlan", (*vlan != 0).then(|| vlan.to_string()));
-            let port = part("port", port.as_ref().map(ToString::to_string));
-            let from = part("from", old_port.as_ref().map(ToString::to_string));
-            let change = plain(change);
-            writeln!(
-                out,
-                "{} fdb {change} {mac}{vlan} on {bridge}{port}{from}",
-                clock(*time)
-            )
-        }
-        Event::Bridge {
-            time,
-            bridge,
-            change,
-        } => writeln!(out, "{} bridge {bridge} {}", clock(*time), plain(change)),
-        Event::Mtu { time, port, mtu } => {
-            writeln!(out, "{} mtu of port {port} is {mtu}", clock(*time))
-        }
-        Event::Lost { count } => writeln!(out, "{count} events are missing here"),
-    }
-}
-
 /// Writes what is wrong with a file, as compilers do.
 pub(super) fn diagnostics(
     out: &mut impl Write,
@@ -339,18 +288,6 @@ pub(super) fn diagnostics(
     diagnostics
         .iter()
         .try_for_each(|diagnostic| writeln!(out, "{}", diagnostic.in_file(file)))
-}
-
-/// The time of day in UTC.
-fn clock(time: f64) -> String {
-    let duration = std::time::Duration::try_from_secs_f64(time).unwrap_or_default();
-    let seconds = duration.as_secs() % 86_400;
-    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-    format!(
-        "{hours:02}:{minutes:02}:{:02}.{:03}",
-        seconds % 60,
-        duration.subsec_millis()
-    )
 }
 
 fn state(port: &PortInfo) -> String {

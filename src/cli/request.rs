@@ -8,7 +8,7 @@ use super::{
 use crate::{
     config::{
         BridgeSpec, PortFlagsSpec, PortSpec, SwitchSpec,
-        check::{MTU_RANGE, Place, Section, check},
+        check::{MTU_RANGE, Section, Setting, check},
     },
     control::api::{BridgeChange, FdbSelector, FdbState, PortChange, Request},
 };
@@ -17,7 +17,6 @@ pub(super) fn bridge_add(args: BridgeArgs) -> Result<Request, CliError> {
     refuse_overlay(&args)?;
     let default = BridgeSpec::new(args.name.clone());
     let bridge = BridgeSpec {
-        name: args.name,
         mode: args.mode.map_or(default.mode, Into::into),
         mtu: args.mtu.and_then(|mtu| mtu.0),
         ageing: args.ageing.unwrap_or(default.ageing),
@@ -25,6 +24,7 @@ pub(super) fn bridge_add(args: BridgeArgs) -> Result<Request, CliError> {
         at_limit: args.at_limit.map_or(default.at_limit, Into::into),
         forward_reserved: args.forward_reserved.unwrap_or(default.forward_reserved),
         flap_limit: args.flap_limit.unwrap_or(default.flap_limit),
+        ..default
     };
     let spec = SwitchSpec {
         bridges: vec![bridge.clone()],
@@ -47,19 +47,9 @@ pub(super) fn bridge_set(args: BridgeArgs) -> Result<Request, CliError> {
         at_limit: args.at_limit.map(Into::into),
         forward_reserved: args.forward_reserved,
         flap_limit: args.flap_limit,
-        name,
+        ..BridgeChange::new(name)
     };
-    let nothing = BridgeChange {
-        name: change.name.clone(),
-        mode: None,
-        mtu: None,
-        ageing_s: None,
-        fdb_limit: None,
-        at_limit: None,
-        forward_reserved: None,
-        flap_limit: None,
-    };
-    if change == nothing {
+    if change == BridgeChange::new(change.name.clone()) {
         let name = &change.name;
         let text = format!("set bridge {name}: nothing to change; see tapswitch bridge set --help");
         return Err(CliError::Usage(text));
@@ -210,6 +200,7 @@ pub(super) fn selector(args: SelectorArgs) -> FdbSelector {
     FdbSelector {
         bridge: args.bridge,
         port: args.port,
+        remote: None,
         mac: args.mac,
         vlan: args.vlan,
         state,
@@ -251,7 +242,7 @@ fn refuse_overlay(args: &BridgeArgs) -> Result<(), CliError> {
     }
 }
 
-fn refuse_problems(spec: &SwitchSpec, counts: impl Fn(Place) -> bool) -> Result<(), CliError> {
+fn refuse_problems(spec: &SwitchSpec, counts: impl Fn(Setting) -> bool) -> Result<(), CliError> {
     let problems: Vec<String> = check(spec)
         .into_iter()
         .filter(|problem| counts(problem.place))

@@ -78,6 +78,8 @@ value_enum! {
         Static => FdbState::Static,
         /// The address of a host port
         Local => FdbState::Local,
+        /// From a control plane
+        Control => FdbState::Control,
     }
 }
 
@@ -92,6 +94,10 @@ pub enum EventKind {
     Bridge,
     /// MTUs that change
     Mtu,
+    /// Remote VTEPs that come, go or change
+    Peer,
+    /// The VXLAN endpoint
+    Vtep,
 }
 
 /// `auto` or a number of bytes.

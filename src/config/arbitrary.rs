@@ -19,6 +19,9 @@ fn bridge(index: usize) -> impl Strategy<Value = BridgeSpec> {
     (mode, mtu, ageing, limits).prop_map(move |(mode, mtu, ageing, limits)| BridgeSpec {
         name: name("br", index),
         mode,
+        vni: None,
+        peers: Vec::new(),
+        peer_learning: true,
         mtu,
         ageing,
         fdb_limit: limits.0,
@@ -130,7 +133,7 @@ pub(super) fn switch() -> impl Strategy<Value = SwitchSpec> {
                         bridge: bridge.name.clone(),
                         mac: MacAddr::from_u48(0x0200_0000_0001 + mac),
                         vlan,
-                        port,
+                        place: Place::Port(port),
                     });
                 }
             }

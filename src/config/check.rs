@@ -12,7 +12,7 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    config::{BridgeSpec, Mode, PortSpec, StaticSpec, SwitchSpec},
+    config::{BridgeSpec, Mode, Place, PortSpec, StaticSpec, SwitchSpec},
     names::{IfName, Name},
     wire::MacAddr,
 };
@@ -26,14 +26,14 @@ pub const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65521;
 #[non_exhaustive]
 pub struct Problem {
     /// Where.
-    pub place: Place,
+    pub place: Setting,
     /// What is wrong and what to do about it.
     pub message: String,
 }
 
 /// A setting in a [`SwitchSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
+pub struct Setting {
     /// In which of the three lists.
     pub section: Section,
     /// Which element of the list.
@@ -77,7 +77,7 @@ struct Checker {
 
 impl Checker {
     fn report(&mut self, key: &'static str, item: usize, message: String) {
-        let place = Place {
+        let place = Setting {
             section: self.section,
             index: self.index,
             key,
@@ -264,7 +264,7 @@ impl Checker {
                 bridge,
                 mac,
                 vlan,
-                port,
+                place,
             } = entry;
             if let Some(problem) = no_station(*mac) {
                 self.report("mac", 0, format!("static FDB entry: {problem}"));
@@ -277,6 +277,9 @@ impl Checker {
                     format!("static FDB entry {mac}: vlan {vlan} is out of range 0..=4094");
                 self.report("vlan", 0, message);
             }
+            let Place::Port(port) = place else {
+                continue;
+            };
             match bridge_of.get(port) {
                 Some(found) if *found == bridge => {}
                 Some(found) => {

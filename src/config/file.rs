@@ -15,9 +15,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     AtLimit, BridgeSpec, Mode, OffloadMode, PortFlagsSpec, PortSpec, StaticSpec, SwitchSpec,
-    check::{Place, Section, check},
+    check::{Section, Setting, check},
     diagnostic::{Diagnostic, Locator},
     reader::{Fields, Report, Spans, Value, integer, wrong_type},
+    spec,
     units::{ParseDurationError, parse_duration},
 };
 use crate::names::Name;
@@ -108,7 +109,7 @@ impl Places {
         self.values.insert((section, index), fields.spans(keys));
     }
 
-    fn span(&self, place: Place) -> Range<usize> {
+    fn span(&self, place: Setting) -> Range<usize> {
         let element = (place.section, place.index);
         let value = self.values.get(&element).and_then(|values| {
             values
@@ -246,7 +247,7 @@ impl Reader {
             bridge: bridge.clone(),
             mac,
             vlan,
-            port,
+            place: spec::Place::Port(port),
         });
     }
 }

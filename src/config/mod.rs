@@ -6,6 +6,7 @@
 pub mod check;
 mod diagnostic;
 mod file;
+mod overlay;
 pub mod plan;
 mod reader;
 pub mod spec;
@@ -15,9 +16,10 @@ mod write;
 pub use self::{
     diagnostic::Diagnostic,
     file::{Cidr, ParseCidrError, parse},
+    overlay::{Accept, ParsePeerError, ParseTosError, PeerAddr, Tos, VtepSpec},
     spec::{
-        AtLimit, BridgeSpec, Mode, OffloadMode, PortFlagsSpec, PortSpec, ReservedMask, RouteSpec,
-        StaticSpec, SwitchSpec,
+        AtLimit, BridgeSpec, Mode, OffloadMode, Place, PortFlagsSpec, PortSpec, ReservedMask,
+        RouteSpec, StaticSpec, SwitchSpec,
     },
     write::write,
 };

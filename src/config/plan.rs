@@ -3,7 +3,8 @@
 use std::{collections::HashMap, fmt};
 
 use super::{
-    BridgeSpec, PortSpec, StaticSpec, SwitchSpec, units::format_duration, write::flag_values,
+    BridgeSpec, PeerAddr, PortSpec, StaticSpec, SwitchSpec, VtepSpec, units::format_duration,
+    write::flag_values,
 };
 use crate::names::Name;
 
@@ -24,6 +25,13 @@ impl Plan {
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Open, change or close the VXLAN endpoint.
+    VtepSet {
+        /// As it is.
+        old: Option<VtepSpec>,
+        /// As it shall be.
+        new: Option<VtepSpec>,
+    },
     /// Add a bridge.
     BridgeAdd(BridgeSpec),
     /// Change settings of a bridge.
@@ -32,6 +40,20 @@ pub enum Step {
         old: BridgeSpec,
         /// As it shall be.
         new: BridgeSpec,
+    },
+    /// Add a VTEP to those that a bridge floods to.
+    PeerAdd {
+        /// The bridge.
+        bridge: Name,
+        /// The VTEP.
+        peer: PeerAddr,
+    },
+    /// Take a VTEP off that list.
+    PeerDel {
+        /// The bridge.
+        bridge: Name,
+        /// The VTEP.
+        peer: PeerAddr,
     },
     /// Delete a bridge, which has no ports by now.
     BridgeDel(Name),
@@ -143,6 +165,9 @@ impl fmt::Display for Plan {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::VtepSet { .. } => write!(f, "~ vtep"),
+            Self::PeerAdd { bridge, peer } => write!(f, "+ peer {peer} on {bridge}"),
+            Self::PeerDel { bridge, peer } => write!(f, "- peer {peer} on {bridge}"),
             Self::BridgeAdd(bridge) => {
                 write!(f, "+ bridge {} (mtu {})", bridge.name, mtu(bridge.mtu))
             }
@@ -184,10 +209,7 @@ fn static_entry(entry: &StaticSpec) -> String {
         0 => String::new(),
         vlan => format!(" vlan {vlan}"),
     };
-    format!(
-        "{}{vlan} port {} on {}",
-        entry.mac, entry.port, entry.bridge
-    )
+    format!("{}{vlan} {} on {}", entry.mac, entry.place, entry.bridge)
 }
 
 /// Collects `setting old -> new` for what differs.
@@ -280,6 +302,11 @@ mod tests {
             *slot = new;
         };
         match step {
+            Step::VtepSet { old, new } => {
+                assert_eq!(switch.vtep, old);
+                switch.vtep = new;
+            }
+            Step::PeerAdd { .. } | Step::PeerDel { .. } => unreachable!(),
             Step::BridgeAdd(bridge) => {
                 assert!(!is_bridge(switch, &bridge.name));
                 switch.bridges.push(bridge);
@@ -307,7 +334,12 @@ mod tests {
             }
             Step::PortDel(name) => switch.ports.retain(|port| port.name != name),
             Step::FdbAdd(entry) => {
-                assert!(switch.ports.iter().any(|port| port.name == entry.port));
+                assert!(
+                    switch
+                        .ports
+                        .iter()
+                        .any(|port| Some(&port.name) == entry.place.port())
+                );
                 switch.fdb.push(entry);
             }
             Step::FdbDel(entry) => switch.fdb.retain(|other| *other != entry),
@@ -318,7 +350,7 @@ mod tests {
         switch.bridges.sort_by(|a, b| a.name.cmp(&b.name));
         switch.ports.sort_by(|a, b| a.name.cmp(&b.name));
         switch.fdb.sort_by(|a, b| {
-            (&a.bridge, a.mac, a.vlan, &a.port).cmp(&(&b.bridge, b.mac, b.vlan, &b.port))
+            (&a.bridge, a.mac, a.vlan, &a.place).cmp(&(&b.bridge, b.mac, b.vlan, &b.place))
         });
         switch
     }

@@ -8,15 +8,19 @@ use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::{PeerAddr, VtepSpec};
 use crate::{
     names::{IfName, Name, NetnsRef},
-    wire::MacAddr,
+    wire::{MacAddr, Vni},
 };
 
-/// A whole switch: bridges, ports and static FDB entries.
+/// A whole switch: its VXLAN endpoint, bridges, ports and static FDB entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SwitchSpec {
+    /// The VXLAN endpoint; `None`: no bridge has an overlay.
+    #[serde(default)]
+    pub vtep: Option<VtepSpec>,
     /// The bridges, in the order of the file.
     pub bridges: Vec<BridgeSpec>,
     /// The ports of all bridges, in the order of the file.
@@ -34,7 +38,18 @@ pub struct BridgeSpec {
     /// How it relays frames.
     #[serde(default)]
     pub mode: Mode,
-    /// MTU for ports that name none. `None` is `auto`: 1500 for a bridge without an overlay.
+    /// The overlay segment that carries the bridge to other hosts.
+    #[serde(default)]
+    pub vni: Option<Vni>,
+    /// The VTEPs that broadcast, unknown unicast and multicast frames are replicated to. Those of
+    /// static entries need not be among them.
+    #[serde(default)]
+    pub peers: Vec<PeerAddr>,
+    /// Whether addresses behind peers are learned. False is the kernel's `nolearning`.
+    #[serde(default = "BridgeSpec::default_peer_learning")]
+    pub peer_learning: bool,
+    /// MTU for ports that name none. `None` is `auto`: 1500, or with a `vni` what the paths to the
+    /// peers leave.
     #[serde(default)]
     pub mtu: Option<u32>,
     /// How long a learned entry lives without its source being seen. Zero: nothing is learned.
@@ -69,6 +84,9 @@ impl BridgeSpec {
         Self {
             name,
             mode: Mode::Switch,
+            vni: None,
+            peers: Vec::new(),
+            peer_learning: true,
             mtu: None,
             ageing: Self::DEFAULT_AGEING,
             fdb_limit: Self::DEFAULT_FDB_LIMIT,
@@ -78,7 +96,8 @@ impl BridgeSpec {
         }
     }
 
-    /// The MTU of ports that name none.
+    /// The MTU of ports that name none, of a bridge without a `vni`. With one, `auto` depends on the
+    /// paths to its peers.
     pub fn effective_mtu(&self) -> u32 {
         self.mtu.unwrap_or(Self::DEFAULT_MTU)
     }
@@ -93,6 +112,10 @@ impl BridgeSpec {
 
     const fn default_flap_limit() -> u16 {
         Self::DEFAULT_FLAP_LIMIT
+    }
+
+    const fn default_peer_learning() -> bool {
+        true
     }
 }
 
@@ -423,17 +446,96 @@ pub enum OffloadMode {
 
 /// A static FDB entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "StaticForm", into = "StaticForm")]
 pub struct StaticSpec {
     /// The bridge whose FDB it is in.
     pub bridge: Name,
     /// A unicast address.
     pub mac: MacAddr,
     /// The VLAN id; 0 for untagged frames.
-    #[serde(default)]
     pub vlan: u16,
-    /// The port behind which the address is.
-    pub port: Name,
+    /// Behind what the address is.
+    pub place: Place,
+}
+
+/// Where a static FDB entry points: `port = "podA"` or `remote = "192.168.50.20"`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// A port of the same bridge.
+    Port(Name),
+    /// A VTEP that carries the bridge's VNI.
+    Peer(PeerAddr),
+}
+
+impl Place {
+    /// The port, if it is one.
+    pub fn port(&self) -> Option<&Name> {
+        match self {
+            Self::Port(port) => Some(port),
+            Self::Peer(_) => None,
+        }
+    }
+
+    /// The VTEP, if it is one.
+    pub fn peer(&self) -> Option<PeerAddr> {
+        match self {
+            Self::Port(_) => None,
+            Self::Peer(peer) => Some(*peer),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => write!(f, "port {port}"),
+            Self::Peer(peer) => write!(f, "remote {peer}"),
+        }
+    }
+}
+
+/// [`StaticSpec`] on the wire: exactly one of `port` and `remote`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StaticForm {
+    bridge: Name,
+    mac: MacAddr,
+    #[serde(default)]
+    vlan: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    port: Option<Name>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    remote: Option<PeerAddr>,
+}
+
+impl TryFrom<StaticForm> for StaticSpec {
+    type Error = &'static str;
+
+    fn try_from(form: StaticForm) -> Result<Self, Self::Error> {
+        let place = match (form.port, form.remote) {
+            (Some(port), None) => Place::Port(port),
+            (None, Some(peer)) => Place::Peer(peer),
+            _ => return Err("a static FDB entry has either a port or a remote"),
+        };
+        Ok(Self {
+            bridge: form.bridge,
+            mac: form.mac,
+            vlan: form.vlan,
+            place,
+        })
+    }
+}
+
+impl From<StaticSpec> for StaticForm {
+    fn from(entry: StaticSpec) -> Self {
+        Self {
+            bridge: entry.bridge,
+            mac: entry.mac,
+            vlan: entry.vlan,
+            port: entry.place.port().cloned(),
+            remote: entry.place.peer(),
+        }
+    }
 }
 
 /// Durations on the wire: a number of seconds.

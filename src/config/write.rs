@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write as _};
 
 use super::{
-    AtLimit, BridgeSpec, Mode, OffloadMode, PortFlagsSpec, PortSpec, StaticSpec, SwitchSpec,
+    AtLimit, BridgeSpec, Mode, OffloadMode, Place, PortFlagsSpec, PortSpec, StaticSpec, SwitchSpec,
     units::format_duration,
 };
 
@@ -131,7 +131,10 @@ impl Writer {
         if entry.vlan != 0 {
             self.bare("vlan", entry.vlan);
         }
-        self.string("port", &entry.port);
+        match &entry.place {
+            Place::Port(port) => self.string("port", port),
+            Place::Peer(peer) => self.string("remote", peer),
+        }
     }
 }
 

@@ -7,13 +7,19 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+mod overlay;
+
+pub use self::overlay::{
+    MtuChain, PeerInfo, PeerKind, PeerState, PingReply, PingReport, PingRequest, VtepInfo,
+    VtepState,
+};
 use crate::{
     config::{
-        AtLimit, BridgeSpec, Mode, OffloadMode, PortSpec, ReservedMask, RouteSpec, StaticSpec,
-        SwitchSpec,
+        AtLimit, BridgeSpec, Mode, OffloadMode, PeerAddr, PortSpec, ReservedMask, RouteSpec,
+        StaticSpec, SwitchSpec, VtepSpec,
     },
     names::Name,
-    wire::MacAddr,
+    wire::{MacAddr, Vni},
 };
 
 /// Something to do or to tell.
@@ -22,6 +28,12 @@ use crate::{
 pub enum Request {
     /// Everything on one screen.
     Show,
+    /// Opens the VXLAN endpoint, or changes it where it is. All settings are replaced.
+    VtepSet(VtepSpec),
+    /// Closes the VXLAN endpoint, which no bridge uses any more.
+    VtepDel,
+    /// Tells about the VXLAN endpoint.
+    VtepShow,
     /// Adds a bridge.
     BridgeAdd(BridgeSpec),
     /// Changes settings of a bridge; what is `None` stays.
@@ -50,6 +62,27 @@ pub enum Request {
         /// Only this one.
         name: Option<Name>,
     },
+    /// Adds a VTEP to those that a bridge floods to.
+    PeerAdd {
+        /// The bridge; may be left out where there is only one with a VNI.
+        bridge: Option<Name>,
+        /// The VTEP.
+        remote: PeerAddr,
+    },
+    /// Takes a VTEP off that list; what was learned behind it goes too.
+    PeerDel {
+        /// The bridge; may be left out where there is only one with a VNI.
+        bridge: Option<Name>,
+        /// The VTEP.
+        remote: PeerAddr,
+    },
+    /// Lists VTEPs, those of static and learned entries among them.
+    PeerShow {
+        /// Only of this bridge.
+        bridge: Option<Name>,
+    },
+    /// Asks whether a VTEP answers. Takes as long as [`PingRequest::longest`] says.
+    PeerPing(PingRequest),
     /// Lists FDB entries.
     FdbShow(FdbSelector),
     /// Looks one address up.
@@ -96,10 +129,16 @@ pub enum Response {
     Done,
     /// To [`Request::Show`].
     Show(ShowInfo),
+    /// To [`Request::VtepShow`]; `None`: there is none.
+    Vtep(Option<VtepInfo>),
     /// To [`Request::BridgeShow`].
     Bridges(Vec<BridgeInfo>),
     /// To [`Request::PortShow`], and the new port to [`Request::PortAdd`].
     Ports(Vec<PortInfo>),
+    /// To [`Request::PeerShow`].
+    Peers(Vec<PeerInfo>),
+    /// To [`Request::PeerPing`].
+    Ping(PingReport),
     /// To [`Request::FdbShow`] and [`Request::FdbGet`].
     Fdb(Vec<FdbInfo>),
     /// How many entries [`Request::FdbFlush`] deleted.
@@ -172,6 +211,17 @@ pub struct BridgeChange {
         with = "double_option"
     )]
     pub mtu: Option<Option<u32>>,
+    /// See [`BridgeSpec::vni`]; `Some(None)` takes it away.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "double_option"
+    )]
+    pub vni: Option<Option<Vni>>,
+    /// See [`BridgeSpec::peers`]: all of them, in place of those that the bridge has.
+    pub peers: Option<Vec<PeerAddr>>,
+    /// See [`BridgeSpec::peer_learning`].
+    pub peer_learning: Option<bool>,
     /// See [`BridgeSpec::ageing`], in seconds.
     pub ageing_s: Option<f64>,
     /// See [`BridgeSpec::fdb_limit`].
@@ -182,6 +232,25 @@ pub struct BridgeChange {
     pub forward_reserved: Option<ReservedMask>,
     /// See [`BridgeSpec::flap_limit`].
     pub flap_limit: Option<u16>,
+}
+
+impl BridgeChange {
+    /// Changes nothing of this bridge.
+    pub fn new(name: Name) -> Self {
+        Self {
+            name,
+            mode: None,
+            mtu: None,
+            vni: None,
+            peers: None,
+            peer_learning: None,
+            ageing_s: None,
+            fdb_limit: None,
+            at_limit: None,
+            forward_reserved: None,
+            flap_limit: None,
+        }
+    }
 }
 
 /// New settings of a port.
@@ -238,6 +307,8 @@ pub struct FdbSelector {
     pub bridge: Option<Name>,
     /// Only behind this port.
     pub port: Option<Name>,
+    /// Only behind this VTEP.
+    pub remote: Option<PeerAddr>,
     /// Only this address.
     pub mac: Option<MacAddr>,
     /// Only this VLAN id.
@@ -256,6 +327,8 @@ pub enum FdbState {
     Static,
     /// The address of a host port; stays as long as the port.
     Local,
+    /// From a control plane; stays until that takes it back.
+    Control,
 }
 
 /// One FDB entry.
@@ -269,7 +342,7 @@ pub struct FdbInfo {
     pub vlan: u16,
     /// The port behind which it is.
     pub port: Option<Name>,
-    /// The VTEP behind which it is; always null without an overlay.
+    /// The VTEP behind which it is, with its port where that is not the endpoint's.
     pub remote: Option<String>,
     /// How it came about.
     pub state: FdbState,
@@ -298,6 +371,10 @@ pub struct BridgeInfo {
     pub spec: BridgeSpec,
     /// The MTU in force.
     pub effective_mtu: u32,
+    /// How an `auto` MTU came about; null without a VNI, or if the MTU was given.
+    pub mtu_chain: Option<MtuChain>,
+    /// VTEPs of its VNI, those of static and learned entries among them.
+    pub peer_count: usize,
     /// Its ports.
     pub ports: Vec<Name>,
     /// Entries in the FDB.
@@ -365,7 +442,9 @@ pub struct StatsInfo {
     /// One for each port.
     pub ports: Vec<PortInfo>,
     /// One for each VTEP and VNI; empty without an overlay.
-    pub peers: Vec<serde_json::Value>,
+    pub peers: Vec<PeerInfo>,
+    /// The VXLAN endpoint.
+    pub vtep: Option<VtepInfo>,
     /// Frames received less those delivered, consumed or dropped for a reason. Not 0 is a bug.
     pub unaccounted: i64,
 }
@@ -385,6 +464,10 @@ pub struct ShowInfo {
     pub bridges: Vec<BridgeInfo>,
     /// The ports.
     pub ports: Vec<PortInfo>,
+    /// The VXLAN endpoint.
+    pub vtep: Option<VtepInfo>,
+    /// The VTEPs of all bridges.
+    pub peers: Vec<PeerInfo>,
     /// See [`StatsInfo::unaccounted`].
     pub unaccounted: i64,
 }
@@ -394,7 +477,7 @@ pub struct ShowInfo {
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[expect(
     missing_docs,
-    reason = "the fields are those of FdbInfo and PortInfo of the same name"
+    reason = "the fields are those of FdbInfo, PortInfo and PeerInfo of the same name"
 )]
 pub enum Event {
     /// A port was added, removed, or changed its state.
@@ -414,13 +497,31 @@ pub enum Event {
         mac: MacAddr,
         vlan: u16,
         port: Option<Name>,
+        remote: Option<String>,
         old_port: Option<Name>,
+        old_remote: Option<String>,
     },
     /// A bridge was added, removed or changed.
     Bridge {
         time: f64,
         bridge: Name,
         change: String,
+    },
+    /// A peer was added or deleted, its path's MTU changed, or its route went away or came back.
+    /// `change` is `added`, `deleted`, `mtu`, `no route` or `route back`.
+    Peer {
+        time: f64,
+        bridge: Name,
+        remote: String,
+        change: String,
+        mtu: Option<u32>,
+        reason: Option<String>,
+    },
+    /// The VXLAN endpoint was opened, closed or changed.
+    Vtep {
+        time: f64,
+        change: String,
+        reason: Option<String>,
     },
     /// The MTU of a port changed.
     Mtu { time: f64, port: Name, mtu: u32 },
@@ -436,8 +537,8 @@ mod double_option {
         clippy::ref_option,
         reason = "serde's signature"
     )]
-    pub(super) fn serialize<S: Serializer>(
-        value: &Option<Option<u32>>,
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<Option<T>>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         value
@@ -447,9 +548,9 @@ mod double_option {
     }
 
     #[expect(clippy::option_option, reason = "serde's signature")]
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<Option<Option<u32>>, D::Error> {
-        Option::<u32>::deserialize(deserializer).map(Some)
+    ) -> Result<Option<Option<T>>, D::Error> {
+        Option::<T>::deserialize(deserializer).map(Some)
     }
 }

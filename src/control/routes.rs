@@ -63,6 +63,8 @@ pub(super) fn router(shared: Shared) -> Router {
     Router::new()
         .route("/v1/request", post(request))
         .route("/v1/show", get(show))
+        .route("/v1/vtep", get(vtep))
+        .route("/v1/peers", get(peers))
         .route("/v1/bridges", get(bridges))
         .route("/v1/bridges/{name}", get(bridge))
         .route("/v1/ports", get(ports))
@@ -96,6 +98,14 @@ async fn request(context: Context, body: Body) -> Result<Json<Response>, Refusal
 
 async fn show(context: Context) -> Answer {
     context.tell(Request::Show).await
+}
+
+async fn vtep(context: Context) -> Answer {
+    context.tell(Request::VtepShow).await
+}
+
+async fn peers(context: Context) -> Answer {
+    context.tell(Request::PeerShow { bridge: None }).await
 }
 
 async fn bridges(context: Context) -> Answer {
@@ -158,8 +168,8 @@ async fn next_event(receiver: &mut broadcast::Receiver<Event>) -> Option<Event> 
 }
 
 async fn no_route() -> Refusal {
-    let message = "find route: there is none; see POST /v1/request, GET /v1/show, /v1/bridges, \
-                   /v1/ports, /v1/fdb, /v1/stats and /v1/events";
+    let message = "find route: there is none; see POST /v1/request, GET /v1/show, /v1/vtep, /v1/peers, \
+                   /v1/bridges, /v1/ports, /v1/fdb, /v1/stats and /v1/events";
     ApiError::not_found(message).into()
 }
 
@@ -179,6 +189,9 @@ impl Context {
         let answer = match self.execute(request).await? {
             Response::Done => Json(()).into_response(),
             Response::Show(value) => Json(value).into_response(),
+            Response::Vtep(value) => Json(value).into_response(),
+            Response::Peers(value) => Json(value).into_response(),
+            Response::Ping(value) => Json(value).into_response(),
             Response::Bridges(value) => Json(value).into_response(),
             Response::Ports(value) => Json(value).into_response(),
             Response::Fdb(value) => Json(value).into_response(),

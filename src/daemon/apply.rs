@@ -116,6 +116,9 @@ impl Inner {
 
     fn take_step(&self, state: &mut State, step: Step) -> Result<Undo, ApiError> {
         Ok(match step {
+            Step::VtepSet { .. } | Step::PeerAdd { .. } | Step::PeerDel { .. } => {
+                return Err(ApiError::failed(format!("{step}: not yet")));
+            }
             Step::BridgeAdd(spec) => {
                 let name = spec.name.clone();
                 self.add_bridge(state, spec)?;

@@ -159,7 +159,9 @@ impl EventBus {
             mac,
             vlan,
             port,
+            remote: None,
             old_port,
+            old_remote: None,
         });
     }
 

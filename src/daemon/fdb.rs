@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     bridge::{Egress, EntryKind, FdbEntry, FdbKey},
-    config::StaticSpec,
+    config::{Place, StaticSpec},
     control::api::{ApiError, FdbInfo, FdbSelector, FdbState},
     names::Name,
     wire::MacAddr,
@@ -61,9 +61,12 @@ impl Inner {
             bridge,
             mac,
             vlan,
-            port,
+            place,
         } = &entry;
         let operation = format!("add fdb entry {mac}");
+        let Place::Port(port) = place else {
+            return Err(ApiError::failed(format!("{operation}: {place}: not yet")));
+        };
         if mac.is_group() || mac.is_zero() {
             return Err(ApiError::invalid(format!(
                 "{operation}: not a unicast address; the FDB holds no others"
@@ -197,6 +200,7 @@ impl FdbSelector {
         let on_port =
             |name: &Name| state.port(name).map(|port: &PortState| port.id) == entry.egress.port();
         self.port.as_ref().is_none_or(on_port)
+            && self.remote.is_none()
             && self.mac.is_none_or(|mac| mac == key.mac())
             && self.vlan.is_none_or(|vlan| vlan == key.vlan())
             && self.state.is_none_or(|state| state == kind(entry))

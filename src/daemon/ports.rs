@@ -82,7 +82,9 @@ impl Inner {
     /// Deletes a port with everything that points to it, and returns its settings.
     pub(super) fn delete_port(&self, state: &mut State, name: &Name) -> Result<PortSpec, ApiError> {
         state.known_port("delete port", name)?;
-        state.statics.retain(|entry| entry.port != *name);
+        state
+            .statics
+            .retain(|entry| entry.place.port() != Some(name));
         let index = state
             .ports
             .iter()
@@ -167,7 +169,9 @@ impl Inner {
         // What was learned through it is not reachable through it any more.
         let forgets = moved || mac != port.mac || (old.flags.up && !spec.flags.up);
         if moved {
-            state.statics.retain(|entry| entry.port != name);
+            state
+                .statics
+                .retain(|entry| entry.place.port() != Some(&name));
         }
         if let Some(port) = state.port_mut(&name) {
             (port.spec, port.mac, port.mtu) = (spec, mac, mtu);

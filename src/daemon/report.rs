@@ -34,6 +34,8 @@ impl Inner {
                 .zip(&totals)
                 .map(|(port, totals)| port_info(port, totals))
                 .collect(),
+            vtep: None,
+            peers: Vec::new(),
             unaccounted: unaccounted(&totals),
         }
     }
@@ -90,6 +92,7 @@ impl Inner {
                 .map(|(port, totals)| port_info(port, totals))
                 .collect(),
             peers: Vec::new(),
+            vtep: None,
             unaccounted: unaccounted(&totals),
         })
     }
@@ -128,6 +131,8 @@ fn bridge_info(state: &State, bridge: &BridgeState) -> BridgeInfo {
     BridgeInfo {
         spec: bridge.spec.clone(),
         effective_mtu: bridge.spec.effective_mtu(),
+        mtu_chain: None,
+        peer_count: 0,
         ports: ports.map(|port| port.spec.name.clone()).collect(),
         fdb_entries: bridge.fdb.len(),
         fdb_learned: usize::try_from(bridge.fdb.learned()).unwrap_or(usize::MAX),

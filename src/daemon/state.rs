@@ -149,6 +149,7 @@ impl State {
     /// The running switch as settings; `apply` compares against this.
     pub(super) fn spec(&self) -> SwitchSpec {
         SwitchSpec {
+            vtep: None,
             bridges: self
                 .bridges
                 .iter()
@@ -212,11 +213,9 @@ impl State {
                 now,
             );
         }
-        for entry in self
-            .statics
-            .iter()
-            .filter(|entry| entry.port == port.spec.name && entry.bridge == port.spec.bridge)
-        {
+        for entry in self.statics.iter().filter(|entry| {
+            entry.place.port() == Some(&port.spec.name) && entry.bridge == port.spec.bridge
+        }) {
             bridge.fdb.pin(
                 FdbKey::new(entry.mac, entry.vlan),
                 Egress::Port(port.id),

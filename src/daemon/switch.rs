@@ -137,6 +137,13 @@ impl Switch {
         let inner = &self.inner;
         let mut state = inner.state();
         match request {
+            Request::VtepSet(_) | Request::VtepDel | Request::VtepShow => {
+                Err(ApiError::failed("vtep: not yet"))
+            }
+            Request::PeerAdd { .. }
+            | Request::PeerDel { .. }
+            | Request::PeerShow { .. }
+            | Request::PeerPing(_) => Err(ApiError::failed("peer: not yet")),
             Request::Show => Ok(Response::Show(inner.show(&mut state))),
             Request::BridgeAdd(spec) => inner.add_bridge(&mut state, spec).map(|()| Response::Done),
             Request::BridgeSet(change) => inner
@@ -300,6 +307,9 @@ impl Inner {
         }
         spec.mode = change.mode.unwrap_or(spec.mode);
         spec.mtu = change.mtu.unwrap_or(spec.mtu);
+        spec.vni = change.vni.unwrap_or(spec.vni);
+        spec.peers = change.peers.clone().unwrap_or(spec.peers);
+        spec.peer_learning = change.peer_learning.unwrap_or(spec.peer_learning);
         spec.fdb_limit = change.fdb_limit.unwrap_or(spec.fdb_limit);
         spec.at_limit = change.at_limit.unwrap_or(spec.at_limit);
         spec.forward_reserved = change.forward_reserved.unwrap_or(spec.forward_reserved);

@@ -7,7 +7,7 @@
 use std::{io, thread, time::Duration};
 
 use tapswitch::{
-    config::{AtLimit, BridgeSpec, OffloadMode, PortSpec, ReservedMask, StaticSpec},
+    config::{AtLimit, BridgeSpec, OffloadMode, Place, PortSpec, ReservedMask, StaticSpec},
     control::api::{ApiError, BridgeChange, FdbSelector, FdbState, PortChange, Request, Response},
     daemon::{Switch as Daemon, SwitchOptions},
     names::Name,
@@ -122,16 +122,7 @@ impl Taps {
     }
 
     fn set_bridge(&self, change: impl FnOnce(&mut BridgeChange)) -> io::Result<()> {
-        let mut request = BridgeChange {
-            name: self.bridge.clone(),
-            mode: None,
-            mtu: None,
-            ageing_s: None,
-            fdb_limit: None,
-            at_limit: None,
-            forward_reserved: None,
-            flap_limit: None,
-        };
+        let mut request = BridgeChange::new(self.bridge.clone());
         change(&mut request);
         self.execute(Request::BridgeSet(request)).map(drop)
     }
@@ -199,7 +190,7 @@ impl Switch for Taps {
                     bridge: self.bridge.clone(),
                     mac,
                     vlan: vlan_of(mac),
-                    port: self.ports[port].name.clone(),
+                    place: Place::Port(self.ports[port].name.clone()),
                 };
                 self.execute(Request::FdbAdd(entry)).map(drop)
             }

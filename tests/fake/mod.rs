@@ -74,6 +74,8 @@ pub(crate) fn sample_bridge() -> BridgeInfo {
     BridgeInfo {
         spec: BridgeSpec::new(name("br0")),
         effective_mtu: 1500,
+        mtu_chain: None,
+        peer_count: 0,
         ports: vec![name("podA")],
         fdb_entries: 1,
         fdb_learned: 1,
@@ -106,6 +108,8 @@ impl Controller for Fake {
                 workers: 2,
                 bridges: vec![sample_bridge()],
                 ports: vec![sample_port()],
+                vtep: None,
+                peers: Vec::new(),
                 unaccounted: 0,
             }),
             Request::BridgeShow { .. } => Response::Bridges(vec![sample_bridge()]),
@@ -121,6 +125,7 @@ impl Controller for Fake {
             Request::Stats { .. } => Response::Stats(StatsInfo {
                 ports: vec![sample_port()],
                 peers: Vec::new(),
+                vtep: None,
                 unaccounted: 0,
             }),
             Request::Apply { spec, .. } => {

@@ -1,4 +1,8 @@
-use crate::{config::OffloadMode, control::api::TrafficInfo, names::Name};
+use crate::{
+    config::OffloadMode,
+    control::api::{Event, TrafficInfo},
+    names::Name,
+};
 
 use super::*;
 
@@ -37,6 +41,8 @@ fn bridge() -> BridgeInfo {
     BridgeInfo {
         spec: BridgeSpec::new(Name::new("br0").unwrap()),
         effective_mtu: 1500,
+        mtu_chain: None,
+        peer_count: 0,
         ports: vec![Name::new("podA").unwrap()],
         fdb_entries: 3,
         fdb_learned: 2,
@@ -58,6 +64,8 @@ fn one_screen_shows_bridges_with_their_ports_in_columns() {
         workers: 2,
         bridges: vec![bridge()],
         ports: vec![port("podA"), gone],
+        vtep: None,
+        peers: Vec::new(),
         unaccounted: 0,
     };
 
@@ -111,6 +119,7 @@ fn counters_show_drops_by_reason() {
     let stats = StatsInfo {
         ports: vec![port("podA")],
         peers: Vec::new(),
+        vtep: None,
         unaccounted: 0,
     };
 
@@ -150,7 +159,9 @@ fn events_are_lines_with_the_time_of_day() {
         mac: "02:00:00:00:00:01".parse().unwrap(),
         vlan: 7,
         port: Name::new("b").ok(),
+        remote: None,
         old_port: Name::new("a").ok(),
+        old_remote: None,
     };
 
     let line = text(|out| event(out, &moved));
