@@ -5,10 +5,56 @@ use std::{collections::HashSet, net::IpAddr, time::Duration};
 use proptest::prelude::*;
 
 use super::{check::check, *};
-use crate::{names::Name, wire::MacAddr};
+use crate::{
+    names::Name,
+    wire::{MacAddr, Vni},
+};
 
 fn name(prefix: &str, index: usize) -> Name {
     Name::new(&format!("{prefix}{index}")).unwrap()
+}
+
+fn vtep() -> impl Strategy<Value = VtepSpec> {
+    let local = prop_oneof![Just("192.0.2.10"), Just("192.0.2.11"), Just("2001:db8::10")];
+    let netns = prop_oneof![Just(None), Just(Some("nodeA".to_owned()))];
+    let tos = prop_oneof![
+        Just(Tos::Inherit),
+        (0_u8..64).prop_map(|dscp| Tos::Fixed(dscp << 2)),
+    ];
+    let numbers = (1_u16.., 1_u8.., tos);
+    (local, netns, numbers, any::<u8>()).prop_map(|(local, netns, (port, ttl, tos), bits)| {
+        let bit = |n: u8| bits >> n & 1 == 1;
+        VtepSpec {
+            local: local.parse().unwrap(),
+            port,
+            netns: netns.map(|netns| netns.parse().unwrap()),
+            accept: if bit(0) { Accept::Any } else { Accept::Peers },
+            strict: bit(1),
+            ttl,
+            tos,
+            udpcsum: bit(2),
+            udp6zerocsumrx: bit(3),
+            offload: if bit(4) {
+                OffloadMode::Off
+            } else {
+                OffloadMode::On
+            },
+            too_big_answers: bit(5),
+        }
+    })
+}
+
+/// A VTEP of the family of `local`, with and without a port of its own.
+fn peer(local: IpAddr, number: u8) -> PeerAddr {
+    let prefix = if local.is_ipv4() {
+        "198.51.100."
+    } else {
+        "2001:db8:1::"
+    };
+    PeerAddr {
+        ip: format!("{prefix}{number}").parse().unwrap(),
+        port: number.is_multiple_of(3).then_some(8472),
+    }
 }
 
 fn bridge(index: usize) -> impl Strategy<Value = BridgeSpec> {
@@ -99,6 +145,18 @@ fn port(index: usize) -> impl Strategy<Value = PortSpec> {
     )
 }
 
+/// Puts some of `bridges` on the overlay: which VNI is whose differs from switch to switch, so that
+/// bridges have to hand them over.
+fn carry(bridges: &mut [BridgeSpec], local: IpAddr, vnis: &[(u32, bool)], peers: &[u8]) {
+    let taken = bridges.iter_mut().zip(vnis).filter(|(_, vni)| vni.1);
+    for (n, (bridge, (vni, _))) in taken.enumerate() {
+        bridge.vni = Vni::new(*vni);
+        bridge.peer_learning = peers.len().is_multiple_of(2);
+        let listed = peers.iter().skip(n).step_by(2);
+        bridge.peers = listed.map(|&number| peer(local, number)).collect();
+    }
+}
+
 /// A switch that keeps all rules, in the order in which a file holds it.
 pub(super) fn switch() -> impl Strategy<Value = SwitchSpec> {
     let bridges = (bridge(0), bridge(1), bridge(2)).prop_map(|(a, b, c)| vec![a, b, c]);
@@ -106,9 +164,22 @@ pub(super) fn switch() -> impl Strategy<Value = SwitchSpec> {
     let entries = prop::collection::vec((0..4_usize, 0..6_u64, 0_u16..=4094), 0..6);
     let bridges = (bridges, any::<u8>());
     let ports = (ports, any::<u8>());
-    (bridges, ports, entries).prop_map(|((bridges, some), (ports, plugged), entries)| {
+    let vnis = Just(vec![0, 42, Vni::MAX.get()]).prop_shuffle();
+    let vnis = (vnis, prop::collection::vec(any::<bool>(), 3))
+        .prop_map(|(vnis, some)| vnis.into_iter().zip(some).collect::<Vec<_>>());
+    let peers = prop::sample::subsequence((1..8_u8).collect::<Vec<_>>(), 0..=7).prop_shuffle();
+    let overlay = (prop::option::of(vtep()), vnis, peers);
+    (bridges, ports, entries, overlay).prop_map(|(bridges, ports, entries, (vtep, vnis, peers))| {
+        let ((mut bridges, some), (ports, plugged)) = (bridges, ports);
         let bit = |bits: u8, n: usize| bits >> n & 1 == 1;
-        let mut spec = SwitchSpec::default();
+        let local = vtep.as_ref().map(|vtep| vtep.local);
+        if let Some(local) = local {
+            carry(&mut bridges, local, &vnis, &peers);
+        }
+        let mut spec = SwitchSpec {
+            vtep,
+            ..SwitchSpec::default()
+        };
         for (n, bridge) in bridges
             .into_iter()
             .enumerate()
@@ -126,14 +197,21 @@ pub(super) fn switch() -> impl Strategy<Value = SwitchSpec> {
                 let port = name("port", p);
                 let is_member =
                     |known: &PortSpec| known.name == port && known.bridge == bridge.name;
-                if spec.ports.iter().any(is_member)
+                let number = u8::try_from(p + 5).unwrap();
+                let remote = local.filter(|_| bridge.vni.is_some() && vlan.is_multiple_of(2));
+                let place = match remote {
+                    Some(local) => Some(Place::Peer(peer(local, number))),
+                    None if spec.ports.iter().any(is_member) => Some(Place::Port(port)),
+                    None => None,
+                };
+                if let Some(place) = place
                     && taken.insert((bridge.name.clone(), mac, vlan))
                 {
                     spec.fdb.push(StaticSpec {
                         bridge: bridge.name.clone(),
                         mac: MacAddr::from_u48(0x0200_0000_0001 + mac),
                         vlan,
-                        place: Place::Port(port),
+                        place,
                     });
                 }
             }

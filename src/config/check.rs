@@ -1,7 +1,8 @@
 //! What must hold between settings that are each fine by themselves.
 //!
 //! The rules are those of the kernel and of the switch, checked before either is asked: a next hop
-//! must be on the link, an interface name is free or taken, a cable has two ends.
+//! must be on the link, an interface name is free or taken, a cable has two ends, a VNI needs an
+//! endpoint.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,8 +12,10 @@ use std::{
 
 use ipnet::IpNet;
 
+mod overlay;
+
 use crate::{
-    config::{BridgeSpec, Mode, Place, PortSpec, StaticSpec, SwitchSpec},
+    config::{Mode, Place, PortSpec, StaticSpec, SwitchSpec},
     names::{IfName, Name},
     wire::MacAddr,
 };
@@ -34,9 +37,9 @@ pub struct Problem {
 /// A setting in a [`SwitchSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Setting {
-    /// In which of the three lists.
+    /// In which part.
     pub section: Section,
-    /// Which element of the list.
+    /// Which element, where the part is a list.
     pub index: usize,
     /// Which of its settings.
     pub key: &'static str,
@@ -44,9 +47,11 @@ pub struct Setting {
     pub item: usize,
 }
 
-/// The lists of a [`SwitchSpec`].
+/// The parts of a [`SwitchSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Section {
+    /// [`SwitchSpec::vtep`].
+    Vtep,
     /// [`SwitchSpec::bridges`].
     Bridge,
     /// [`SwitchSpec::ports`].
@@ -62,10 +67,13 @@ pub fn check(spec: &SwitchSpec) -> Vec<Problem> {
         index: 0,
         problems: Vec::new(),
     };
-    checker.bridges(&spec.bridges, &spec.ports);
+    if let Some(vtep) = &spec.vtep {
+        checker.vtep(vtep);
+    }
+    checker.bridges(spec);
     checker.ports(spec);
     checker.addresses(&spec.ports);
-    checker.fdb(&spec.fdb, &spec.ports);
+    checker.fdb(spec);
     checker.problems
 }
 
@@ -91,13 +99,14 @@ impl Checker {
         self.index = index;
     }
 
-    fn bridges(&mut self, bridges: &[BridgeSpec], ports: &[PortSpec]) {
+    fn bridges(&mut self, spec: &SwitchSpec) {
         let mut names = HashSet::new();
+        let mut vnis = HashMap::new();
         let mut members: HashMap<&Name, usize> = HashMap::new();
-        for port in ports {
+        for port in &spec.ports {
             *members.entry(&port.bridge).or_default() += 1;
         }
-        for (index, bridge) in bridges.iter().enumerate() {
+        for (index, bridge) in spec.bridges.iter().enumerate() {
             self.at(Section::Bridge, index);
             let name = &bridge.name;
             if !names.insert(name) {
@@ -112,6 +121,7 @@ impl Checker {
                 );
                 self.report("mode", 0, message);
             }
+            self.overlay(bridge, spec.vtep.as_ref(), &mut vnis);
         }
     }
 
@@ -252,13 +262,19 @@ impl Checker {
         }
     }
 
-    fn fdb(&mut self, entries: &[StaticSpec], ports: &[PortSpec]) {
-        let bridge_of: HashMap<_, _> = ports
+    fn fdb(&mut self, spec: &SwitchSpec) {
+        let bridge_of: HashMap<_, _> = spec
+            .ports
             .iter()
             .map(|port| (&port.name, &port.bridge))
             .collect();
+        let vni_of: HashMap<_, _> = spec
+            .bridges
+            .iter()
+            .map(|bridge| (&bridge.name, bridge.vni))
+            .collect();
         let mut taken = HashSet::new();
-        for (index, entry) in entries.iter().enumerate() {
+        for (index, entry) in spec.fdb.iter().enumerate() {
             self.at(Section::Fdb, index);
             let StaticSpec {
                 bridge,
@@ -277,8 +293,13 @@ impl Checker {
                     format!("static FDB entry {mac}: vlan {vlan} is out of range 0..=4094");
                 self.report("vlan", 0, message);
             }
-            let Place::Port(port) = place else {
-                continue;
+            let port = match place {
+                Place::Port(port) => port,
+                Place::Peer(peer) => {
+                    let vni = vni_of.get(bridge).copied();
+                    self.remote(entry, *peer, vni, spec.vtep.as_ref());
+                    continue;
+                }
             };
             match bridge_of.get(port) {
                 Some(found) if *found == bridge => {}

@@ -13,12 +13,14 @@ use std::{
 use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
+mod overlay;
+
+use self::overlay::{place, vni};
 use super::{
     AtLimit, BridgeSpec, Mode, OffloadMode, PortFlagsSpec, PortSpec, StaticSpec, SwitchSpec,
     check::{Section, Setting, check},
     diagnostic::{Diagnostic, Locator},
     reader::{Fields, Report, Spans, Value, integer, wrong_type},
-    spec,
     units::{ParseDurationError, parse_duration},
 };
 use crate::names::Name;
@@ -36,7 +38,7 @@ pub fn parse(text: &str) -> Result<SwitchSpec, Vec<Diagnostic>> {
         places,
         mut report,
         incomplete,
-        damaged_ports,
+        damaged,
     } = reader;
 
     let locator = Locator::new(text);
@@ -52,14 +54,30 @@ pub fn parse(text: &str) -> Result<SwitchSpec, Vec<Diagnostic>> {
         report.errors.extend(
             check(&spec)
                 .into_iter()
-                .filter(|problem| match (problem.place.section, problem.place.key) {
-                    // The port that seems to be missing may be the one that could not be read.
-                    (Section::Fdb, "port") => !incomplete,
-                    // The network of a next hop may be the address that could not be read.
-                    (Section::Port, "gateway" | "routes" | "addresses") => {
-                        !damaged_ports.contains(&problem.place.index)
+                .filter(|problem| {
+                    let Setting {
+                        section,
+                        key,
+                        index,
+                        ..
+                    } = problem.place;
+                    match (section, key) {
+                        // The port that seems to be missing may be the one that could not be read.
+                        (Section::Fdb, "port") => !incomplete,
+                        // The network of a next hop may be the address that could not be read.
+                        (Section::Port, "gateway" | "routes" | "addresses") => {
+                            !damaged.contains(&(Section::Port, index))
+                        }
+                        (Section::Bridge, "vni") => !damaged.contains(&(Section::Vtep, 0)),
+                        (Section::Bridge, "peers") => {
+                            !damaged.contains(&(Section::Bridge, index))
+                                && !damaged.contains(&(Section::Vtep, 0))
+                        }
+                        (Section::Fdb, "remote") => {
+                            !damaged.iter().any(|part| part.0 != Section::Port)
+                        }
+                        _ => true,
                     }
-                    _ => true,
                 })
                 .map(|problem| (places.span(problem.place), problem.message)),
         );
@@ -128,13 +146,22 @@ struct Reader {
     report: Report,
     /// Whether a port was left out because it could not be read.
     incomplete: bool,
-    /// Indices of the ports with settings that could not be read.
-    damaged_ports: HashSet<usize>,
+    /// What has settings that could not be read.
+    damaged: HashSet<(Section, usize)>,
 }
 
 impl Reader {
     fn file(&mut self, span: Range<usize>, root: &DeTable<'_>) {
-        let fields = Fields::new("the file", span, root, &["bridge"], &mut self.report);
+        let fields = Fields::new(
+            "the file",
+            span,
+            root,
+            &["vtep", "bridge"],
+            &mut self.report,
+        );
+        if let Some(value) = fields.value("vtep") {
+            self.vtep(value);
+        }
         for table in fields.tables("bridge", &mut self.report) {
             self.bridge(table);
         }
@@ -157,7 +184,11 @@ impl Reader {
             self.spec.fdb.truncate(kept.1);
             return;
         };
+        let errors_before = report.errors.len();
         let bridge = BridgeSpec {
+            vni: vni(&fields, report),
+            peers: fields.list("peers", report),
+            peer_learning: fields.boolean("peer_learning", report).unwrap_or(true),
             mode: fields.word("mode", &MODES, report).unwrap_or_default(),
             mtu: mtu(&fields, true, report),
             ageing: ageing(&fields, report).unwrap_or(BridgeSpec::DEFAULT_AGEING),
@@ -176,6 +207,9 @@ impl Reader {
             ..BridgeSpec::new(name.clone())
         };
         let index = self.spec.bridges.len();
+        if report.errors.len() > errors_before {
+            self.damaged.insert((Section::Bridge, index));
+        }
         self.places
             .add(Section::Bridge, index, &fields, &BRIDGE_KEYS);
         self.spec.bridges.push(bridge);
@@ -227,7 +261,7 @@ impl Reader {
         };
         let index = self.spec.ports.len();
         if self.report.errors.len() > errors_before {
-            self.damaged_ports.insert(index);
+            self.damaged.insert((Section::Port, index));
         }
         self.places.add(Section::Port, index, fields, &PORT_KEYS);
         self.spec.ports.push(PortSpec { name, ..read });
@@ -236,9 +270,9 @@ impl Reader {
     fn fdb(&mut self, fields: &Fields<'_, '_>, bridge: &Name) {
         let report = &mut self.report;
         let mac = fields.required("mac", report);
-        let port = fields.required("port", report);
+        let place = place(fields, report);
         let vlan = fields.integer("vlan", report).unwrap_or_default();
-        let (Some(mac), Some(port)) = (mac, port) else {
+        let (Some(mac), Some(place)) = (mac, place) else {
             return;
         };
         let index = self.spec.fdb.len();
@@ -247,7 +281,7 @@ impl Reader {
             bridge: bridge.clone(),
             mac,
             vlan,
-            place: spec::Place::Port(port),
+            place,
         });
     }
 }
@@ -354,8 +388,11 @@ impl FromStr for Cidr {
     }
 }
 
-const BRIDGE_KEYS: [&str; 10] = [
+const BRIDGE_KEYS: [&str; 13] = [
     "name",
+    "vni",
+    "peers",
+    "peer_learning",
     "mode",
     "mtu",
     "ageing",
@@ -388,7 +425,7 @@ const PORT_KEYS: [&str; 18] = [
     "up",
 ];
 
-const FDB_KEYS: [&str; 3] = ["mac", "vlan", "port"];
+const FDB_KEYS: [&str; 4] = ["mac", "vlan", "port", "remote"];
 
 const MODES: [(&str, Mode); 3] = [
     ("switch", Mode::Switch),

@@ -3,10 +3,11 @@
 use std::{collections::HashMap, fmt};
 
 use super::{
-    BridgeSpec, PeerAddr, PortSpec, StaticSpec, SwitchSpec, VtepSpec, units::format_duration,
-    write::flag_values,
+    BridgeSpec, PeerAddr, PortSpec, StaticSpec, SwitchSpec, VtepSpec,
+    units::format_duration,
+    write::{flag_values, vtep_switches},
 };
-use crate::names::Name;
+use crate::{names::Name, wire::Vni};
 
 /// The steps from one switch to another, in an order in which they can be carried out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub enum Step {
     },
     /// Add a bridge.
     BridgeAdd(BridgeSpec),
-    /// Change settings of a bridge.
+    /// Change settings of a bridge, but for its peers.
     BridgeSet {
         /// As it is.
         old: BridgeSpec,
@@ -84,15 +85,20 @@ pub enum Step {
 
 /// The steps that turn `current` into `desired`; none if they are equal but for the order.
 ///
-/// Deletions come first, so that a name, an interface or an address is free before it is taken;
-/// bridges come before the ports that move to them, and old bridges go when they are empty.
+/// Deletions come first, so that a name, an interface, an address or a VNI is free before it is
+/// taken; bridges come before the ports that move to them, and old bridges go when they are empty.
 /// Replaced ports may take each other's interface: unplug all of them before the first is plugged
-/// in again.
+/// in again. The VXLAN endpoint is opened or changed before anything else, since nothing else is as
+/// likely to fail, and closed at the end; if its address changes to the other family, peers of the
+/// old one are there for some steps more.
 pub fn plan(current: &SwitchSpec, desired: &SwitchSpec) -> Plan {
     let mut steps = Vec::new();
+    if desired.vtep.is_some() && current.vtep != desired.vtep {
+        steps.push(vtep_set(current, desired));
+    }
     let current_ports = by_name(&current.ports, |port| &port.name);
     let desired_ports = by_name(&desired.ports, |port| &port.name);
-    let current_bridges = by_name(&current.bridges, |bridge| &bridge.name);
+    let mut current_bridges = by_name(&current.bridges, |bridge| &bridge.name);
     let desired_bridges = by_name(&desired.bridges, |bridge| &bridge.name);
 
     let obsolete = current.fdb.iter().filter(|old| !desired.fdb.contains(old));
@@ -102,14 +108,16 @@ pub fn plan(current: &SwitchSpec, desired: &SwitchSpec) -> Plan {
     let gone = gone.filter(|name| !desired_ports.contains_key(name));
     steps.extend(gone.cloned().map(Step::PortDel));
 
+    let released = releases(current, desired);
+    for bare in &released {
+        if let Some(old) = current_bridges.insert(&bare.name, bare) {
+            change_bridge(old, bare, &mut steps);
+        }
+    }
     for new in &desired.bridges {
         match current_bridges.get(&new.name) {
             None => steps.push(Step::BridgeAdd(new.clone())),
-            Some(&old) if old != new => steps.push(Step::BridgeSet {
-                old: old.clone(),
-                new: new.clone(),
-            }),
-            Some(_) => {}
+            Some(old) => change_bridge(old, new, &mut steps),
         }
     }
 
@@ -140,7 +148,73 @@ pub fn plan(current: &SwitchSpec, desired: &SwitchSpec) -> Plan {
 
     let wanted = desired.fdb.iter().filter(|new| !current.fdb.contains(new));
     steps.extend(wanted.cloned().map(Step::FdbAdd));
+    if desired.vtep.is_none() && current.vtep.is_some() {
+        steps.push(vtep_set(current, desired));
+    }
     Plan { steps }
+}
+
+fn vtep_set(current: &SwitchSpec, desired: &SwitchSpec) -> Step {
+    Step::VtepSet {
+        old: current.vtep.clone(),
+        new: desired.vtep.clone(),
+    }
+}
+
+/// The bridges whose VNI another bridge takes over, without it.
+fn releases(current: &SwitchSpec, desired: &SwitchSpec) -> Vec<BridgeSpec> {
+    let wanted = desired.bridges.iter();
+    let wanted = wanted.filter_map(|bridge| Some((bridge.vni?, &bridge.name)));
+    let owners: HashMap<Vni, &Name> = wanted.collect();
+    let handed_over = |bridge: &&BridgeSpec| {
+        let owner = bridge.vni.and_then(|vni| owners.get(&vni));
+        owner.is_some_and(|owner| **owner != bridge.name)
+    };
+    let bare = |bridge: &BridgeSpec| BridgeSpec {
+        vni: None,
+        peers: Vec::new(),
+        ..bridge.clone()
+    };
+    current
+        .bridges
+        .iter()
+        .filter(handed_over)
+        .map(bare)
+        .collect()
+}
+
+/// Peers come and go one by one, so that frames to the others are not disturbed.
+fn change_bridge(old: &BridgeSpec, new: &BridgeSpec, steps: &mut Vec<Step>) {
+    let bridge = &new.name;
+    let (mut kept, mut gone) = (Vec::new(), Vec::new());
+    for &peer in &old.peers {
+        let list = match new.peers.contains(&peer) {
+            true => &mut kept,
+            false => &mut gone,
+        };
+        list.push(peer);
+    }
+    let step = |peer| Step::PeerDel {
+        bridge: bridge.clone(),
+        peer,
+    };
+    steps.extend(gone.into_iter().map(step));
+    let with_kept = |spec: &BridgeSpec| BridgeSpec {
+        peers: kept.clone(),
+        ..spec.clone()
+    };
+    let (before, after) = (with_kept(old), with_kept(new));
+    if before != after {
+        steps.push(Step::BridgeSet {
+            old: before,
+            new: after,
+        });
+    }
+    let added = new.peers.iter().filter(|peer| !old.peers.contains(peer));
+    steps.extend(added.map(|&peer| Step::PeerAdd {
+        bridge: bridge.clone(),
+        peer,
+    }));
 }
 
 /// Whether `old` has to be unplugged to become `new`.
@@ -165,11 +239,19 @@ impl fmt::Display for Plan {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::VtepSet { .. } => write!(f, "~ vtep"),
+            Self::VtepSet { old, new } => match (old, new) {
+                (None, None) => write!(f, "- vtep"),
+                (None, Some(new)) => write!(f, "+ vtep {}", endpoint(new)),
+                (Some(old), None) => write!(f, "- vtep {}", endpoint(old)),
+                (Some(old), Some(new)) => write!(f, "~ vtep: {}", vtep_changes(old, new)),
+            },
             Self::PeerAdd { bridge, peer } => write!(f, "+ peer {peer} on {bridge}"),
             Self::PeerDel { bridge, peer } => write!(f, "- peer {peer} on {bridge}"),
             Self::BridgeAdd(bridge) => {
-                write!(f, "+ bridge {} (mtu {})", bridge.name, mtu(bridge.mtu))
+                let vni = bridge.vni.map_or_else(String::new, |vni| {
+                    format!(", vni {vni}, peers {}", list(&bridge.peers))
+                });
+                write!(f, "+ bridge {} (mtu {}{vni})", bridge.name, mtu(bridge.mtu))
             }
             Self::BridgeSet { old, new } => {
                 write!(f, "~ bridge {}: {}", new.name, bridge_changes(old, new))
@@ -193,6 +275,13 @@ fn mtu(mtu: Option<u32>) -> String {
     mtu.map_or_else(|| "auto".to_owned(), |mtu| mtu.to_string())
 }
 
+fn endpoint(vtep: &VtepSpec) -> String {
+    match &vtep.netns {
+        Some(netns) => format!("{} in netns {netns}", vtep.address()),
+        None => vtep.address().to_string(),
+    }
+}
+
 fn plugged(port: &PortSpec) -> String {
     let netns = match &port.netns {
         Some(netns) => format!("in netns {netns}"),
@@ -212,6 +301,23 @@ fn static_entry(entry: &StaticSpec) -> String {
     format!("{}{vlan} {} on {}", entry.mac, entry.place, entry.bridge)
 }
 
+fn list<T: ToString>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    if items.is_empty() {
+        return "none".to_owned();
+    }
+    items.join(" ")
+}
+
+fn on_off(on: bool) -> String {
+    if on { "on" } else { "off" }.to_owned()
+}
+
+/// The name of a variant without fields, as it is written in the file.
+fn word<T: fmt::Debug>(choice: T) -> String {
+    format!("{choice:?}").to_lowercase()
+}
+
 /// Collects `setting old -> new` for what differs.
 #[derive(Default)]
 struct Changes(Vec<String>);
@@ -225,19 +331,38 @@ impl Changes {
     }
 }
 
+fn vtep_changes(old: &VtepSpec, new: &VtepSpec) -> String {
+    let mut changes = Changes::default();
+    changes.add("local", old.local, new.local, |ip| ip.to_string());
+    changes.add("port", old.port, new.port, |port| port.to_string());
+    changes.add("netns", &old.netns, &new.netns, |netns| match netns {
+        Some(netns) => netns.to_string(),
+        None => "the daemon's".to_owned(),
+    });
+    changes.add("accept", old.accept, new.accept, word);
+    changes.add("ttl", old.ttl, new.ttl, |ttl| ttl.to_string());
+    changes.add("tos", old.tos, new.tos, |tos| tos.to_string());
+    changes.add("offload", old.offload, new.offload, word);
+    let switches = vtep_switches(old).into_iter().zip(vtep_switches(new));
+    for ((switch, old), (_, new)) in switches {
+        changes.add(switch, old, new, on_off);
+    }
+    changes.0.join(", ")
+}
+
 fn bridge_changes(old: &BridgeSpec, new: &BridgeSpec) -> String {
     let mut changes = Changes::default();
     let number = |number: u32| number.to_string();
-    let lower = |word: String| word.to_lowercase();
-    changes.add("mode", old.mode, new.mode, |mode| {
-        lower(format!("{mode:?}"))
+    changes.add("mode", old.mode, new.mode, word);
+    changes.add("vni", old.vni, new.vni, |vni| {
+        vni.map_or_else(|| "none".to_owned(), |vni| vni.to_string())
     });
+    let learning = (old.peer_learning, new.peer_learning);
+    changes.add("peer_learning", learning.0, learning.1, on_off);
     changes.add("mtu", old.mtu, new.mtu, mtu);
     changes.add("ageing", old.ageing, new.ageing, format_duration);
     changes.add("fdb_limit", old.fdb_limit, new.fdb_limit, number);
-    changes.add("at_limit", old.at_limit, new.at_limit, |choice| {
-        lower(format!("{choice:?}"))
-    });
+    changes.add("at_limit", old.at_limit, new.at_limit, word);
     let reserved = (old.forward_reserved, new.forward_reserved);
     changes.add("forward_reserved", reserved.0, reserved.1, |mask| {
         mask.to_string()
@@ -248,13 +373,6 @@ fn bridge_changes(old: &BridgeSpec, new: &BridgeSpec) -> String {
 }
 
 fn port_changes(old: &PortSpec, new: &PortSpec) -> String {
-    fn list<T: ToString>(items: &[T]) -> String {
-        let items: Vec<String> = items.iter().map(ToString::to_string).collect();
-        if items.is_empty() {
-            return "none".to_owned();
-        }
-        items.join(" ")
-    }
     let mut changes = Changes::default();
     changes.add("bridge", &old.bridge, &new.bridge, ToString::to_string);
     changes.add("addresses", &old.addresses, &new.addresses, |all| list(all));
@@ -273,9 +391,7 @@ fn port_changes(old: &PortSpec, new: &PortSpec) -> String {
         .into_iter()
         .zip(flag_values(&new.flags));
     for ((flag, old), (_, new)) in flags {
-        changes.add(flag, old, new, |on| {
-            if on { "on" } else { "off" }.to_owned()
-        });
+        changes.add(flag, old, new, on_off);
     }
     if changes.0.is_empty() {
         // For example a default that is now written down.
@@ -285,129 +401,4 @@ fn port_changes(old: &PortSpec, new: &PortSpec) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::config::{arbitrary::switch, parse};
-
-    /// Carries `step` out on a model of a switch and insists on what a real one insists on.
-    fn carry_out(switch: &mut SwitchSpec, step: Step) {
-        let is_bridge = |switch: &SwitchSpec, name: &Name| {
-            switch.bridges.iter().any(|bridge| bridge.name == *name)
-        };
-        let replace_port = |switch: &mut SwitchSpec, old: PortSpec, new: PortSpec| {
-            assert!(is_bridge(switch, &new.bridge));
-            let slot = switch.ports.iter_mut().find(|port| **port == old).unwrap();
-            *slot = new;
-        };
-        match step {
-            Step::VtepSet { old, new } => {
-                assert_eq!(switch.vtep, old);
-                switch.vtep = new;
-            }
-            Step::PeerAdd { .. } | Step::PeerDel { .. } => unreachable!(),
-            Step::BridgeAdd(bridge) => {
-                assert!(!is_bridge(switch, &bridge.name));
-                switch.bridges.push(bridge);
-            }
-            Step::BridgeSet { old, new } => {
-                let slot = switch.bridges.iter_mut().find(|bridge| **bridge == old);
-                *slot.unwrap() = new;
-            }
-            Step::BridgeDel(name) => {
-                assert!(switch.ports.iter().all(|port| port.bridge != name));
-                switch.bridges.retain(|bridge| bridge.name != name);
-            }
-            Step::PortAdd(port) => {
-                assert!(is_bridge(switch, &port.bridge));
-                assert!(switch.ports.iter().all(|other| other.name != port.name));
-                switch.ports.push(port);
-            }
-            Step::PortReplace { old, new } => {
-                assert!(needs_new_plug(&old, &new));
-                replace_port(switch, old, new);
-            }
-            Step::PortSet { old, new } => {
-                assert!(!needs_new_plug(&old, &new));
-                replace_port(switch, old, new);
-            }
-            Step::PortDel(name) => switch.ports.retain(|port| port.name != name),
-            Step::FdbAdd(entry) => {
-                assert!(
-                    switch
-                        .ports
-                        .iter()
-                        .any(|port| Some(&port.name) == entry.place.port())
-                );
-                switch.fdb.push(entry);
-            }
-            Step::FdbDel(entry) => switch.fdb.retain(|other| *other != entry),
-        }
-    }
-
-    fn sorted(mut switch: SwitchSpec) -> SwitchSpec {
-        switch.bridges.sort_by(|a, b| a.name.cmp(&b.name));
-        switch.ports.sort_by(|a, b| a.name.cmp(&b.name));
-        switch.fdb.sort_by(|a, b| {
-            (&a.bridge, a.mac, a.vlan, &a.place).cmp(&(&b.bridge, b.mac, b.vlan, &b.place))
-        });
-        switch
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(256))]
-
-        #[test]
-        fn the_steps_turn_any_switch_into_any_other(current in switch(), desired in switch()) {
-            let mut model = current.clone();
-            for step in plan(&current, &desired).steps {
-                prop_assert!(!step.to_string().is_empty());
-                carry_out(&mut model, step);
-            }
-            prop_assert_eq!(sorted(model.clone()), sorted(desired.clone()));
-            prop_assert!(plan(&model, &desired).is_empty());
-        }
-    }
-
-    #[test]
-    fn steps_read_like_a_difference() {
-        let current = parse(
-            r#"
-[[bridge]]
-name = "br0"
-port = [{ name = "a", netns = "nsA", mtu = 1500 }, { name = "b", netns = "nsB" }]
-[[bridge]]
-name = "br1"
-"#,
-        )
-        .unwrap();
-        let desired = parse(
-            r#"
-[[bridge]]
-name = "br0"
-ageing = "1m"
-fdb = [{ mac = "02:00:00:00:00:01", port = "c" }]
-port = [
-  { name = "a", netns = "nsA", mtu = 1400, learning = false },
-  { name = "b", netns = "nsC" },
-  { name = "c", addresses = ["192.0.2.1/24"] },
-]
-"#,
-        )
-        .unwrap();
-
-        let text = plan(&current, &desired).to_string();
-
-        assert_eq!(
-            text,
-            "~ bridge br0: ageing 300s -> 60s
-! port b on br0 in netns nsC (eth0) (plugged in anew)
-~ port a: mtu 1500 -> 1400, learning on -> off
-+ port c on br0 on the host (c 192.0.2.1/24)
-- bridge br1
-+ fdb 02:00:00:00:00:01 port c on br0
-"
-        );
-    }
-}
+mod tests;

@@ -66,13 +66,6 @@ impl<'a, 'i> Fields<'a, 'i> {
             if known.contains(&name) {
                 continue;
             }
-            if matches!(name, "vtep" | "vni" | "peers") {
-                report.error(
-                    key.span(),
-                    format!("{name}: overlay (VXLAN) is not in this version; remove the key"),
-                );
-                continue;
-            }
             let shown: String = name.chars().take(40).collect();
             let hint = match similar(name, known) {
                 Some(near) => format!("did you mean {near:?}?"),

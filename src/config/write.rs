@@ -3,8 +3,8 @@
 use std::fmt::{Display, Write as _};
 
 use super::{
-    AtLimit, BridgeSpec, Mode, OffloadMode, Place, PortFlagsSpec, PortSpec, StaticSpec, SwitchSpec,
-    units::format_duration,
+    Accept, AtLimit, BridgeSpec, Mode, OffloadMode, Place, PortFlagsSpec, PortSpec, StaticSpec,
+    SwitchSpec, Tos, VtepSpec, units::format_duration,
 };
 
 /// Writes the file that [`parse`](super::parse) reads as `spec`, without the settings that are
@@ -12,6 +12,9 @@ use super::{
 /// in `spec` are left out.
 pub fn write(spec: &SwitchSpec) -> String {
     let mut file = Writer::default();
+    if let Some(vtep) = &spec.vtep {
+        file.vtep(vtep);
+    }
     for bridge in &spec.bridges {
         file.bridge(bridge);
         for port in spec.ports.iter().filter(|port| port.bridge == bridge.name) {
@@ -61,6 +64,38 @@ impl Writer {
         }
     }
 
+    fn vtep(&mut self, vtep: &VtepSpec) {
+        let default = VtepSpec::new(vtep.local);
+        self.header("[vtep]");
+        self.string("local", vtep.local);
+        if vtep.port != default.port {
+            self.bare("port", vtep.port);
+        }
+        if let Some(netns) = &vtep.netns {
+            self.string("netns", netns);
+        }
+        if vtep.accept == Accept::Any {
+            self.string("accept", "any");
+        }
+        if vtep.ttl != default.ttl {
+            self.bare("ttl", vtep.ttl);
+        }
+        match vtep.tos {
+            Tos::Inherit => self.string("tos", "inherit"),
+            Tos::Fixed(0) => {}
+            Tos::Fixed(byte) => self.bare("tos", byte),
+        }
+        if vtep.offload == OffloadMode::Off {
+            self.string("offload", "off");
+        }
+        let defaults = vtep_switches(&default);
+        for ((key, value), (_, default)) in vtep_switches(vtep).into_iter().zip(defaults) {
+            if value != default {
+                self.bare(key, value);
+            }
+        }
+    }
+
     fn bridge(&mut self, bridge: &BridgeSpec) {
         let default = BridgeSpec::new(bridge.name.clone());
         self.header("[[bridge]]");
@@ -69,6 +104,13 @@ impl Writer {
             Mode::Switch => {}
             Mode::Hub => self.string("mode", "hub"),
             Mode::Wire => self.string("mode", "wire"),
+        }
+        if let Some(vni) = bridge.vni {
+            self.bare("vni", vni);
+        }
+        self.strings("peers", &bridge.peers);
+        if bridge.peer_learning != default.peer_learning {
+            self.bare("peer_learning", bridge.peer_learning);
         }
         if let Some(mtu) = bridge.mtu {
             self.bare("mtu", mtu);
@@ -136,6 +178,16 @@ impl Writer {
             Place::Peer(peer) => self.string("remote", peer),
         }
     }
+}
+
+/// The switches of an endpoint with the names they have in the file.
+pub(super) fn vtep_switches(vtep: &VtepSpec) -> [(&'static str, bool); 4] {
+    [
+        ("strict", vtep.strict),
+        ("udpcsum", vtep.udpcsum),
+        ("udp6zerocsumrx", vtep.udp6zerocsumrx),
+        ("too_big_answers", vtep.too_big_answers),
+    ]
 }
 
 /// The flags with the names they have in the file.

@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{arbitrary::switch, write};
+use crate::{
+    config::{Accept, Place, Tos, VtepSpec, arbitrary::switch, write},
+    wire::Vni,
+};
 
 /// The messages with their places, one on each line.
 fn errors(text: &str) -> String {
@@ -208,18 +211,93 @@ gateway = "192.0.2.254"
 }
 
 #[test]
-fn the_overlay_is_refused_by_name() {
-    let text = "[vtep]\nlocal = \"192.0.2.1\"\n[[bridge]]\nname = \"br0\"\nvni = 42\npeers = []\n";
+fn an_overlay_is_read_with_its_defaults() {
+    let spec = parse(
+        r#"
+[vtep]
+local = "192.168.50.10"
+netns = "nodeA"
+accept = "any"
+tos = "inherit"
+offload = "off"
+strict = true
 
-    let found = errors(text);
+[[bridge]]
+name = "br0"
+vni = 42
+peers = ["192.168.50.20", "192.168.50.30:8472"]
+peer_learning = false
 
-    assert_eq!(found.lines().count(), 3, "{found}");
-    for line in found.lines() {
-        assert!(
-            line.contains("overlay (VXLAN) is not in this version"),
-            "{line}"
-        );
-    }
+[[bridge.fdb]]
+mac = "02:00:00:00:00:09"
+remote = "192.168.50.20"
+"#,
+    )
+    .unwrap();
+
+    let vtep = spec.vtep.unwrap();
+    assert_eq!((vtep.port, vtep.ttl, vtep.tos), (4789, 64, Tos::Inherit));
+    assert_eq!((vtep.accept, vtep.offload), (Accept::Any, OffloadMode::Off));
+    assert!(vtep.strict && vtep.udpcsum && !vtep.udp6zerocsumrx && vtep.too_big_answers);
+    let bridge = &spec.bridges[0];
+    assert_eq!(bridge.vni, Vni::new(42));
+    assert_eq!(bridge.peers[1].address(vtep.port).port(), 8472);
+    assert!(!bridge.peer_learning);
+    let remote = "192.168.50.20".parse().unwrap();
+    assert_eq!(spec.fdb[0].place, Place::Peer(remote));
+    let spec = parse("[vtep]\nlocal = \"fd00::1\"").unwrap();
+    assert_eq!(spec.vtep, Some(VtepSpec::new("fd00::1".parse().unwrap())));
+}
+
+#[test]
+fn every_error_of_an_overlay_has_its_place_and_no_consequences() {
+    let text = r#"[vtep]
+local = "nodeA"
+prot = 4789
+port = 65536
+accept = "all"
+tos = "high"
+ttl = 256
+udpcsum = "off"
+[[bridge]]
+name = "br0"
+vni = 16777216
+peers = ["192.168.50.20", "nodeB", 5, "192.168.50.20"]
+peer_learning = 1
+fdb = [
+  { mac = "02:00:00:00:00:01", port = "a", remote = "192.168.50.20" },
+  { mac = "02:00:00:00:00:01" },
+  { mac = "02:00:00:00:00:02", remote = "192.168.50.20:0" },
+  { mac = "02:00:00:00:00:03", remote = "192.168.50.20" },
+]
+[[bridge]]
+name = "br1"
+vni = 7
+peers = ["fd00::1"]
+"#;
+
+    assert_eq!(
+        errors(text),
+        r#"2:9: local: "nodeA" is not an IP address; write one such as 192.168.50.10 or fd00::1
+3:1: unknown key "prot" in the vtep; did you mean "port"?
+4:8: port: 65536 is out of range
+5:10: accept is "peers" or "any", found "all"
+6:7: tos is a number or "inherit", found "high"
+7:7: ttl: 256 is out of range
+8:11: udpcsum is true or false, found "off"
+11:7: vni: 16777216 is out of range 0..=16777215
+12:27: peers: "nodeB" is not a VTEP's address; write IP or IP:PORT such as 192.168.50.20, 192.168.50.20:8472 or [fd00::1]:8472
+12:36: peers is a string, found the number 5
+13:17: peer_learning is true or false, found the number 1
+15:53: remote: the entry has a port already; keep one of them
+16:3: a static FDB entry has no port and no remote; add one of them
+17:41: remote: "192.168.50.20:0" is not a VTEP's address; write IP or IP:PORT such as 192.168.50.20, 192.168.50.20:8472 or [fd00::1]:8472"#
+    );
+    assert_eq!(errors("[vtep]"), "1:1: the vtep has no local; add one");
+    assert_eq!(
+        errors("vtep = 5"),
+        "1:8: the vtep is a table, found the number 5"
+    );
 }
 
 #[test]
