@@ -82,4 +82,5 @@ pub mod offload;
 pub mod sim;
 pub mod sys;
 pub mod time;
+pub mod vxlan;
 pub mod wire;

@@ -78,7 +78,7 @@ impl FdbCache {
     pub(super) fn insert(&mut self, key: FdbKey, generation: u64, entry: &FdbEntry) {
         let updated = match entry.kind {
             EntryKind::Learned => entry.updated,
-            EntryKind::Static | EntryKind::Local => NEVER_AGES,
+            EntryKind::Static | EntryKind::Local | EntryKind::Control => NEVER_AGES,
         };
         let Set([latest, other]) = &mut self.sets[Self::index(key)];
         if latest.key != key.number() {

@@ -2,30 +2,54 @@
 
 use std::fmt;
 
-use super::PortId;
+use super::{PeerId, PortId};
 
 /// Where a frame came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Ingress {
     /// A port of the switch.
     Port(PortId),
+    /// A remote VTEP.
+    Peer(PeerId),
 }
 
 /// Where a frame may go out, and what an FDB entry points to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Egress {
     /// A port of the switch.
     Port(PortId),
+    /// A remote VTEP.
+    Peer(PeerId),
+}
+
+impl Ingress {
+    /// The way back to where it came in.
+    #[inline]
+    pub const fn back(self) -> Egress {
+        match self {
+            Self::Port(port) => Egress::Port(port),
+            Self::Peer(peer) => Egress::Peer(peer),
+        }
+    }
 }
 
 impl Egress {
     /// The port, if that is what it is.
     #[inline]
     pub const fn port(self) -> Option<PortId> {
-        let Self::Port(port) = self;
-        Some(port)
+        match self {
+            Self::Port(port) => Some(port),
+            Self::Peer(_) => None,
+        }
+    }
+
+    /// The remote VTEP, if that is what it is.
+    #[inline]
+    pub const fn peer(self) -> Option<PeerId> {
+        match self {
+            Self::Peer(peer) => Some(peer),
+            Self::Port(_) => None,
+        }
     }
 }
 
@@ -152,14 +176,34 @@ drop_reasons! {
     FloodDisabled = "flood_disabled", "flooding of its class is off on every other port";
     /// There is nobody else on the bridge.
     NoEgress = "no_egress", "no other port of the bridge is up";
+    /// From one remote VTEP to another: every VTEP has its own copy already (RFC 8365 §8.3.1).
+    SplitHorizon = "split_horizon", "it came from a remote VTEP and is for another one, which gets its own copy";
+    /// A remote VTEP sent it with a source that a static or local entry has elsewhere.
+    PinnedSource = "pinned_source", "a remote VTEP sent it with the source of a static or local entry";
+    /// A datagram with fewer bytes than a VXLAN header.
+    VxlanRunt = "vxlan_runt", "the datagram is shorter than a VXLAN header";
+    /// The I flag of the VXLAN header is not set (RFC 7348 §5).
+    NoVni = "no_vni", "the VXLAN header has no valid VNI";
+    /// Reserved bits of the VXLAN header are set, and the endpoint is strict.
+    ReservedBits = "reserved_bits", "reserved bits of the VXLAN header are set";
+    /// No bridge carries the VNI.
+    UnknownVni = "unknown_vni", "no bridge has its VNI";
+    /// The outer source is not among the peers of the VNI.
+    UnknownPeer = "unknown_peer", "its outer source is no peer of the VNI";
+    /// The outer source is this endpoint.
+    OwnPacket = "own_packet", "its outer source is this endpoint itself";
+    /// Congestion was experienced outside, and the inner packet cannot say so (RFC 6040 §4.2).
+    Ecn = "ecn", "the outer header reports congestion to an inner packet without ECN";
     /// The egress port is down, here or inside its namespace.
     EgressDown = "egress_down", "its egress port is down";
-    /// Larger than the egress port's MTU.
-    TooBig = "too_big", "it is larger than the MTU of its egress port";
+    /// Larger than the egress port's MTU, or than what the path to the remote VTEP takes.
+    TooBig = "too_big", "it is larger than its egress takes";
     /// The egress takes no more right now.
-    EgressFull = "egress_full", "the queue of its egress port is full";
+    EgressFull = "egress_full", "the queue of its egress is full";
     /// The egress device or its namespace went away.
-    EgressGone = "egress_gone", "the device of its egress port is gone";
+    EgressGone = "egress_gone", "the device of its egress is gone";
+    /// The underlay has no way to the remote VTEP.
+    NoRoute = "no_route", "the underlay has no way to the remote VTEP";
     /// The kernel refused the write for another reason.
     EgressRefused = "egress_refused", "the kernel refused to take it";
 }

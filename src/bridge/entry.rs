@@ -46,6 +46,8 @@ pub enum EntryKind {
     Static,
     /// The address of a host port; never ages, never moves, and goes with its port.
     Local,
+    /// From a control plane; never ages, and only that moves it.
+    Control,
 }
 
 /// One entry.

@@ -53,6 +53,7 @@ pub struct Fdb {
     map: DashMap<FdbKey, FdbEntry, RandomState>,
     generation: AtomicU64,
     learned: AtomicU32,
+    /// By port, and behind the last one all remote VTEPs together; see [`share`].
     learned_by_port: Box<[AtomicU32]>,
     /// Ports from this number on never had an entry.
     ports_seen: AtomicUsize,
@@ -74,7 +75,7 @@ impl Fdb {
             map: DashMap::with_hasher_and_shard_amount(RandomState::default(), Self::SHARDS),
             generation: AtomicU64::new(next_generation()),
             learned: AtomicU32::new(0),
-            learned_by_port: (0..PortId::LIMIT).map(|_| AtomicU32::new(0)).collect(),
+            learned_by_port: (0..=PortId::LIMIT).map(|_| AtomicU32::new(0)).collect(),
             ports_seen: AtomicUsize::new(0),
             evict_at: AtomicU64::new(0),
             counters: Counters::default(),
@@ -396,11 +397,9 @@ impl Fdb {
     }
 
     fn count_port(&self, egress: Egress, change: i32) {
-        let port = egress.port().map(PortId::index);
-        if let Some((index, counter)) =
-            port.and_then(|index| Some((index, self.learned_by_port.get(index)?)))
-        {
-            if index >= self.ports_seen.load(Ordering::Relaxed) {
+        let index = share(egress);
+        if let Some(counter) = self.learned_by_port.get(index) {
+            if index < REMOTE && index >= self.ports_seen.load(Ordering::Relaxed) {
                 self.ports_seen.fetch_max(index + 1, Ordering::Relaxed);
             }
             // Two's complement: adding -1 subtracts.
@@ -417,21 +416,21 @@ impl Fdb {
                 .get(index)
                 .map_or(0, |c| c.load(Ordering::Relaxed))
         };
-        let own = egress.port().map(PortId::index);
+        let own = share(egress);
         let greediest = (0..self.ports_seen.load(Ordering::Relaxed))
-            .filter(|&index| Some(index) != own)
+            .chain([REMOTE])
+            .filter(|&index| index != own)
             .max_by_key(|&index| load(index));
-        let Some(victim) = greediest.and_then(PortId::new) else {
+        let Some(victim) = greediest else {
             return false;
         };
-        let most = load(victim.index());
+        let most = load(victim);
         let size = self.learned();
-        if most < 2 || most < own.map_or(0, load) || !self.may_evict(now, size) {
+        if most < 2 || most < load(own) || !self.may_evict(now, size) {
             return false;
         }
-        let belongs = |entry: &FdbEntry| {
-            entry.kind == EntryKind::Learned && entry.egress == Egress::Port(victim)
-        };
+        let belongs =
+            |entry: &FdbEntry| entry.kind == EntryKind::Learned && share(entry.egress) == victim;
         let oldest = self
             .map
             .iter()
@@ -473,6 +472,15 @@ impl Fdb {
     /// More shards than cores by far: two workers seldom meet, and a sweep holds each only briefly.
     const SHARDS: usize = 256;
 }
+
+/// Who pays for an entry at `egress` when the table is full: its port, or all remote VTEPs together,
+/// since the hosts behind them share one tunnel into the bridge.
+fn share(egress: Egress) -> usize {
+    egress.port().map_or(REMOTE, PortId::index)
+}
+
+/// The share of the remote VTEPs, behind those of all ports.
+const REMOTE: usize = PortId::LIMIT;
 
 /// Generations are unique in the process, so a cached answer of one FDB is never taken for
 /// another's.

@@ -12,6 +12,7 @@
 //! | ageing time 0 | nothing is learned | as the kernel; elsewhere 0 means "never ages" |
 //! | a frame up to MTU + 18 | delivered, tagged or not | as the kernel (`is_skb_forwardable`) |
 //! | tagged frames | learned by VLAN id and address | a VLAN-unaware kernel bridge mixes them |
+//! | a frame from a remote VTEP with the source of a static entry | dropped | as the kernel's vxlan device; Open vSwitch forwards it |
 //! | an address that moves 5 times in 180 s | held where it is for 180 s (RFC 7432 §15.1) | the kernel and Open vSwitch let it move |
 
 mod cache;
@@ -27,12 +28,12 @@ pub use self::{
     decision::{Decision, DropReason, Egress, FloodClass, Ingress, Learn, Verdict},
     entry::{EntryKind, FdbEntry, FdbKey, FdbPolicy},
     fdb::Fdb,
-    port::{PortFlags, PortId},
+    port::{PeerId, PortFlags, PortId},
 };
 use crate::{
     config::{AtLimit, BridgeSpec, Mode, ReservedMask},
     time::Timestamp,
-    wire::{Frame, MacAddr},
+    wire::Frame,
 };
 
 /// A bridge as it stands between two control changes: settings and ports are fixed, and only its
@@ -45,6 +46,10 @@ pub struct Bridge {
     /// By port number; [`PortFlags::NONE`] for ports of other bridges.
     flags: Box<[PortFlags]>,
     members: Box<[PortId]>,
+    /// Remote VTEPs that get a copy of what is flooded: head-end replication.
+    flood_list: Box<[PeerId]>,
+    /// As if each remote VTEP were a port with these.
+    peer_flags: PortFlags,
     fdb: Arc<Fdb>,
 }
 
@@ -72,8 +77,22 @@ impl Bridge {
             forward_reserved: spec.forward_reserved,
             flags,
             members: ports.iter().map(|&(port, _)| port).collect(),
+            flood_list: Box::default(),
+            peer_flags: PortFlags::NONE,
             fdb,
         }
+    }
+
+    /// With an overlay: `flood_list` are the remote VTEPs that get a copy of what is flooded (BUM
+    /// frames), and `learns` says whether frames from remote VTEPs teach where their sources are.
+    #[must_use]
+    pub fn with_overlay(mut self, flood_list: impl Into<Box<[PeerId]>>, learns: bool) -> Self {
+        self.flood_list = flood_list.into();
+        self.peer_flags = PortFlags::MEMBER
+            .with(PortFlags::UP, true)
+            .with(PortFlags::LEARNING, learns)
+            .with(PortFlags::PLAIN, learns && self.mode == Mode::Switch);
+        self
     }
 
     /// Decides what becomes of one frame, and learns from it.
@@ -107,22 +126,26 @@ impl Bridge {
         frame: &[u8],
         cache: &FdbCache,
     ) -> Option<Egress> {
-        let Ingress::Port(port) = ingress;
         let head: &[u8; Frame::HEADER_LEN] = frame.first_chunk()?;
         let frame = Frame::from_header(head)?;
-        let (src, dst, flags) = (frame.src(), frame.dst(), self.flags(port));
+        let (src, dst, flags) = (frame.src(), frame.dst(), self.flags_of(ingress));
         if !flags.contains(PortFlags::PLAIN) || !src.is_unicast() || dst.is_group() {
             return None;
         }
         let (src, dst) = (FdbKey::new(src, 0), FdbKey::new(dst, 0));
-        let here = Egress::Port(port);
+        let here = ingress.back();
         let egress = self
             .fdb
             .recall(now, (src, here), dst, &self.policy, cache)?;
-        let Egress::Port(to) = egress;
-        let apart = flags.and(self.flags(to));
-        let goes =
-            to != port && apart.contains(PortFlags::UP) && !apart.contains(PortFlags::ISOLATED);
+        let goes = match egress {
+            Egress::Port(to) => {
+                let apart = flags.and(self.flags(to));
+                egress != here
+                    && apart.contains(PortFlags::UP)
+                    && !apart.contains(PortFlags::ISOLATED)
+            }
+            Egress::Peer(_) => matches!(ingress, Ingress::Port(_)),
+        };
         goes.then_some(egress)
     }
 
@@ -135,7 +158,6 @@ impl Bridge {
         frame: &[u8],
         cache: &mut FdbCache,
     ) -> Verdict {
-        let Ingress::Port(port) = ingress;
         let drop = |reason| Verdict {
             learn: Learn::Off,
             decision: Decision::Drop(reason),
@@ -143,14 +165,14 @@ impl Bridge {
         let Ok(frame) = Frame::new_checked(frame) else {
             return drop(DropReason::Truncated);
         };
-        let flags = self.flags(port);
+        let flags = self.flags_of(ingress);
         if !flags.contains(PortFlags::UP) {
             return drop(DropReason::PortDown);
         }
         if self.mode != Mode::Switch {
             return Verdict {
                 learn: Learn::Off,
-                decision: self.flood(port, flags, FloodClass::Repeat),
+                decision: self.flood(ingress, flags, FloodClass::Repeat),
             };
         }
         let (src, dst, vlan) = (frame.src(), frame.dst(), frame.vlan());
@@ -163,32 +185,15 @@ impl Bridge {
             });
         }
         let src = FdbKey::new(src, vlan);
-        if flags.contains(PortFlags::LOCKED) && !self.is_admitted(now, src, port, cache) {
+        let is_admitted = match ingress {
+            Ingress::Port(_) => {
+                !flags.contains(PortFlags::LOCKED) || self.is_here(now, src, ingress, cache)
+            }
+            Ingress::Peer(_) => true,
+        };
+        if !is_admitted {
             return drop(DropReason::Locked);
         }
-        if dst.is_group() {
-            return self.process_group(now, port, src, dst, cache);
-        }
-        let learn = self.learn(now, port, flags, src, cache);
-        let dst = FdbKey::new(dst, vlan);
-        let decision = match self.fdb.lookup(now, dst, &self.policy, cache) {
-            Some(egress) => self.forward(port, flags, egress),
-            None => self.flood(port, flags, FloodClass::UnknownUnicast),
-        };
-        Verdict { learn, decision }
-    }
-
-    /// The rest of [`Self::process`] for a frame to a group address.
-    #[inline(never)]
-    fn process_group(
-        &self,
-        now: Timestamp,
-        port: PortId,
-        src: FdbKey,
-        dst: MacAddr,
-        cache: &mut FdbCache,
-    ) -> Verdict {
-        let flags = self.flags(port);
         let reserved = dst
             .reserved()
             .filter(|&nibble| !self.forward_reserved.contains(nibble));
@@ -196,29 +201,52 @@ impl Bridge {
         // br_handle_frame); the other reserved ones come from a neighbour and do.
         let learn = match reserved {
             Some(PAUSE) => Learn::Off,
-            _ => self.learn(now, port, flags, src, cache),
+            _ => self.learn(now, ingress, flags, src, cache),
         };
+        // Behind a tunnel anybody may claim to be the host with the static entry, so what a port is
+        // forgiven is not forgiven there (as the kernel's vxlan_snoop).
+        if matches!(ingress, Ingress::Peer(_)) && self.is_pinned_elsewhere(learn, src, ingress) {
+            return Verdict {
+                learn,
+                decision: Decision::Drop(DropReason::PinnedSource),
+            };
+        }
         let decision = if reserved.is_some() {
             Decision::Drop(DropReason::ReservedAddress)
         } else if dst.is_broadcast() {
-            self.flood(port, flags, FloodClass::Broadcast)
+            self.flood(ingress, flags, FloodClass::Broadcast)
+        } else if dst.is_group() {
+            self.flood(ingress, flags, FloodClass::Multicast)
         } else {
-            self.flood(port, flags, FloodClass::Multicast)
+            match self
+                .fdb
+                .lookup(now, FdbKey::new(dst, vlan), &self.policy, cache)
+            {
+                Some(egress) => self.forward(ingress, flags, egress),
+                None => self.flood(ingress, flags, FloodClass::UnknownUnicast),
+            }
         };
         Verdict { learn, decision }
     }
 
-    /// The ports that get a copy of a frame of `class` from `ingress`, each once.
+    /// Where a frame of `class` from `ingress` gets a copy, each place once: first ports, then
+    /// remote VTEPs, of which none gets what came from another (split horizon).
     pub fn flood_targets(
         &self,
-        ingress: PortId,
+        ingress: Ingress,
         class: FloodClass,
-    ) -> impl Iterator<Item = PortId> {
-        let from = self.flags(ingress);
+    ) -> impl Iterator<Item = Egress> {
+        let from = self.flags_of(ingress);
+        let peers = match ingress {
+            Ingress::Port(_) => &self.flood_list[..],
+            Ingress::Peer(_) => &[],
+        };
         self.members
             .iter()
             .copied()
             .filter(move |&to| self.admits(ingress, from, to, class))
+            .map(Egress::Port)
+            .chain(peers.iter().copied().map(Egress::Peer))
     }
 
     /// Deletes what has aged; to be called about once a second.
@@ -250,51 +278,80 @@ impl Bridge {
             .unwrap_or(PortFlags::NONE)
     }
 
+    #[inline]
+    fn flags_of(&self, ingress: Ingress) -> PortFlags {
+        match ingress {
+            Ingress::Port(port) => self.flags(port),
+            Ingress::Peer(PeerId::STRANGER) => self
+                .peer_flags
+                .with(PortFlags::LEARNING, false)
+                .with(PortFlags::PLAIN, false),
+            Ingress::Peer(_) => self.peer_flags,
+        }
+    }
+
     fn learn(
         &self,
         now: Timestamp,
-        port: PortId,
+        ingress: Ingress,
         flags: PortFlags,
         src: FdbKey,
         cache: &mut FdbCache,
     ) -> Learn {
         if flags.contains(PortFlags::LEARNING) {
             self.fdb
-                .learn(now, src, Egress::Port(port), &self.policy, cache)
+                .learn(now, src, ingress.back(), &self.policy, cache)
         } else {
             Learn::Off
         }
     }
 
-    fn is_admitted(&self, now: Timestamp, src: FdbKey, port: PortId, cache: &mut FdbCache) -> bool {
-        self.fdb.lookup(now, src, &self.policy, cache) == Some(Egress::Port(port))
+    fn is_here(&self, now: Timestamp, src: FdbKey, ingress: Ingress, cache: &mut FdbCache) -> bool {
+        self.fdb.lookup(now, src, &self.policy, cache) == Some(ingress.back())
     }
 
-    fn forward(&self, port: PortId, flags: PortFlags, egress: Egress) -> Decision {
-        let Egress::Port(to) = egress;
-        let to_flags = self.flags(to);
-        if to == port && !flags.contains(PortFlags::HAIRPIN) {
+    /// Whether an entry that frames cannot move has `src` elsewhere. Where nothing is learned, the
+    /// FDB has to be asked.
+    fn is_pinned_elsewhere(&self, learn: Learn, src: FdbKey, ingress: Ingress) -> bool {
+        match learn {
+            Learn::Pinned => true,
+            Learn::Off => self.fdb.get(src).is_some_and(|entry| {
+                entry.kind != EntryKind::Learned && entry.egress != ingress.back()
+            }),
+            _ => false,
+        }
+    }
+
+    fn forward(&self, ingress: Ingress, flags: PortFlags, egress: Egress) -> Decision {
+        let to = match egress {
+            Egress::Port(to) => self.flags(to),
+            Egress::Peer(_) if matches!(ingress, Ingress::Peer(_)) => {
+                return Decision::Drop(DropReason::SplitHorizon);
+            }
+            Egress::Peer(_) => self.peer_flags,
+        };
+        if egress == ingress.back() && !flags.contains(PortFlags::HAIRPIN) {
             return Decision::Drop(DropReason::SamePort);
         }
-        if flags.contains(PortFlags::ISOLATED) && to_flags.contains(PortFlags::ISOLATED) {
+        if flags.and(to).contains(PortFlags::ISOLATED) {
             return Decision::Drop(DropReason::Isolated);
         }
-        if !to_flags.contains(PortFlags::UP) {
+        if !to.contains(PortFlags::UP) {
             return Decision::Drop(DropReason::EgressDown);
         }
         Decision::Forward(egress)
     }
 
     #[inline(never)]
-    fn flood(&self, port: PortId, flags: PortFlags, class: FloodClass) -> Decision {
-        if self.flood_targets(port, class).next().is_some() {
+    fn flood(&self, ingress: Ingress, flags: PortFlags, class: FloodClass) -> Decision {
+        if self.flood_targets(ingress, class).next().is_some() {
             return Decision::Flood(class);
         }
         let others = || {
             self.members
                 .iter()
                 .map(|&to| (to, self.flags(to)))
-                .filter(|&(to, f)| to != port && f.contains(PortFlags::UP))
+                .filter(|&(to, f)| Egress::Port(to) != ingress.back() && f.contains(PortFlags::UP))
         };
         let reason = if others().next().is_none() {
             DropReason::NoEgress
@@ -308,19 +365,20 @@ impl Bridge {
         Decision::Drop(reason)
     }
 
-    fn admits(&self, ingress: PortId, from: PortFlags, to: PortId, class: FloodClass) -> bool {
+    fn admits(&self, ingress: Ingress, from: PortFlags, to: PortId, class: FloodClass) -> bool {
         let flags = self.flags(to);
+        let is_other = Egress::Port(to) != ingress.back();
         let wanted = match class {
             // A hub or a cable knows no policy.
-            FloodClass::Repeat => return to != ingress && flags.contains(PortFlags::UP),
+            FloodClass::Repeat => return is_other && flags.contains(PortFlags::UP),
             FloodClass::UnknownUnicast => PortFlags::FLOOD,
             FloodClass::Multicast => PortFlags::MCAST_FLOOD,
             FloodClass::Broadcast => PortFlags::BCAST_FLOOD,
         };
         flags.contains(PortFlags::UP)
             && flags.contains(wanted)
-            && (to != ingress || flags.contains(PortFlags::HAIRPIN))
-            && !(from.contains(PortFlags::ISOLATED) && flags.contains(PortFlags::ISOLATED))
+            && (is_other || flags.contains(PortFlags::HAIRPIN))
+            && !from.and(flags).contains(PortFlags::ISOLATED)
     }
 }
 

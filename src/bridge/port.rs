@@ -1,4 +1,4 @@
-//! Ports as a bridge sees them: numbers with flags.
+//! Ports and remote VTEPs as a bridge sees them: numbers, and for ports flags.
 
 use std::fmt;
 
@@ -27,6 +27,38 @@ impl PortId {
 }
 
 impl fmt::Display for PortId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The number of a remote VTEP of one VNI: small, and an index into every table of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(u16);
+
+impl PeerId {
+    /// How many there can be, over all VNIs.
+    pub const LIMIT: usize = 16_384;
+    /// A VTEP that nobody has heard of yet: what it sends teaches nothing.
+    pub const STRANGER: Self = Self(u16::MAX);
+
+    /// Number `index`; `None` beyond [`Self::LIMIT`].
+    pub const fn new(index: usize) -> Option<Self> {
+        if index < Self::LIMIT {
+            #[expect(clippy::cast_possible_truncation, reason = "below 16384")]
+            return Some(Self(index as u16));
+        }
+        None
+    }
+
+    /// The number.
+    #[inline]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     config::{
-        BridgeSpec, PortSpec, StaticSpec, SwitchSpec,
+        BridgeSpec, PeerAddr, PortSpec, StaticSpec, SwitchSpec, VtepSpec,
         check::check,
         plan::{Step, plan},
     },
@@ -17,6 +17,9 @@ use crate::{
 
 /// How to take a step back.
 enum Undo {
+    SetVtep(Option<VtepSpec>),
+    DeletePeer(Name, PeerAddr),
+    AddPeer(Name, PeerAddr),
     DeleteBridge(Name),
     AddBridge(BridgeSpec),
     SetBridge(BridgeSpec),
@@ -70,6 +73,7 @@ impl Inner {
                 .ports
                 .iter()
                 .for_each(|port| state.pin_entries(port, now));
+            self.reconcile(state);
             let failed = if failed.is_empty() {
                 "nothing has changed".to_owned()
             } else {
@@ -116,8 +120,14 @@ impl Inner {
 
     fn take_step(&self, state: &mut State, step: Step) -> Result<Undo, ApiError> {
         Ok(match step {
-            Step::VtepSet { .. } | Step::PeerAdd { .. } | Step::PeerDel { .. } => {
-                return Err(ApiError::failed(format!("{step}: not yet")));
+            Step::VtepSet { new, .. } => Undo::SetVtep(self.set_vtep(state, new)?),
+            Step::PeerAdd { bridge, peer } => {
+                self.add_peer(state, Some(&bridge), peer)?;
+                Undo::DeletePeer(bridge, peer)
+            }
+            Step::PeerDel { bridge, peer } => {
+                self.delete_peer(state, Some(&bridge), peer)?;
+                Undo::AddPeer(bridge, peer)
             }
             Step::BridgeAdd(spec) => {
                 let name = spec.name.clone();
@@ -149,6 +159,9 @@ impl Inner {
         let mut failed = Vec::new();
         for step in undo.into_iter().rev() {
             let result = match step {
+                Undo::SetVtep(spec) => self.set_vtep(state, spec).map(drop),
+                Undo::DeletePeer(bridge, peer) => self.delete_peer(state, Some(&bridge), peer),
+                Undo::AddPeer(bridge, peer) => self.add_peer(state, Some(&bridge), peer),
                 Undo::DeleteBridge(name) => self.delete_bridge(state, &name).map(drop),
                 Undo::AddBridge(spec) => self.add_bridge(state, spec),
                 Undo::SetBridge(spec) => self.set_bridge(state, spec).map(drop),

@@ -1,6 +1,7 @@
 //! What happens, told to whoever listens.
 
 use std::{
+    collections::HashMap,
     io,
     sync::{Arc, mpsc::Receiver},
     thread,
@@ -9,9 +10,12 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::broadcast;
 
-use super::state::{PortState, State};
+use super::{
+    overlay::PeerState,
+    state::{PortState, State},
+};
 use crate::{
-    bridge::{Egress, FdbEntry, FdbKey, Learn, PortId},
+    bridge::{Egress, FdbEntry, FdbKey, Learn, PeerId, PortId},
     control::api::{Event, PortState as Condition},
     datapath::Learned,
     names::Name,
@@ -25,29 +29,58 @@ pub(super) struct EventBus {
     directory: ArcSwap<Directory>,
 }
 
-/// Port numbers to names, for news that come from workers.
+/// Numbers to names, for news that come from workers.
 #[derive(Debug, Default)]
-pub(super) struct Directory(Vec<Option<(Name, Name)>>);
+pub(super) struct Directory {
+    /// Port and bridge.
+    ports: Vec<Option<(Name, Name)>>,
+    /// Remote VTEP and bridge.
+    peers: HashMap<PeerId, (String, Name)>,
+}
+
+/// A place as events name it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Whereabouts {
+    pub(super) port: Option<Name>,
+    pub(super) remote: Option<String>,
+}
 
 impl Directory {
     pub(super) fn of(state: &State) -> Self {
-        let mut names = Vec::new();
+        let mut ports = Vec::new();
         for port in &state.ports {
             let index = port.id.index();
-            if names.len() <= index {
-                names.resize(index + 1, None);
+            if ports.len() <= index {
+                ports.resize(index + 1, None);
             }
-            names[index] = Some((port.spec.name.clone(), port.spec.bridge.clone()));
+            ports[index] = Some((port.spec.name.clone(), port.spec.bridge.clone()));
         }
-        Self(names)
+        let name = |peer: &PeerState| (state.remote_name(peer), peer.bridge.clone());
+        let peers = state.peers.iter().map(|peer| (peer.id, name(peer)));
+        Self {
+            ports,
+            peers: peers.collect(),
+        }
     }
 
     fn port(&self, id: PortId) -> Option<&(Name, Name)> {
-        self.0.get(id.index())?.as_ref()
+        self.ports.get(id.index())?.as_ref()
     }
 
-    fn name(&self, egress: Egress) -> Option<Name> {
-        self.port(egress.port()?).map(|(name, _)| name.clone())
+    fn bridge(&self, egress: Egress) -> Option<&Name> {
+        match egress {
+            Egress::Port(port) => self.port(port).map(|(_, bridge)| bridge),
+            Egress::Peer(peer) => self.peers.get(&peer).map(|(_, bridge)| bridge),
+        }
+    }
+
+    fn whereabouts(&self, egress: Egress) -> Whereabouts {
+        let port = egress.port().and_then(|id| self.port(id));
+        let peer = egress.peer().and_then(|id| self.peers.get(&id));
+        Whereabouts {
+            port: port.map(|(name, _)| name.clone()),
+            remote: peer.map(|(name, _)| name.clone()),
+        }
     }
 }
 
@@ -123,6 +156,28 @@ impl EventBus {
         });
     }
 
+    pub(super) fn peer(&self, peer: &PeerState, change: &str, reason: Option<&str>) {
+        let (remote, bridge) = (peer.to, &peer.bridge);
+        tracing::info!(%remote, %bridge, reason, "peer {change}");
+        self.send(Event::Peer {
+            time: clock::unix_time(),
+            bridge: bridge.clone(),
+            remote: remote.ip().to_string(),
+            change: change.to_owned(),
+            mtu: (change == "mtu").then(|| peer.path.get()),
+            reason: reason.map(str::to_owned),
+        });
+    }
+
+    pub(super) fn vtep(&self, change: &str, reason: Option<&str>) {
+        tracing::info!(reason, "vtep {change}");
+        self.send(Event::Vtep {
+            time: clock::unix_time(),
+            change: change.to_owned(),
+            reason: reason.map(str::to_owned),
+        });
+    }
+
     pub(super) fn fdb_gone(
         &self,
         state: &State,
@@ -131,14 +186,8 @@ impl EventBus {
         gone: &[(FdbKey, FdbEntry)],
     ) {
         for (key, entry) in gone {
-            let port = entry.egress.port().and_then(|id| state.port_by_id(id));
-            self.fdb(
-                change,
-                bridge,
-                *key,
-                port.map(|port| port.spec.name.clone()),
-                None,
-            );
+            let place = state.whereabouts(entry.egress);
+            self.fdb(change, bridge, *key, place, Whereabouts::default());
         }
     }
 
@@ -147,8 +196,8 @@ impl EventBus {
         change: &str,
         bridge: &Name,
         key: FdbKey,
-        port: Option<Name>,
-        old_port: Option<Name>,
+        place: Whereabouts,
+        old: Whereabouts,
     ) {
         let (mac, vlan) = (key.mac(), key.vlan());
         let change = change.to_owned();
@@ -158,16 +207,17 @@ impl EventBus {
             bridge: bridge.clone(),
             mac,
             vlan,
-            port,
-            remote: None,
-            old_port,
-            old_remote: None,
+            port: place.port,
+            remote: place.remote,
+            old_port: old.port,
+            old_remote: old.remote,
         });
     }
 
     fn learned(&self, news: &Learned) {
         let directory = self.directory.load();
-        let Some((port, bridge)) = directory.port(news.ingress) else {
+        let here = news.ingress.back();
+        let Some(bridge) = directory.bridge(here) else {
             return;
         };
         let (change, from) = match news.learn {
@@ -179,8 +229,9 @@ impl EventBus {
             Learn::Full => ("limit", None),
             Learn::Known | Learn::Off => return,
         };
-        let old_port = from.and_then(|from| directory.name(from));
-        self.fdb(change, bridge, news.key, Some(port.clone()), old_port);
+        let old = from.map(|from| directory.whereabouts(from));
+        let (place, old) = (directory.whereabouts(here), old.unwrap_or_default());
+        self.fdb(change, bridge, news.key, place, old);
     }
 
     fn send(&self, event: Event) {

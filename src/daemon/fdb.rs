@@ -1,12 +1,13 @@
 //! Requests about the FDB.
 
 use super::{
+    events::Whereabouts,
     state::{BridgeState, PortState, State},
     switch::Inner,
 };
 use crate::{
     bridge::{Egress, EntryKind, FdbEntry, FdbKey},
-    config::{Place, StaticSpec},
+    config::{PeerAddr, Place, StaticSpec},
     control::api::{ApiError, FdbInfo, FdbSelector, FdbState},
     names::Name,
     wire::MacAddr,
@@ -64,9 +65,6 @@ impl Inner {
             place,
         } = &entry;
         let operation = format!("add fdb entry {mac}");
-        let Place::Port(port) = place else {
-            return Err(ApiError::failed(format!("{operation}: {place}: not yet")));
-        };
         if mac.is_group() || mac.is_zero() {
             return Err(ApiError::invalid(format!(
                 "{operation}: not a unicast address; the FDB holds no others"
@@ -77,28 +75,49 @@ impl Inner {
                 "{operation}: vlan {vlan} is out of range 0..={MAX_VLAN}"
             )));
         }
-        let owner = state.known_port(&operation, port)?;
         let home = state.known_bridge(&operation, bridge)?;
-        if owner.spec.bridge != *bridge {
-            return Err(ApiError::invalid(format!(
-                "{operation}: port {port} is on bridge {}, not on {bridge}",
-                owner.spec.bridge
-            )));
-        }
         let key = FdbKey::new(*mac, *vlan);
-        home.fdb.pin(
-            key,
-            Egress::Port(owner.id),
-            EntryKind::Static,
-            self.clock.now(),
-        );
+        match place {
+            Place::Port(port) => {
+                let owner = state.known_port(&operation, port)?;
+                if owner.spec.bridge != *bridge {
+                    return Err(ApiError::invalid(format!(
+                        "{operation}: port {port} is on bridge {}, not on {bridge}",
+                        owner.spec.bridge
+                    )));
+                }
+                let egress = Egress::Port(owner.id);
+                home.fdb
+                    .pin(key, egress, EntryKind::Static, self.clock.now());
+            }
+            Place::Peer(_) => {
+                state.overlay_bridge(&operation, Some(bridge))?;
+                if !state.is_applying {
+                    let mut whole = state.spec();
+                    whole.fdb.push(entry.clone());
+                    super::rules::check_whole(&whole)?;
+                }
+            }
+        }
+        let place = Whereabouts {
+            port: place.port().cloned(),
+            remote: place.peer().map(|peer| peer.to_string()),
+        };
         self.events
-            .fdb("added", bridge, key, Some(port.clone()), None);
+            .fdb("added", bridge, key, place, Whereabouts::default());
         state
             .statics
             .retain(|other| (&other.bridge, other.mac, other.vlan) != (bridge, *mac, *vlan));
         state.statics.push(entry);
+        self.reconcile_statics(state);
         Ok(())
+    }
+
+    /// After a change of static entries, which may be what makes a VTEP a peer.
+    fn reconcile_statics(&self, state: &mut State) {
+        if state.vtep.is_some() {
+            self.reconcile(state);
+        }
     }
 
     pub(super) fn delete_fdb(
@@ -120,6 +139,7 @@ impl Inner {
         state
             .statics
             .retain(|other| (&other.bridge, other.mac, other.vlan) != (&name, mac, vlan));
+        self.reconcile_statics(state);
         Ok(())
     }
 
@@ -155,6 +175,9 @@ impl Inner {
         state.statics.retain(|entry| {
             !statics.contains(&(entry.bridge.clone(), FdbKey::new(entry.mac, entry.vlan)))
         });
+        if !statics.is_empty() {
+            self.reconcile_statics(state);
+        }
         Ok(count)
     }
 
@@ -170,13 +193,13 @@ impl Inner {
         entry: &FdbEntry,
     ) -> FdbInfo {
         let now = self.clock.now();
-        let port = entry.egress.port().and_then(|id| state.port_by_id(id));
+        let place = state.whereabouts(entry.egress);
         FdbInfo {
             bridge: bridge.spec.name.clone(),
             mac: key.mac(),
             vlan: key.vlan(),
-            port: port.map(|port| port.spec.name.clone()),
-            remote: None,
+            port: place.port,
+            remote: place.remote,
             state: kind(entry),
             age_s: if entry.kind == EntryKind::Learned {
                 now.since(entry.updated).as_secs_f64()
@@ -199,8 +222,15 @@ impl FdbSelector {
     fn wants(&self, state: &State, key: FdbKey, entry: &FdbEntry) -> bool {
         let on_port =
             |name: &Name| state.port(name).map(|port: &PortState| port.id) == entry.egress.port();
+        let at_remote = |remote: PeerAddr| {
+            let peer = entry.egress.peer();
+            let peer = peer.and_then(|id| state.peers.iter().find(|peer| peer.id == id));
+            peer.is_some_and(|peer| {
+                peer.to.ip() == remote.ip && remote.port.is_none_or(|port| port == peer.to.port())
+            })
+        };
         self.port.as_ref().is_none_or(on_port)
-            && self.remote.is_none()
+            && self.remote.is_none_or(at_remote)
             && self.mac.is_none_or(|mac| mac == key.mac())
             && self.vlan.is_none_or(|vlan| vlan == key.vlan())
             && self.state.is_none_or(|state| state == kind(entry))
@@ -212,6 +242,7 @@ fn kind(entry: &FdbEntry) -> FdbState {
         EntryKind::Learned => FdbState::Learned,
         EntryKind::Static => FdbState::Static,
         EntryKind::Local => FdbState::Local,
+        EntryKind::Control => FdbState::Control,
     }
 }
 

@@ -134,6 +134,7 @@ impl Keeper {
             if tick {
                 next_tick = now + TICK;
                 inner.age(&state);
+                inner.keep_overlay(&mut state);
                 report::refresh(&inner, &mut state, REFRESHED);
             }
         }

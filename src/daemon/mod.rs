@@ -5,7 +5,10 @@ mod clock;
 mod events;
 mod fdb;
 mod housekeeping;
+mod news;
 mod options;
+mod overlay;
+mod ping;
 mod ports;
 mod report;
 mod rules;
@@ -13,6 +16,7 @@ mod run;
 mod state;
 mod switch;
 mod tap_port;
+mod underlay;
 mod worker;
 
 pub use self::{

@@ -3,6 +3,7 @@
 use std::{fmt::Display, sync::Arc};
 
 use super::{
+    events::Whereabouts,
     rules::{check_port, check_together, check_wire},
     state::{Gone, Link, Plugged, PortState, State},
     switch::Inner,
@@ -13,7 +14,7 @@ use crate::{
     bridge::{EntryKind, PortId},
     config::{OffloadMode, PortSpec, RouteSpec},
     control::api::{ApiError, PortChange},
-    datapath::PortCounters,
+    datapath::Counters,
     names::{Name, NetnsRef},
     netlink::{self, LinkError, LinkRef, LinkSetup, Route},
     sys::netns::NetnsFile,
@@ -42,7 +43,7 @@ impl Inner {
             .unwrap_or_else(|| MacAddr::derived(&[&self.name, name.as_str()]));
         let mtu = state.mtu_of(&spec);
         let plugged = plug(&spec, mac, mtu)?;
-        let counters = Arc::new(PortCounters::new(self.workers.len()));
+        let counters = Arc::new(Counters::new(self.workers.len()));
         let port = PortState {
             id,
             spec,
@@ -342,9 +343,13 @@ impl Inner {
             .fdb
             .flush(|_, entry| entry.egress.port() == Some(port.id) && goes(entry.kind));
         for (key, _) in gone {
-            let name = Some(port.spec.name.clone());
+            let place = Whereabouts {
+                port: Some(port.spec.name.clone()),
+                remote: None,
+            };
+            let nowhere = Whereabouts::default();
             self.events
-                .fdb("flushed", &bridge.spec.name, key, name, None);
+                .fdb("flushed", &bridge.spec.name, key, place, nowhere);
         }
     }
 }

@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 
 use super::{
+    overlay::{PeerState, VtepLink, VtepState},
     state::{BridgeState, Link, PortState, State},
     switch::Inner,
 };
 use crate::{
     attach,
-    bridge::DropReason,
-    control::api::{ApiError, BridgeInfo, PortInfo, ShowInfo, StatsInfo, TrafficInfo},
+    bridge::{DropReason, Egress, FdbEntry},
+    control::api::{
+        ApiError, BridgeInfo, PeerInfo, PeerState as PeerCondition, PortInfo, ShowInfo, StatsInfo,
+        TrafficInfo, VtepInfo, VtepState as Reachable,
+    },
     datapath::{PortIo, Totals},
     names::{Name, NetnsRef},
+    vxlan,
 };
 
 impl Inner {
@@ -31,13 +36,33 @@ impl Inner {
             ports: state
                 .ports
                 .iter()
-                .zip(&totals)
+                .zip(&totals.ports)
                 .map(|(port, totals)| port_info(port, totals))
                 .collect(),
-            vtep: None,
-            peers: Vec::new(),
-            unaccounted: unaccounted(&totals),
+            vtep: self.show_vtep(state),
+            peers: totals.peer_infos(state, |_| true),
+            unaccounted: totals.unaccounted(),
         }
+    }
+
+    pub(super) fn show_vtep(&self, state: &State) -> Option<VtepInfo> {
+        let vtep = state.vtep.as_ref()?;
+        let totals = self.workers.hold(|| vtep.counters.totals());
+        Some(vtep_info(vtep, &totals))
+    }
+
+    pub(super) fn show_peers(
+        &self,
+        state: &State,
+        bridge: Option<&Name>,
+    ) -> Result<Vec<PeerInfo>, ApiError> {
+        if let Some(bridge) = bridge {
+            state.known_bridge("show peer", bridge)?;
+        }
+        let totals = self.totals(state);
+        Ok(totals.peer_infos(state, |peer| {
+            bridge.is_none_or(|bridge| *bridge == peer.bridge)
+        }))
     }
 
     pub(super) fn show_bridges(
@@ -85,32 +110,132 @@ impl Inner {
         let wanted = state
             .ports
             .iter()
-            .zip(&totals)
+            .zip(&totals.ports)
             .filter(|(port, _)| name.is_none_or(|name| *name == port.spec.name));
         Ok(StatsInfo {
             ports: wanted
                 .map(|(port, totals)| port_info(port, totals))
                 .collect(),
-            peers: Vec::new(),
-            vtep: None,
-            unaccounted: unaccounted(&totals),
+            peers: totals.peer_infos(state, |_| name.is_none()),
+            vtep: self.show_vtep(state).filter(|_| name.is_none()),
+            unaccounted: totals.unaccounted(),
         })
     }
 
-    /// The counters of all ports, read while no worker counts: they belong together.
-    fn totals(&self, state: &State) -> Vec<Totals> {
-        self.workers.hold(|| {
-            state
-                .ports
-                .iter()
-                .map(|port| port.counters.totals())
-                .collect()
+    /// All counters, read while no worker counts: they belong together.
+    fn totals(&self, state: &State) -> AllTotals {
+        let ports = || state.ports.iter().map(|port| port.counters.totals());
+        let peers = || state.peers.iter().map(|peer| peer.counters.totals());
+        let vtep = || state.vtep.as_ref().map(|vtep| vtep.counters.totals());
+        self.workers.hold(|| AllTotals {
+            ports: ports().collect(),
+            peers: peers().collect(),
+            vtep: vtep(),
         })
     }
 }
 
-fn unaccounted(totals: &[Totals]) -> i64 {
-    totals.iter().map(Totals::unaccounted).sum()
+/// The counters of the whole switch at one moment, in the order of its state.
+struct AllTotals {
+    ports: Vec<Totals>,
+    peers: Vec<Totals>,
+    vtep: Option<Totals>,
+}
+
+impl AllTotals {
+    fn unaccounted(&self) -> i64 {
+        let all = self.ports.iter().chain(&self.peers).chain(&self.vtep);
+        all.map(Totals::unaccounted).sum()
+    }
+
+    fn peer_infos(&self, state: &State, wanted: impl Fn(&PeerState) -> bool) -> Vec<PeerInfo> {
+        let mut rows: Vec<PeerInfo> = state
+            .peers
+            .iter()
+            .zip(&self.peers)
+            .filter(|(peer, _)| wanted(peer))
+            .map(|(peer, totals)| peer_info(state, peer, totals))
+            .collect();
+        let order = |bridge: &Name| state.bridges.iter().position(|b| b.spec.name == *bridge);
+        rows.sort_by_cached_key(|row| (order(&row.bridge), row.remote.clone()));
+        rows
+    }
+}
+
+fn vtep_info(vtep: &VtepState, totals: &Totals) -> VtepInfo {
+    let underlay = vtep.underlay();
+    let (state, reason) = match &vtep.link {
+        VtepLink::Open(_) => (Reachable::Up, None),
+        VtepLink::Closed(reason) => (Reachable::Down, Some(reason.clone())),
+    };
+    VtepInfo {
+        spec: vtep.spec.clone(),
+        source_ports: underlay.map(|u| u.source_ports()).unwrap_or_default(),
+        offloads: underlay.map_or_else(|| "none".to_owned(), |u| u.offloads()),
+        state,
+        reason,
+        rx: TrafficInfo {
+            frames: totals.rx_frames,
+            bytes: totals.rx_bytes,
+        },
+        drops: drops(totals),
+        socket_overflow: underlay.map_or(0, |u| u.overflow()),
+    }
+}
+
+fn peer_info(state: &State, peer: &PeerState, totals: &Totals) -> PeerInfo {
+    let path_mtu = peer.path.get();
+    let is_down = state
+        .vtep
+        .as_ref()
+        .is_none_or(|vtep| vtep.underlay().is_none());
+    let condition = if is_down {
+        PeerCondition::Down
+    } else if peer.no_route.is_some() {
+        PeerCondition::NoRoute
+    } else {
+        PeerCondition::Up
+    };
+    let mut drops = drops(totals);
+    if totals.reserved_bits > 0 {
+        // No loss, but the same place to look at.
+        drops.insert("reserved_bits_ignored".to_owned(), totals.reserved_bits);
+    }
+    let entries = state.bridge(&peer.bridge).map(|bridge| {
+        let entries = bridge.fdb.entries();
+        let here = |entry: &FdbEntry| entry.egress == Egress::Peer(peer.id);
+        entries.iter().filter(|(_, entry)| here(entry)).count()
+    });
+    PeerInfo {
+        bridge: peer.bridge.clone(),
+        vni: peer.vni,
+        remote: peer.to.ip().to_string(),
+        port: peer.to.port(),
+        kind: peer.kind,
+        mtu: path_mtu.saturating_sub(vxlan::overhead(peer.to.is_ipv6())),
+        path_mtu,
+        state: condition,
+        reason: peer.no_route.clone(),
+        rx: TrafficInfo {
+            frames: totals.rx_frames,
+            bytes: totals.rx_bytes,
+        },
+        tx: TrafficInfo {
+            frames: totals.tx_frames,
+            bytes: totals.tx_bytes,
+        },
+        drops,
+        fdb_entries: entries.unwrap_or(0),
+    }
+}
+
+/// Those that have happened.
+fn drops(totals: &Totals) -> BTreeMap<String, u64> {
+    DropReason::ALL
+        .iter()
+        .map(|&reason| (reason.name().to_owned(), totals.drops(reason)))
+        .filter(|&(_, count)| count > 0)
+        .collect()
 }
 
 fn bridge_info(state: &State, bridge: &BridgeState) -> BridgeInfo {
@@ -130,9 +255,13 @@ fn bridge_info(state: &State, bridge: &BridgeState) -> BridgeInfo {
         .filter(|port| port.spec.bridge == bridge.spec.name);
     BridgeInfo {
         spec: bridge.spec.clone(),
-        effective_mtu: bridge.spec.effective_mtu(),
-        mtu_chain: None,
-        peer_count: 0,
+        effective_mtu: bridge.mtu(),
+        mtu_chain: bridge.mtu_chain.clone(),
+        peer_count: state
+            .peers
+            .iter()
+            .filter(|peer| peer.bridge == bridge.spec.name)
+            .count(),
         ports: ports.map(|port| port.spec.name.clone()).collect(),
         fdb_entries: bridge.fdb.len(),
         fdb_learned: usize::try_from(bridge.fdb.learned()).unwrap_or(usize::MAX),
@@ -191,11 +320,11 @@ fn port_info(port: &PortState, totals: &Totals) -> PortInfo {
             frames: totals.tx_frames,
             bytes: totals.tx_bytes,
         },
-        drops: drops(port, totals),
+        drops: port_drops(port, totals),
     }
 }
 
-fn drops(port: &PortState, totals: &Totals) -> BTreeMap<String, u64> {
+fn port_drops(port: &PortState, totals: &Totals) -> BTreeMap<String, u64> {
     let by_reason = DropReason::ALL
         .iter()
         .map(|&reason| (reason.name(), totals.drops(reason)));

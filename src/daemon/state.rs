@@ -1,16 +1,21 @@
 //! What the control side knows of the switch.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{
-    bridge::{Bridge, EntryKind, Fdb, FdbKey, FdbPolicy, PortFlags, PortId, policy_of},
+    bridge::{Bridge, Egress, EntryKind, Fdb, FdbKey, FdbPolicy, PortFlags, PortId, policy_of},
     config::{BridgeSpec, Mode, PortSpec, StaticSpec, SwitchSpec},
-    control::api::{ApiError, PortState as Condition},
+    control::api::{ApiError, MtuChain, PortState as Condition},
     daemon::tap_port::TapPort,
-    datapath::{Port, PortCounters, Topology},
+    datapath::{Counters, Port, Topology},
     names::Name,
     sys::netns::NetnsId,
     wire::MacAddr,
+};
+
+use super::{
+    events::Whereabouts,
+    overlay::{PeerState, VtepState},
 };
 
 /// Bridges, ports and static entries, in the order in which they were made.
@@ -19,6 +24,10 @@ pub(super) struct State {
     pub(super) bridges: Vec<BridgeState>,
     pub(super) ports: Vec<PortState>,
     pub(super) statics: Vec<StaticSpec>,
+    pub(super) vtep: Option<VtepState>,
+    pub(super) peers: Vec<PeerState>,
+    /// Who has sent without being a peer, by bridge.
+    pub(super) strangers: Vec<(Name, IpAddr)>,
     /// On the way between two switches that have been checked as a whole: what stands in between
     /// need not hold together.
     pub(super) is_applying: bool,
@@ -30,6 +39,8 @@ pub(super) struct State {
 pub(super) struct BridgeState {
     pub(super) spec: BridgeSpec,
     pub(super) fdb: Arc<Fdb>,
+    /// On the overlay: what the paths to the peers leave.
+    pub(super) mtu_chain: Option<MtuChain>,
 }
 
 #[derive(Debug)]
@@ -40,7 +51,7 @@ pub(super) struct PortState {
     pub(super) mac: MacAddr,
     /// As set, or as somebody changed it inside the namespace.
     pub(super) mtu: u32,
-    pub(super) counters: Arc<PortCounters>,
+    pub(super) counters: Arc<Counters>,
     /// Frames that the TAP's own queue lost, when it was last looked at.
     pub(super) queue_drops: u64,
     pub(super) link: Link,
@@ -129,6 +140,27 @@ impl State {
         }
     }
 
+    /// A remote VTEP as FDB entries show it: with its port where that is not the endpoint's.
+    pub(super) fn remote_name(&self, peer: &PeerState) -> String {
+        if peer.to.port() == self.vtep_port() {
+            peer.to.ip().to_string()
+        } else {
+            peer.to.to_string()
+        }
+    }
+
+    /// What is at `egress`, by its name.
+    pub(super) fn whereabouts(&self, egress: Egress) -> Whereabouts {
+        let port = egress.port().and_then(|id| self.port_by_id(id));
+        let peer = egress
+            .peer()
+            .and_then(|id| self.peers.iter().find(|peer| peer.id == id));
+        Whereabouts {
+            port: port.map(|port| port.spec.name.clone()),
+            remote: peer.map(|peer| self.remote_name(peer)),
+        }
+    }
+
     pub(super) fn free_id(&self) -> Option<PortId> {
         (0..PortId::LIMIT)
             .filter_map(PortId::new)
@@ -139,9 +171,7 @@ impl State {
     pub(super) fn mtu_of(&self, spec: &PortSpec) -> u32 {
         let of_bridge = || {
             self.bridge(&spec.bridge)
-                .map_or(BridgeSpec::DEFAULT_MTU, |bridge| {
-                    bridge.spec.effective_mtu()
-                })
+                .map_or(BridgeSpec::DEFAULT_MTU, BridgeState::mtu)
         };
         spec.mtu.unwrap_or_else(of_bridge)
     }
@@ -149,7 +179,7 @@ impl State {
     /// The running switch as settings; `apply` compares against this.
     pub(super) fn spec(&self) -> SwitchSpec {
         SwitchSpec {
-            vtep: None,
+            vtep: self.vtep.as_ref().map(|vtep| vtep.spec.clone()),
             bridges: self
                 .bridges
                 .iter()
@@ -169,12 +199,14 @@ impl State {
                 .map(|port| (port.id, port.flags()))
                 .collect()
         };
-        let bridges = self.bridges.iter().map(|bridge| {
-            Bridge::new(
-                &bridge.spec,
-                &members(&bridge.spec.name),
-                Arc::clone(&bridge.fdb),
-            )
+        let bridges = self.bridges.iter().map(|state| {
+            let spec = &state.spec;
+            let bridge = Bridge::new(spec, &members(&spec.name), Arc::clone(&state.fdb));
+            if spec.vni.is_some() {
+                bridge.with_overlay(self.flood_list(&spec.name), spec.peer_learning)
+            } else {
+                bridge
+            }
         });
         let index_of = |name: &Name| {
             self.bridges
@@ -194,13 +226,16 @@ impl State {
                 Arc::clone(&port.counters),
             ))
         });
-        Topology::new(bridges.collect(), ports)
+        let topology = Topology::new(bridges.collect(), ports);
+        match self.vtep_topology(index_of) {
+            Some(vtep) => topology.with_vtep(vtep),
+            None => topology,
+        }
     }
 
     /// Writes the entries that a port's presence implies: its static ones, and its own address if
     /// it is the host's.
     pub(super) fn pin_entries(&self, port: &PortState, now: crate::time::Timestamp) {
-        use crate::bridge::Egress;
         let Some(bridge) = self.bridge(&port.spec.bridge) else {
             return;
         };
@@ -227,6 +262,21 @@ impl State {
 }
 
 impl BridgeState {
+    pub(super) fn new(spec: BridgeSpec) -> Self {
+        Self {
+            spec,
+            fdb: Arc::new(Fdb::new()),
+            mtu_chain: None,
+        }
+    }
+
+    /// The MTU of ports that name none.
+    pub(super) fn mtu(&self) -> u32 {
+        let auto = self.mtu_chain.as_ref().map(|chain| chain.mtu);
+        let auto = auto.unwrap_or(BridgeSpec::DEFAULT_MTU);
+        self.spec.mtu.unwrap_or(auto)
+    }
+
     pub(super) fn policy(&self) -> FdbPolicy {
         policy_of(&self.spec)
     }

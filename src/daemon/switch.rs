@@ -17,11 +17,12 @@ use super::{
     events::{Directory, EventBus},
     housekeeping::Housekeeping,
     options::Tuning,
+    ping::PingBoard,
     state::{BridgeState, State},
     worker::Workers,
 };
 use crate::{
-    bridge::{EntryKind, Fdb, PortId},
+    bridge::{EntryKind, PortId},
     config::{BridgeSpec, OffloadMode, PortSpec, SwitchSpec},
     control::{
         Controller,
@@ -84,6 +85,7 @@ pub(super) struct Inner {
     pub(super) workers: Workers,
     offload: OffloadMode,
     pub(super) events: Arc<EventBus>,
+    pub(super) pings: PingBoard,
     state: Mutex<State>,
 }
 
@@ -96,11 +98,13 @@ impl Switch {
         let count = options.workers.unwrap_or_else(default_workers).max(1);
         let (notices, inbox) = mpsc::channel();
         let (learned, news) = sync_channel(LEARNED_QUEUE);
+        let (overlay, overlay_news) = sync_channel(OVERLAY_QUEUE);
         let mut observer = options.observer;
         let datapaths = (0..count).map(|index| {
             let datapath = Datapath::new(index)
                 .with_coalescing(options.tuning.coalesce)
-                .with_learned(learned.clone());
+                .with_learned(learned.clone())
+                .with_overlay_news(overlay.clone());
             match observer.take() {
                 Some(observer) => datapath.with_observer(observer),
                 None => datapath,
@@ -120,8 +124,10 @@ impl Switch {
             workers,
             offload: options.offload,
             events,
+            pings: PingBoard::default(),
             state: Mutex::new(State::default()),
         });
+        super::news::follow(&inner, overlay_news)?;
         let housekeeping = Housekeeping::start(&inner, inbox, notices)?;
         Ok(Self {
             inner,
@@ -137,13 +143,26 @@ impl Switch {
         let inner = &self.inner;
         let mut state = inner.state();
         match request {
-            Request::VtepSet(_) | Request::VtepDel | Request::VtepShow => {
-                Err(ApiError::failed("vtep: not yet"))
+            Request::VtepSet(spec) => inner
+                .set_vtep(&mut state, Some(spec))
+                .map(|_| Response::Done),
+            Request::VtepDel => inner.set_vtep(&mut state, None).map(|_| Response::Done),
+            Request::VtepShow => Ok(Response::Vtep(inner.show_vtep(&state))),
+            Request::PeerAdd { bridge, remote } => inner
+                .add_peer(&mut state, bridge.as_ref(), remote)
+                .map(|()| Response::Done),
+            Request::PeerDel { bridge, remote } => inner
+                .delete_peer(&mut state, bridge.as_ref(), remote)
+                .map(|()| Response::Done),
+            Request::PeerShow { bridge } => inner
+                .show_peers(&state, bridge.as_ref())
+                .map(Response::Peers),
+            // It takes seconds, in which others may go on.
+            Request::PeerPing(request) => {
+                let ping = inner.prepare_ping(&state, request)?;
+                drop(state);
+                ping.run(&inner.pings, &inner.clock).map(Response::Ping)
             }
-            Request::PeerAdd { .. }
-            | Request::PeerDel { .. }
-            | Request::PeerShow { .. }
-            | Request::PeerPing(_) => Err(ApiError::failed("peer: not yet")),
             Request::Show => Ok(Response::Show(inner.show(&mut state))),
             Request::BridgeAdd(spec) => inner.add_bridge(&mut state, spec).map(|()| Response::Done),
             Request::BridgeSet(change) => inner
@@ -255,12 +274,9 @@ impl Inner {
                 "add bridge {name}: a bridge of this name exists; change it with: tapswitch bridge set {name}"
             )));
         }
-        check_bridge(&spec)?;
-        state.bridges.push(BridgeState {
-            spec,
-            fdb: Arc::new(Fdb::new()),
-        });
-        self.publish(state);
+        check_bridge(state, &spec)?;
+        state.bridges.push(BridgeState::new(spec));
+        self.reconcile(state);
         self.events.bridge(&name, "added");
         Ok(())
     }
@@ -290,7 +306,8 @@ impl Inner {
             .unwrap_or_default();
         let gone = state.bridges.remove(index);
         state.statics.retain(|entry| entry.bridge != *name);
-        self.publish(state);
+        state.strangers.retain(|stranger| stranger.0 != *name);
+        self.reconcile(state);
         self.events.bridge(name, "deleted");
         Ok(gone.spec)
     }
@@ -325,12 +342,21 @@ impl Inner {
     ) -> Result<BridgeSpec, ApiError> {
         let name = spec.name.clone();
         let old = state.known_bridge("set bridge", &name)?.spec.clone();
-        check_bridge(&spec)?;
+        check_bridge(state, &spec)?;
         super::rules::check_wire(state, &spec, 0)?;
-        if spec.effective_mtu() != old.effective_mtu() {
-            self.push_mtu(state, &name, spec.effective_mtu())?;
+        let auto = state
+            .bridge(&name)
+            .and_then(|bridge| bridge.mtu_chain.clone());
+        let mtu_with = |spec: &BridgeSpec| {
+            let chain = auto.as_ref().filter(|_| spec.vni.is_some());
+            let auto = chain.map_or(BridgeSpec::DEFAULT_MTU, |chain| chain.mtu);
+            spec.mtu.unwrap_or(auto)
+        };
+        if mtu_with(&spec) != mtu_with(&old) {
+            self.push_mtu(state, &name, mtu_with(&spec))?;
         }
         let changed_mode = spec.mode != old.mode;
+        let left_overlay = old.vni != spec.vni;
         let learns = !spec.ageing.is_zero();
         if let Some(bridge) = state
             .bridges
@@ -339,8 +365,11 @@ impl Inner {
         {
             bridge.spec = spec;
         }
+        if left_overlay {
+            state.strangers.retain(|stranger| stranger.0 != name);
+        }
         // First in force, then forgotten: a worker with the old settings could learn it again.
-        self.publish(state);
+        self.reconcile(state);
         if let Some(bridge) = state.bridge(&name) {
             bridge.fdb.renew();
             if changed_mode || !learns {
@@ -353,6 +382,7 @@ impl Inner {
         if changed_mode {
             let members = state.ports.iter().filter(|port| port.spec.bridge == name);
             members.for_each(|port| state.pin_entries(port, self.clock.now()));
+            self.reconcile(state);
         }
         self.events.bridge(&name, "changed");
         Ok(old)
@@ -368,13 +398,14 @@ impl Inner {
     }
 }
 
-fn check_bridge(spec: &BridgeSpec) -> Result<(), ApiError> {
+fn check_bridge(state: &State, spec: &BridgeSpec) -> Result<(), ApiError> {
     let name = &spec.name;
-    let alone = SwitchSpec {
-        bridges: vec![spec.clone()],
-        ..SwitchSpec::default()
-    };
-    super::rules::check_whole(&alone)?;
+    if !state.is_applying {
+        let mut whole = state.spec();
+        whole.bridges.retain(|bridge| bridge.name != *name);
+        whole.bridges.push(spec.clone());
+        super::rules::check_whole(&whole)?;
+    }
     if spec.fdb_limit > MAX_FDB_LIMIT {
         return Err(ApiError::invalid(format!(
             "bridge {name}: fdb limit {} is out of range 0..={MAX_FDB_LIMIT}",
@@ -398,5 +429,7 @@ fn default_workers() -> usize {
 
 /// A hundred megabytes of entries.
 const MAX_FDB_LIMIT: u32 = 2_000_000;
+/// Unknown VTEPs and answers to probes that may wait; who is lost here will be heard again.
+const OVERLAY_QUEUE: usize = 1024;
 /// News from the FDB that may wait for being told; the rest is only counted.
 const LEARNED_QUEUE: usize = 4096;

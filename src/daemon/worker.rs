@@ -136,6 +136,23 @@ impl Workers {
         result
     }
 
+    /// Makes the first worker wait for datagrams. The endpoint must be in the topology in force.
+    ///
+    /// # Errors
+    /// If the kernel cannot poll the socket.
+    pub(super) fn watch_underlay(&self, fd: impl AsFd) -> io::Result<()> {
+        self.workers.first().map_or(Ok(()), |worker| {
+            worker.epoll.add(fd, UNDERLAY, Interest::Read)
+        })
+    }
+
+    /// The opposite of [`Self::watch_underlay`].
+    pub(super) fn unwatch_underlay(&self, fd: impl AsFd) {
+        if let Some(worker) = self.workers.first() {
+            drop(worker.epoll.remove(fd));
+        }
+    }
+
     fn of(&self, port: PortId) -> &Worker {
         &self.workers[port.index() % self.workers.len()]
     }
@@ -197,6 +214,7 @@ impl Worker {
             version: 0,
             datapath,
             ready: Vec::with_capacity(PortId::LIMIT),
+            is_underlay_ready: false,
             is_ready: vec![false; PortId::LIMIT],
             notices,
         };
@@ -228,6 +246,8 @@ struct Rounds {
     /// Ports that may have frames, in the order in which they get their turn.
     ready: Vec<PortId>,
     is_ready: Vec<bool>,
+    /// Datagrams may wait.
+    is_underlay_ready: bool,
     notices: Sender<Notice>,
 }
 
@@ -239,7 +259,7 @@ impl Rounds {
         let mut worked_at = Timestamp::ZERO;
         while !self.shared.stop.load(Ordering::Acquire) {
             self.look_up();
-            let idle = self.ready.is_empty();
+            let idle = self.is_idle();
             let polls =
                 idle && poll_ns > 0 && self.shared.clock.now().nanos_since(worked_at) < poll_ns;
             // With work at hand, or soon at hand, the wait only collects what is new.
@@ -247,6 +267,10 @@ impl Rounds {
             match self.epoll.wait(&mut events, timeout) {
                 Ok(news) => {
                     for event in news {
+                        if event.token == UNDERLAY {
+                            self.is_underlay_ready = true;
+                            continue;
+                        }
                         let port = usize::try_from(event.token).ok().and_then(PortId::new);
                         match port {
                             Some(port) if event.token != WAKE => {
@@ -286,10 +310,14 @@ impl Rounds {
         }
     }
 
-    /// One batch for each port that is ready: no port can starve the others. Returns the time if
-    /// there was one.
+    fn is_idle(&self) -> bool {
+        self.ready.is_empty() && !self.is_underlay_ready
+    }
+
+    /// One batch for each port that is ready, and one from the underlay: none can starve the
+    /// others. Returns the time if there was one.
     fn round(&mut self) -> Option<Timestamp> {
-        if self.ready.is_empty() {
+        if self.is_idle() {
             return None;
         }
         // Once a round: a clock reading costs as much as two look-ups.
@@ -309,6 +337,10 @@ impl Rounds {
             }
         }
         self.ready.truncate(kept);
+        if self.is_underlay_ready {
+            let serviced = self.datapath.service_underlay(now, &self.topology);
+            self.is_underlay_ready = serviced.more;
+        }
         Some(now)
     }
 
@@ -355,6 +387,8 @@ impl Shared {
 
 /// The token of the eventfd; no port has it.
 const WAKE: u64 = u64::MAX;
+/// The token of the underlay's socket; likewise.
+const UNDERLAY: u64 = u64::MAX - 1;
 /// Events taken at a time.
 const EVENTS: usize = 256;
 

@@ -1,21 +1,29 @@
 //! The buffers of one worker: all memory that frames ever need, taken at the start.
 
+use std::ops::Range;
+
+use zerocopy::IntoBytes;
+
 use crate::wire::VirtioNetHdr;
 
-/// A batch of frames, each with its virtio-net header in front, packed densely: a batch of small
-/// frames then lies in a few pages, which the TLB holds.
+/// A batch of frames, each with a virtio-net header, packed densely: a batch of small frames then
+/// lies in a few pages, which the TLB holds.
+///
+/// Frames come from a port one by one, with their headers in front of them in the same bytes; or
+/// from the underlay many in one message, which stays where it was received.
 #[derive(Debug)]
 pub struct Batch {
     arena: Box<[u8]>,
-    spans: [Span; Self::FRAMES],
-    filled: usize,
-    /// Where the next frame goes.
+    spans: Vec<Span>,
+    /// Where the next frame or message goes.
     next: usize,
 }
 
 /// Where one frame is.
 #[derive(Clone, Copy, Debug, Default)]
 struct Span {
+    /// Of its virtio-net header.
+    header: usize,
     start: usize,
     end: usize,
 }
@@ -27,70 +35,130 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// Frames in a full batch.
+    /// Frames in a full batch from a port.
     pub const FRAMES: usize = 64;
+    /// Frames in a full batch from the underlay.
+    pub const DATAGRAMS: usize = 1024;
     /// The longest frame with its header: 64 KiB of IP, two VLAN tags, Ethernet and virtio-net
     /// headers fit. A TAP truncates silently, so no frame is offered less room.
     pub const CAPACITY: usize = 68 * 1024;
+    /// Most datagrams that the kernel hands over in one message (`UDP_MAX_SEGMENTS`).
+    const MOST_IN_MESSAGE: usize = 128;
     /// Room for 64 frames of 4 KiB, or for fewer long ones.
     const ARENA: usize = Self::FRAMES * 4096 + Self::CAPACITY;
     /// Frames start on cache lines of their own.
     const ALIGNMENT: usize = 64;
+    /// The arena starts with a header that asks for nothing, for all frames that are complete;
+    /// behind the frames there is a header for each frame that is not.
+    const PLAIN: usize = 0;
+    const FIRST: usize = Self::ALIGNMENT;
+    const HEADERS: usize = Self::FIRST + Self::ARENA;
+    const SIZE: usize = Self::HEADERS + Self::DATAGRAMS * VirtioNetHdr::LEN;
 
     /// An empty batch.
     pub fn new() -> Self {
         Self {
-            arena: vec![0; Self::ARENA].into_boxed_slice(),
-            spans: [Span::default(); Self::FRAMES],
-            filled: 0,
-            next: 0,
+            arena: vec![0; Self::SIZE].into_boxed_slice(),
+            spans: Vec::with_capacity(Self::DATAGRAMS),
+            next: Self::FIRST,
         }
     }
 
     /// Forgets all frames.
     #[inline]
     pub fn clear(&mut self) {
-        self.filled = 0;
-        self.next = 0;
+        self.spans.clear();
+        self.next = Self::FIRST;
     }
 
     /// Number of frames.
     #[inline]
     pub fn len(&self) -> usize {
-        self.filled
+        self.spans.len()
     }
 
     /// Whether there is no frame.
     pub fn is_empty(&self) -> bool {
-        self.filled == 0
+        self.spans.is_empty()
     }
 
     /// The room behind the last frame; `None` if the batch is full.
     #[inline]
     pub fn vacant(&mut self) -> Option<&mut [u8]> {
-        if self.filled == Self::FRAMES {
+        if self.spans.len() >= Self::FRAMES {
             return None;
         }
-        self.arena.get_mut(self.next..self.next + Self::CAPACITY)
+        self.room()
+    }
+
+    /// Room for a message from the underlay; `None` if the batch is full.
+    pub fn vacant_message(&mut self) -> Option<&mut [u8]> {
+        if self.spans.len() + Self::MOST_IN_MESSAGE > Self::DATAGRAMS {
+            return None;
+        }
+        self.room()
+    }
+
+    #[inline]
+    fn room(&mut self) -> Option<&mut [u8]> {
+        let end = self.next + Self::CAPACITY;
+        if end > Self::HEADERS {
+            return None;
+        }
+        self.arena.get_mut(self.next..end)
     }
 
     /// Makes the first `len` bytes of the vacant room the next frame. Shorter than a header means
     /// that the sender gave no frame at all: the header is completed and the frame is empty.
     #[inline]
     pub fn push(&mut self, len: usize) {
-        debug_assert!(self.filled < Self::FRAMES, "push follows vacant");
-        if let Some(span) = self.spans.get_mut(self.filled) {
-            let start = self.next;
-            let end = start + len.clamp(VirtioNetHdr::LEN, Self::CAPACITY);
-            *span = Span { start, end };
-            self.filled += 1;
-            self.next = end.next_multiple_of(Self::ALIGNMENT);
+        let header = self.next;
+        let end = header + len.clamp(VirtioNetHdr::LEN, Self::CAPACITY);
+        self.spans.push(Span {
+            header,
+            start: header + VirtioNetHdr::LEN,
+            end,
+        });
+        self.next = end.next_multiple_of(Self::ALIGNMENT);
+    }
+
+    /// The bytes of the message in the vacant room.
+    pub fn message(&mut self, len: usize) -> &mut [u8] {
+        let end = self.next + len.min(Self::CAPACITY);
+        self.arena.get_mut(self.next..end).unwrap_or_default()
+    }
+
+    /// Makes the bytes in `range` of the message in the vacant room the next frame, which `header`
+    /// asks to finish; false if there are too many.
+    pub fn push_part(&mut self, range: Range<usize>, header: Option<&VirtioNetHdr>) -> bool {
+        let index = self.spans.len();
+        if index >= Self::DATAGRAMS {
+            return false;
         }
+        let header = match header {
+            None => Self::PLAIN,
+            Some(header) => {
+                let at = Self::HEADERS + index * VirtioNetHdr::LEN;
+                self.arena[at..at + VirtioNetHdr::LEN].copy_from_slice(header.as_bytes());
+                at
+            }
+        };
+        let place = |offset: usize| self.next + offset.min(Self::CAPACITY);
+        self.spans.push(Span {
+            header,
+            start: place(range.start),
+            end: place(range.end).max(place(range.start)),
+        });
+        true
+    }
+
+    /// Leaves a message of `len` bytes behind, whose frames have been pushed.
+    pub fn end_message(&mut self, len: usize) {
+        self.next = (self.next + len.min(Self::CAPACITY)).next_multiple_of(Self::ALIGNMENT);
     }
 
     /// Copies `frame` in behind `header`; false if it does not fit.
     pub fn push_frame(&mut self, header: &VirtioNetHdr, frame: &[u8]) -> bool {
-        use zerocopy::IntoBytes;
         let len = VirtioNetHdr::LEN + frame.len();
         let Some(slot) = self.vacant().filter(|slot| slot.len() >= len) else {
             return false;
@@ -101,40 +169,53 @@ impl Batch {
         true
     }
 
-    /// Header and frame number `index`, as they go to a file descriptor.
+    /// Header and frame number `index` in one piece, as they go to a file descriptor; `None` if
+    /// they do not lie together.
     #[inline]
-    pub fn bytes(&self, index: usize) -> &[u8] {
-        let Span { start, end } = self.spans[index];
-        &self.arena[start..end]
+    pub fn whole(&self, index: usize) -> Option<&[u8]> {
+        let Span { header, start, end } = self.spans[index];
+        if header + VirtioNetHdr::LEN == start {
+            self.arena.get(header..end)
+        } else {
+            None
+        }
     }
 
     /// Frame number `index`, and its header unless that asks for nothing.
     #[inline(always)]
     pub fn parts(&self, index: usize) -> (Option<VirtioNetHdr>, &[u8]) {
-        let bytes = self.bytes(index);
-        let frame = bytes.get(VirtioNetHdr::LEN..).unwrap_or_default();
-        if VirtioNetHdr::is_plain_at(bytes) {
+        let Span { header, start, end } = self.spans[index];
+        let frame = &self.arena[start..end];
+        let header = &self.arena[header..header + VirtioNetHdr::LEN];
+        if VirtioNetHdr::is_plain_at(header) {
             return (None, frame);
         }
-        (VirtioNetHdr::read(bytes), frame)
+        (VirtioNetHdr::read(header), frame)
     }
 
     /// Frame number `index`.
     #[inline]
     pub fn frame(&self, index: usize) -> &[u8] {
-        &self.bytes(index)[VirtioNetHdr::LEN..]
+        let Span { start, end, .. } = self.spans[index];
+        &self.arena[start..end]
     }
 
     /// The header of frame number `index`.
     #[inline]
     pub fn header(&self, index: usize) -> VirtioNetHdr {
-        VirtioNetHdr::read(self.bytes(index)).unwrap_or_default()
+        let Span { header, .. } = self.spans[index];
+        self.arena
+            .get(header..)
+            .and_then(VirtioNetHdr::read)
+            .unwrap_or_default()
     }
 
-    /// Replaces the header of frame number `index`; the frame stays as it is.
+    /// Replaces the header of frame number `index`, which must not be complete without; the frame
+    /// stays as it is.
     pub fn set_header(&mut self, index: usize, header: &VirtioNetHdr) {
-        use zerocopy::IntoBytes;
-        let Span { start, .. } = self.spans[index];
-        self.arena[start..start + VirtioNetHdr::LEN].copy_from_slice(header.as_bytes());
+        let at = self.spans[index].header;
+        if at != Self::PLAIN {
+            self.arena[at..at + VirtioNetHdr::LEN].copy_from_slice(header.as_bytes());
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Counters that cost a frame next to nothing: one block for each port and worker.
+//! Counters that cost a frame next to nothing: one block for each port, or remote VTEP, and worker.
 //!
 //! A block has one writer, so counting is a plain load and store; who reads adds the blocks up.
 
@@ -28,7 +28,8 @@ impl Counter {
     }
 }
 
-/// What one worker has seen of one port.
+/// What one worker has seen of one port, or of one remote VTEP: what is said of ports here goes for
+/// both.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct WorkerCounters {
@@ -49,6 +50,8 @@ pub struct WorkerCounters {
     pub segmented: Counter,
     /// Frames that left inside the superframe that the switch began with another frame.
     pub coalesced: Counter,
+    /// Frames that came with reserved bits of the VXLAN header set, which lose them nothing.
+    pub reserved_bits: Counter,
     /// Frames from the port that went nowhere, by reason.
     pub ingress_drops: [Counter; DropReason::COUNT],
     /// Copies for the port that were lost, by reason.
@@ -93,13 +96,13 @@ impl WorkerCounters {
     }
 }
 
-/// All counters of one port. They live as long as the port, through every change of it.
+/// All counters of one port or remote VTEP. They live as long as it, through every change of it.
 #[derive(Debug)]
-pub struct PortCounters {
+pub struct Counters {
     workers: Box<[WorkerCounters]>,
 }
 
-impl PortCounters {
+impl Counters {
     /// Zeroed counters for so many workers.
     pub fn new(workers: usize) -> Self {
         Self {
@@ -127,6 +130,7 @@ impl PortCounters {
             totals.tx_bytes += block.tx_bytes.get();
             totals.segmented += block.segmented.get();
             totals.coalesced += block.coalesced.get();
+            totals.reserved_bits += block.reserved_bits.get();
             for reason in DropReason::ALL {
                 totals.ingress_drops[reason.index()] += block.ingress_drops[reason.index()].get();
                 totals.egress_drops[reason.index()] += block.egress_drops[reason.index()].get();
@@ -148,6 +152,7 @@ pub struct Totals {
     pub tx_bytes: u64,
     pub segmented: u64,
     pub coalesced: u64,
+    pub reserved_bits: u64,
     pub ingress_drops: [u64; DropReason::COUNT],
     pub egress_drops: [u64; DropReason::COUNT],
 }

@@ -5,24 +5,32 @@
 
 mod buf;
 mod counters;
+mod egress;
 mod io;
 mod topology;
+mod tunnel;
+mod underlay;
+mod vtep;
 
-use std::{io::IoSlice, sync::mpsc::SyncSender};
-
-use zerocopy::IntoBytes;
+use std::sync::mpsc::SyncSender;
 
 pub use self::{
     buf::Batch,
-    counters::{Counter, PortCounters, Totals, WorkerCounters},
+    counters::{Counter, Counters, Totals, WorkerCounters},
     io::{PortIo, Received, Transmitted},
     topology::{Port, Topology},
+    tunnel::{OverlayNews, Pinged, Stranger},
+    underlay::{Arrival, Arrived, Departed, Departure, UnderlayIo},
+    vtep::{Dscp, PathMtu, Peer, Vtep, VtepPolicy},
 };
 use crate::{
-    bridge::{Decision, DropReason, Egress, FdbCache, FdbKey, Ingress, Learn, PortId, Verdict},
-    offload::{self, Offloads, Segments, UdpRun},
+    bridge::{
+        Bridge, Decision, DropReason, Egress, FdbCache, FdbKey, Ingress, Learn, PeerId, PortId,
+        Verdict,
+    },
+    offload::{self, Segments},
     time::Timestamp,
-    wire::{Frame, GsoType, VirtioNetHdr},
+    wire::Frame,
 };
 
 /// One worker's share of the switch.
@@ -30,11 +38,15 @@ use crate::{
 pub struct Datapath {
     worker: usize,
     batch: Batch,
+    /// Where the frames of a batch from the underlay came from.
+    origins: Vec<tunnel::Origin>,
     plan: Vec<Copy>,
     cache: FdbCache,
     segments: Segments,
+    tunnel: tunnel::Scratch,
     coalesces: bool,
     learned: Option<SyncSender<Learned>>,
+    overlay_news: Option<SyncSender<OverlayNews>>,
     observer: Option<Box<dyn Observer>>,
 }
 
@@ -42,6 +54,8 @@ pub struct Datapath {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Copy {
     frame: u16,
+    /// It has gone out together with an earlier one.
+    is_done: bool,
     to: Egress,
 }
 
@@ -50,7 +64,7 @@ struct Copy {
 pub struct Serviced {
     /// Frames received.
     pub frames: usize,
-    /// The port may have more.
+    /// There may be more where they came from.
     pub more: bool,
     /// The port's device is gone.
     pub gone: bool,
@@ -61,8 +75,8 @@ pub struct Serviced {
 pub struct Learned {
     /// When.
     pub now: Timestamp,
-    /// The port whose frame it was.
-    pub ingress: PortId,
+    /// Where the frame came in.
+    pub ingress: Ingress,
     /// The source address.
     pub key: FdbKey,
     /// What the FDB made of it.
@@ -76,7 +90,7 @@ pub trait Observer: Send + std::fmt::Debug {
     fn decided(
         &mut self,
         now: Timestamp,
-        ingress: PortId,
+        ingress: Ingress,
         frame: &[u8],
         verdict: &Verdict,
         targets: &[Egress],
@@ -89,11 +103,14 @@ impl Datapath {
         Self {
             worker,
             batch: Batch::new(),
-            plan: Vec::with_capacity(Batch::FRAMES + PortId::LIMIT),
+            origins: Vec::with_capacity(Batch::DATAGRAMS),
+            plan: Vec::with_capacity(Batch::DATAGRAMS + PortId::LIMIT),
             cache: FdbCache::new(),
             segments: Segments::new(),
+            tunnel: tunnel::Scratch::new(),
             coalesces: true,
             learned: None,
+            overlay_news: None,
             observer: None,
         }
     }
@@ -105,7 +122,14 @@ impl Datapath {
         self
     }
 
-    /// Whether datagrams of one flow are joined on their way out; they are if nobody says.
+    /// Reports unknown VTEPs, and answers to probes, to `sink`; likewise.
+    #[must_use]
+    pub fn with_overlay_news(mut self, sink: SyncSender<OverlayNews>) -> Self {
+        self.overlay_news = Some(sink);
+        self
+    }
+
+    /// Whether frames of one flow are joined on their way out; they are if nobody says.
     #[must_use]
     pub fn with_coalescing(mut self, coalesces: bool) -> Self {
         self.coalesces = coalesces;
@@ -126,7 +150,18 @@ impl Datapath {
         };
         let serviced = self.receive(port);
         self.forward(now, topology, port);
-        self.transmit(topology);
+        self.transmit(now, topology, Ingress::Port(ingress));
+        serviced
+    }
+
+    /// Moves one batch of frames from the underlay to wherever they go.
+    pub fn service_underlay(&mut self, now: Timestamp, topology: &Topology) -> Serviced {
+        let Some(vtep) = topology.vtep() else {
+            return Serviced::default();
+        };
+        let serviced = self.receive_underlay(now, vtep);
+        self.forward_tunnelled(now, topology, vtep);
+        self.transmit(now, topology, Ingress::Peer(PeerId::STRANGER));
         serviced
     }
 
@@ -168,36 +203,13 @@ impl Datapath {
             return;
         };
         let counters = port.counters.worker(self.worker);
+        let ingress = Ingress::Port(port.id);
         let (mut bytes, mut dropped) = (0, 0);
         for index in 0..self.batch.len() {
-            let (header, frame) = self.batch.parts(index);
-            bytes += frame.len() as u64;
-            let verdict = if header.is_some_and(|header| offload::check(&header, frame).is_err()) {
-                Verdict {
-                    learn: Learn::Off,
-                    decision: Decision::Drop(DropReason::BadOffload),
-                }
-            } else {
-                bridge.process(now, Ingress::Port(port.id), frame, &mut self.cache)
-            };
-            let planned = self.plan.len();
-            match verdict.decision {
-                Decision::Forward(to) => self.plan.push(Copy::new(index, to)),
-                Decision::Flood(class) => {
-                    let targets = bridge.flood_targets(port.id, class);
-                    self.plan
-                        .extend(targets.map(|to| Copy::new(index, Egress::Port(to))));
-                }
-                Decision::Drop(reason) => {
-                    dropped += 1;
-                    counters.ingress_drops[reason.index()].add(1);
-                }
-            }
-            if self.observer.is_some() {
-                self.observe(now, port.id, index, &verdict, planned);
-            }
-            if !matches!(verdict.learn, Learn::Known | Learn::Off) {
-                self.report(now, port.id, index, verdict.learn);
+            bytes += self.batch.frame(index).len() as u64;
+            if let Some(reason) = self.settle(now, bridge, ingress, index) {
+                dropped += 1;
+                counters.ingress_drops[reason.index()].add(1);
             }
         }
         let frames = self.batch.len() as u64;
@@ -206,76 +218,70 @@ impl Datapath {
         counters.forwarded.add(frames - dropped);
     }
 
-    /// Step 5: writes every copy, in order.
-    pub fn transmit(&mut self, topology: &Topology) {
+    /// Decides and plans for one frame of the batch; says why if it goes nowhere.
+    #[inline(always)]
+    fn settle(
+        &mut self,
+        now: Timestamp,
+        bridge: &Bridge,
+        ingress: Ingress,
+        index: usize,
+    ) -> Option<DropReason> {
+        let (header, frame) = self.batch.parts(index);
+        let verdict = if header.is_some_and(|header| offload::check(&header, frame).is_err()) {
+            Verdict {
+                learn: Learn::Off,
+                decision: Decision::Drop(DropReason::BadOffload),
+            }
+        } else {
+            bridge.process(now, ingress, frame, &mut self.cache)
+        };
+        let planned = self.plan.len();
+        let dropped = match verdict.decision {
+            Decision::Forward(to) => {
+                self.plan.push(Copy::new(index, to));
+                None
+            }
+            Decision::Flood(class) => {
+                let targets = bridge.flood_targets(ingress, class);
+                self.plan.extend(targets.map(|to| Copy::new(index, to)));
+                None
+            }
+            Decision::Drop(reason) => Some(reason),
+        };
+        if self.observer.is_some() {
+            self.observe(now, ingress, index, &verdict, planned);
+        }
+        if !matches!(verdict.learn, Learn::Known | Learn::Off) {
+            self.report(now, ingress, index, verdict.learn);
+        }
+        dropped
+    }
+
+    /// Step 5: writes every copy, in order; `ingress` is where the batch came in.
+    pub fn transmit(&mut self, now: Timestamp, topology: &Topology, ingress: Ingress) {
         // The frame whose segments are in `self.segments`: a flood segments it once for all.
         let mut segmented = None;
         let mut position = 0;
-        while let Some(&Copy { frame, to }) = self.plan.get(position) {
-            let Egress::Port(to) = to;
-            let Some(port) = topology.port(to) else {
-                position += 1;
-                continue;
+        while let Some(&Copy { frame, is_done, to }) = self.plan.get(position) {
+            position += match to {
+                _ if is_done => 1,
+                Egress::Port(to) => self.transmit_to_port(
+                    topology,
+                    to,
+                    position,
+                    usize::from(frame),
+                    &mut segmented,
+                ),
+                Egress::Peer(to) => {
+                    segmented = None;
+                    self.transmit_to_peer(now, topology, to, position, ingress);
+                    1
+                }
             };
-            let joined = self.transmit_joined(port, position);
-            position += joined.max(1);
-            if joined > 0 {
-                continue;
-            }
-            let frame = usize::from(frame);
-            let header = self.batch.header(frame);
-            let whole = header.is_plain() || port.io.offloads().contains(offload::needed(&header));
-            if !whole || !self.transmit_whole(port, frame, header) {
-                self.transmit_segments(port, frame, header, &mut segmented);
-            }
         }
         self.batch.clear();
         self.plan.clear();
-    }
-
-    /// Joins the copy at `position` of the plan and those behind it that belong to the same flow
-    /// of UDP datagrams, and writes them as one superframe; returns how many that were. They are in
-    /// the batch already, so nothing waits for this.
-    fn transmit_joined(&self, port: &Port, position: usize) -> usize {
-        let Some((first, rest)) = self.plan.get(position..).and_then(<[Copy]>::split_first) else {
-            return 0;
-        };
-        // One copy is never worth a look.
-        let is_run = self.coalesces && rest.first().is_some_and(|next| next.to == first.to);
-        let needed = Offloads::CSUM.union(Offloads::USO);
-        if !is_run || !port.io.offloads().contains(needed) {
-            return 0;
-        }
-        let (header, frame) = self.batch.parts(usize::from(first.frame));
-        let Some(mut run) = UdpRun::start(header.as_ref(), frame) else {
-            return 0;
-        };
-        let skip = run.headers_len();
-        let mut parts = [IoSlice::new(&[]); UdpRun::LIMIT + 2];
-        parts[2] = IoSlice::new(frame.get(skip..).unwrap_or_default());
-        let mut bytes = frame.len();
-        for next in rest.iter().take_while(|next| next.to == first.to) {
-            let (header, frame) = self.batch.parts(usize::from(next.frame));
-            if frame.len() > port.max_frame || !run.join(header.as_ref(), frame) {
-                break;
-            }
-            parts[run.count() + 1] = IoSlice::new(frame.get(skip..).unwrap_or_default());
-            bytes += frame.len();
-        }
-        if run.is_single() || frame.len() > port.max_frame {
-            return 0;
-        }
-        let count = run.count();
-        let (header, head) = run.finish();
-        parts[0] = IoSlice::new(header.as_bytes());
-        parts[1] = IoSlice::new(head);
-        match port.io.transmit_parts(&parts[..count + 2]) {
-            Transmitted::Unsupported => 0,
-            sent => {
-                port.counters.worker(self.worker).joined(sent, count, bytes);
-                count
-            }
-        }
     }
 
     /// The batch, for whoever fills it by other means than [`Self::receive`].
@@ -290,69 +296,8 @@ impl Datapath {
             .map(|copy| (usize::from(copy.frame), copy.to))
     }
 
-    /// False if the port turned out not to support what the header leaves undone.
-    #[inline]
-    fn transmit_whole(&mut self, port: &Port, frame: usize, mut header: VirtioNetHdr) -> bool {
-        let counters = port.counters.worker(self.worker);
-        let len = self.batch.frame(frame).len();
-        if header.gso() != GsoType::None
-            && let Some(exact) = offload::exact_hdr_len(&header, self.batch.frame(frame))
-            && exact != header.hdr_len()
-        {
-            // The kernel then puts exactly the headers into the linear part of its buffer.
-            header.set_hdr_len(exact);
-            self.batch.set_header(frame, &header);
-        }
-        let sent = if header.gso() == GsoType::None && len > port.max_frame {
-            Transmitted::Dropped(DropReason::TooBig)
-        } else {
-            port.io.transmit(self.batch.bytes(frame))
-        };
-        sent != Transmitted::Unsupported && {
-            counters.copied(sent, len);
-            true
-        }
-    }
-
     #[cold]
-    fn transmit_segments(
-        &mut self,
-        port: &Port,
-        frame: usize,
-        header: VirtioNetHdr,
-        segmented: &mut Option<usize>,
-    ) {
-        let counters = port.counters.worker(self.worker);
-        if *segmented != Some(frame) {
-            self.segments.clear();
-            *segmented = Some(frame);
-            let bytes = self.batch.frame(frame);
-            if offload::segment(&header, bytes, None, &mut self.segments).is_err() {
-                *segmented = None;
-                return counters.copied(Transmitted::Dropped(DropReason::BadOffload), 0);
-            }
-        }
-        if header.gso() != GsoType::None {
-            counters.segmented.add(1);
-        }
-        let plain = VirtioNetHdr::none();
-        let frame = self.batch.frame(frame);
-        for segment in self.segments.iter() {
-            let sent = if segment.len() > port.max_frame {
-                Transmitted::Dropped(DropReason::TooBig)
-            } else {
-                port.io.transmit_parts(&[
-                    IoSlice::new(plain.as_bytes()),
-                    IoSlice::new(segment.head),
-                    IoSlice::new(segment.payload_of(frame)),
-                ])
-            };
-            counters.copied(sent, segment.len());
-        }
-    }
-
-    #[cold]
-    fn report(&self, now: Timestamp, ingress: PortId, index: usize, learn: Learn) {
+    fn report(&self, now: Timestamp, ingress: Ingress, index: usize, learn: Learn) {
         let Some(sink) = &self.learned else { return };
         if let Ok(frame) = Frame::new_checked(self.batch.frame(index)) {
             let key = FdbKey::new(frame.src(), frame.vlan());
@@ -370,7 +315,7 @@ impl Datapath {
     fn observe(
         &mut self,
         now: Timestamp,
-        ingress: PortId,
+        ingress: Ingress,
         index: usize,
         verdict: &Verdict,
         planned: usize,
@@ -385,9 +330,13 @@ impl Datapath {
 
 impl Copy {
     fn new(frame: usize, to: Egress) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "a batch has 64 frames")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a batch has at most 1024 frames"
+        )]
         Self {
             frame: frame as u16,
+            is_done: false,
             to,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{PortCounters, PortIo};
+use super::{Counters, PortIo, Vtep};
 use crate::bridge::{Bridge, PortId};
 
 /// All bridges and ports at one moment. Workers take the present one before each batch.
@@ -10,6 +10,7 @@ use crate::bridge::{Bridge, PortId};
 pub struct Topology {
     bridges: Vec<Bridge>,
     ports: Vec<Option<Port>>,
+    vtep: Option<Vtep>,
 }
 
 /// One port as the datapath sees it.
@@ -25,7 +26,7 @@ pub struct Port {
     /// the kernel's `is_skb_forwardable` has it.
     pub max_frame: usize,
     /// Its counters.
-    pub counters: Arc<PortCounters>,
+    pub counters: Arc<Counters>,
 }
 
 impl Port {
@@ -35,7 +36,7 @@ impl Port {
         bridge: usize,
         io: Arc<dyn PortIo>,
         mtu: u32,
-        counters: Arc<PortCounters>,
+        counters: Arc<Counters>,
     ) -> Self {
         const OVERHEAD: usize = 14 + 4;
         let max_frame = usize::try_from(mtu)
@@ -65,7 +66,21 @@ impl Topology {
         Self {
             bridges,
             ports: table,
+            vtep: None,
         }
+    }
+
+    /// With a VXLAN endpoint, whose VNIs and peers name bridges by their place here.
+    #[must_use]
+    pub fn with_vtep(mut self, vtep: Vtep) -> Self {
+        self.vtep = Some(vtep);
+        self
+    }
+
+    /// The VXLAN endpoint.
+    #[inline]
+    pub fn vtep(&self) -> Option<&Vtep> {
+        self.vtep.as_ref()
     }
 
     /// The port with this number.

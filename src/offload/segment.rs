@@ -79,6 +79,19 @@ impl Segments {
         })
     }
 
+    /// Segment number `index`.
+    pub fn get(&self, index: usize) -> Option<Segment<'_>> {
+        let cut = self.cuts.get(index)?;
+        let before = index
+            .checked_sub(1)
+            .and_then(|before| self.cuts.get(before));
+        let start = before.map_or(0, |before| before.head_end);
+        Some(Segment {
+            head: self.heads.get(start..cut.head_end)?,
+            payload: cut.payload.clone(),
+        })
+    }
+
     /// Adds a segment that starts with `headers`, and returns these to be finished.
     fn push(&mut self, headers: &[u8], payload: Range<usize>) -> &mut [u8] {
         let start = self.heads.len() + self.prefix.len();
@@ -134,8 +147,22 @@ pub fn complete_checksum(header: &VirtioNetHdr, frame: &mut [u8]) -> Result<(), 
     Ok(())
 }
 
-/// Replaces the segments in `out` by what goes on the wire for `frame`: the segments of a
-/// superframe, or the frame itself with its checksum completed.
+/// Replaces the segments in `out` by what goes on the wire for `frame`; see [`append`].
+///
+/// # Errors
+/// Those of [`append`]; `out` is empty then.
+pub fn segment(
+    header: &VirtioNetHdr,
+    frame: &[u8],
+    limit: Option<usize>,
+    out: &mut Segments,
+) -> Result<(), BadOffload> {
+    out.clear();
+    append(header, frame, limit, out)
+}
+
+/// Adds to `out` what goes on the wire for `frame`: the segments of a superframe, or the frame
+/// itself with its checksum completed.
 ///
 /// `limit` is the most bytes that a frame may have on its way out, Ethernet header included and the
 /// prefix not. TCP is cut smaller than its sender asked for if that takes it below the limit: to
@@ -147,14 +174,13 @@ pub fn complete_checksum(header: &VirtioNetHdr, frame: &mut [u8]) -> Result<(), 
 ///
 /// # Errors
 /// What [`check()`](super::check()) would have said, and [`BadOffload::NoRoom`] or
-/// [`BadOffload::TooManySegments`] if `limit` is too small; `out` is empty then.
-pub fn segment(
+/// [`BadOffload::TooManySegments`] if `limit` is too small; `out` is as it was then.
+pub fn append(
     header: &VirtioNetHdr,
     frame: &[u8],
     limit: Option<usize>,
     out: &mut Segments,
 ) -> Result<(), BadOffload> {
-    out.clear();
     if header.gso_type == 0 {
         return out.push_whole(header, frame);
     }

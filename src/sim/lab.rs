@@ -1,6 +1,7 @@
 //! Bridges and memory ports on one table.
 
 mod look;
+mod overlay;
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +9,7 @@ use super::{MemPort, Story, StoryLog};
 use crate::{
     bridge::{Bridge, Egress, EntryKind, Fdb, FdbEntry, FdbKey, PortFlags, PortId},
     config::{BridgeSpec, Mode},
-    datapath::{Datapath, Observer, Port, PortCounters, Topology},
+    datapath::{Counters, Datapath, Observer, Port, Topology},
     names::Name,
     time::Timestamp,
     wire::MacAddr,
@@ -31,6 +32,7 @@ pub struct Lab {
     workers: usize,
     bridges: Vec<(BridgeSpec, Arc<Fdb>)>,
     ports: Vec<LabPort>,
+    vtep: Option<overlay::LabVtep>,
     topology: Arc<Topology>,
     datapath: Datapath,
 }
@@ -43,7 +45,7 @@ struct LabPort {
     flags: PortFlags,
     mtu: u32,
     io: Arc<MemPort>,
-    counters: Arc<PortCounters>,
+    counters: Arc<Counters>,
     plugged: bool,
 }
 
@@ -67,6 +69,7 @@ impl Lab {
             workers,
             bridges: Vec::new(),
             ports: Vec::new(),
+            vtep: None,
             topology: Arc::default(),
             datapath: Datapath::new(0),
         }
@@ -135,7 +138,7 @@ impl Lab {
             flags: PortFlags::DEFAULT,
             mtu: self.bridges[bridge].0.effective_mtu(),
             io: Arc::new(io),
-            counters: Arc::new(PortCounters::new(self.workers)),
+            counters: Arc::new(Counters::new(self.workers)),
             plugged: true,
         });
         self.rebuild();
@@ -223,7 +226,7 @@ impl Lab {
         );
     }
 
-    /// Moves frames until no port has any left; returns how many the switch read.
+    /// Moves frames until neither port nor underlay has any left; returns how many the switch read.
     pub fn run(&mut self) -> usize {
         let mut total = 0;
         loop {
@@ -232,6 +235,10 @@ impl Lab {
                 let serviced = self.datapath.service(self.now, &self.topology, port.id);
                 frames += serviced.frames;
             }
+            frames += self
+                .datapath
+                .service_underlay(self.now, &self.topology)
+                .frames;
             if frames == 0 {
                 return total;
             }
@@ -293,13 +300,22 @@ impl Lab {
                 .filter(|port| port.plugged && port.bridge == index)
                 .map(|port| (port.id, port.flags))
                 .collect();
-            Bridge::new(spec, &members, Arc::clone(fdb))
+            let bridge = Bridge::new(spec, &members, Arc::clone(fdb));
+            let overlay = self.vtep.as_ref().and_then(|vtep| vtep.overlay_of(index));
+            match overlay {
+                Some((flood_list, learns)) => bridge.with_overlay(flood_list, learns),
+                None => bridge,
+            }
         });
         let ports = self.ports.iter().filter(|port| port.plugged).map(|port| {
             let counters = Arc::clone(&port.counters);
             let io = Arc::clone(&port.io);
             Port::new(port.id, port.bridge, io, port.mtu, counters)
         });
-        self.topology = Arc::new(Topology::new(bridges.collect(), ports));
+        let topology = Topology::new(bridges.collect(), ports);
+        self.topology = Arc::new(match &self.vtep {
+            Some(vtep) => topology.with_vtep(vtep.build()),
+            None => topology,
+        });
     }
 }

@@ -9,6 +9,7 @@
 //! - [`frames`]: frames to send.
 //! - [`Network`]: a lab with hosts that speak ARP, ICMP, UDP and TCP.
 //! - [`Story`]: one sentence for each frame.
+//! - [`MemNet`]: an underlay between labs, for VXLAN.
 
 pub mod frames;
 mod host;
@@ -16,6 +17,7 @@ mod lab;
 mod mem;
 mod network;
 mod story;
+mod underlay;
 
 pub use self::{
     host::{Host, Pong},
@@ -23,4 +25,5 @@ pub use self::{
     mem::{MemPort, MemState},
     network::Network,
     story::{Sentence, Story, StoryLog},
+    underlay::{MemMessage, MemNet, MemUnderlay},
 };

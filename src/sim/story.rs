@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    bridge::{Decision, DropReason, Egress, FloodClass, Learn, PortId, Verdict},
+    bridge::{Decision, DropReason, Egress, FloodClass, Ingress, Learn, PeerId, PortId, Verdict},
     datapath::Observer,
     time::Timestamp,
     wire::{Frame, MacAddr, describe},
@@ -30,7 +30,7 @@ pub struct Sentence {
     pub number: u64,
     /// When the frame was decided about.
     pub at: Timestamp,
-    /// The port where it came in.
+    /// The port or remote VTEP where it came in.
     pub ingress: String,
     /// What it is; see [`describe`].
     pub frame: String,
@@ -44,6 +44,8 @@ pub struct Sentence {
 struct Pages {
     /// By port number.
     names: Vec<String>,
+    /// By number of the remote VTEP.
+    peers: Vec<String>,
     sentences: VecDeque<Sentence>,
     capacity: usize,
     written: u64,
@@ -63,7 +65,7 @@ impl Observer for Story {
     fn decided(
         &mut self,
         now: Timestamp,
-        ingress: PortId,
+        ingress: Ingress,
         frame: &[u8],
         verdict: &Verdict,
         targets: &[Egress],
@@ -77,11 +79,12 @@ impl Observer for Story {
 impl StoryLog {
     /// Calls port number `port` by its name from now on.
     pub fn name_port(&self, port: PortId, name: &str) {
-        let names = &mut self.pages().names;
-        if names.len() <= port.index() {
-            names.resize(port.index() + 1, String::new());
-        }
-        name.clone_into(&mut names[port.index()]);
+        put(&mut self.pages().names, port.index(), name);
+    }
+
+    /// Calls remote VTEP number `peer` by its name from now on.
+    pub fn name_peer(&self, peer: PeerId, name: &str) {
+        put(&mut self.pages().peers, peer.index(), name);
     }
 
     /// Takes all sentences out, oldest first.
@@ -100,11 +103,18 @@ impl StoryLog {
     }
 }
 
+fn put(names: &mut Vec<String>, index: usize, name: &str) {
+    if names.len() <= index {
+        names.resize(index + 1, String::new());
+    }
+    name.clone_into(&mut names[index]);
+}
+
 impl Pages {
     fn write(
         &mut self,
         at: Timestamp,
-        ingress: PortId,
+        ingress: Ingress,
         frame: &[u8],
         verdict: &Verdict,
         targets: &[Egress],
@@ -120,7 +130,7 @@ impl Pages {
         let sentence = Sentence {
             number: self.written,
             at,
-            ingress: self.name(ingress),
+            ingress: self.place(ingress.back()),
             frame: describe(frame),
             fate: self.fate(verdict.decision, dst, targets),
             lesson: self.lesson(verdict.learn, src, ingress),
@@ -147,8 +157,8 @@ impl Pages {
         }
     }
 
-    fn lesson(&self, learn: Learn, src: MacAddr, ingress: PortId) -> Option<String> {
-        let here = self.name(ingress);
+    fn lesson(&self, learn: Learn, src: MacAddr, ingress: Ingress) -> Option<String> {
+        let here = self.place(ingress.back());
         match learn {
             Learn::Off | Learn::Known => None,
             Learn::New => Some(format!("learned {src} on {here}")),
@@ -166,9 +176,13 @@ impl Pages {
     }
 
     fn place(&self, egress: Egress) -> String {
-        match egress.port() {
-            Some(port) => self.name(port),
-            None => format!("{egress:?}"),
+        match egress {
+            Egress::Port(port) => self.name(port),
+            Egress::Peer(PeerId::STRANGER) => "an unknown VTEP".to_owned(),
+            Egress::Peer(peer) => match self.peers.get(peer.index()) {
+                Some(name) if !name.is_empty() => name.clone(),
+                _ => format!("peer {peer}"),
+            },
         }
     }
 

@@ -18,6 +18,7 @@ pub mod netns;
 mod simple_tap;
 mod tap;
 mod tun;
+pub mod udp;
 pub mod userns;
 
 use std::io;

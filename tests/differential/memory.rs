@@ -10,7 +10,7 @@ use std::{
 use tapswitch::{
     bridge::{Bridge, Egress, EntryKind, Fdb, FdbEntry, FdbKey, PortFlags, PortId},
     config::{AtLimit, BridgeSpec, ReservedMask},
-    datapath::{Datapath, Port, PortCounters, PortIo, Received, Topology, Transmitted},
+    datapath::{Counters, Datapath, Port, PortIo, Received, Topology, Transmitted},
     names::Name,
     offload::Offloads,
     time::Timestamp,
@@ -29,7 +29,7 @@ pub(crate) struct Memory {
     spec: BridgeSpec,
     flags: [Option<PortFlags>; PORTS],
     fdb: Arc<Fdb>,
-    ports: Vec<(Arc<Queues>, Arc<PortCounters>)>,
+    ports: Vec<(Arc<Queues>, Arc<Counters>)>,
     topology: Topology,
     now: Timestamp,
 }
@@ -47,7 +47,7 @@ impl Memory {
         let port = || {
             (
                 Arc::new(Queues::default()),
-                Arc::new(PortCounters::new(WORKERS)),
+                Arc::new(Counters::new(WORKERS)),
             )
         };
         let mut memory = Self {

@@ -76,15 +76,17 @@ impl Lab {
         self.ports[port.index()].counters.totals()
     }
 
-    /// Frames and copies lost for `reason` at all ports together.
+    /// Frames and copies lost for `reason` at all ports and remote VTEPs together.
     pub fn drops(&self, reason: DropReason) -> u64 {
-        let totals = self.ports.iter().map(|port| port.counters.totals());
+        let ports = self.ports.iter().map(|port| port.counters.totals());
+        let totals = ports.chain(self.overlay_totals().map(|(_, totals)| totals));
         totals.map(|totals| totals.drops(reason)).sum()
     }
 
-    /// Frames and copies whose fate no counter tells, at all ports that ever were.
+    /// Frames and copies whose fate no counter tells, at all ports and remote VTEPs that ever were.
     pub fn unaccounted(&self) -> u64 {
-        let totals = self.ports.iter().map(|port| port.counters.totals());
+        let ports = self.ports.iter().map(|port| port.counters.totals());
+        let totals = ports.chain(self.overlay_totals().map(|(_, totals)| totals));
         totals.map(|t| t.unaccounted().unsigned_abs()).sum()
     }
 
@@ -103,6 +105,11 @@ impl Lab {
                 "{} saw other numbers of frames than were counted",
                 port.name
             );
+            forwarded += totals.forwarded;
+            planned += totals.planned;
+        }
+        for (name, totals) in self.overlay_totals() {
+            assert_eq!(totals.unaccounted(), 0, "at {name}: {totals:?}");
             forwarded += totals.forwarded;
             planned += totals.planned;
         }

@@ -1,0 +1,607 @@
+//! The overlay: the VXLAN endpoint, its peers, and what follows from the paths to them.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    state::{BridgeState, State},
+    switch::Inner,
+    underlay::{Underlay, UnderlayError, UnderlayOptions},
+};
+use crate::{
+    bridge::{Egress, EntryKind, FdbKey, PeerId},
+    config::{Accept, OffloadMode, PeerAddr, Place, Tos, VtepSpec},
+    control::api::{ApiError, MtuChain, PeerKind},
+    datapath::{Counters, Dscp, PathMtu, Peer, Stranger, UnderlayIo, Vtep, VtepPolicy},
+    names::Name,
+    sys::udp::PathProbe,
+    vxlan,
+    wire::Vni,
+};
+
+/// The VXLAN endpoint.
+#[derive(Debug)]
+pub(super) struct VtepState {
+    pub(super) spec: VtepSpec,
+    pub(super) counters: Arc<Counters>,
+    pub(super) link: VtepLink,
+}
+
+/// Whether there are sockets.
+#[derive(Debug)]
+pub(super) enum VtepLink {
+    Open(Arc<Underlay>),
+    /// Why not.
+    Closed(String),
+}
+
+/// A remote VTEP of one bridge.
+#[derive(Debug)]
+pub(super) struct PeerState {
+    pub(super) id: PeerId,
+    pub(super) bridge: Name,
+    pub(super) vni: Vni,
+    pub(super) to: SocketAddr,
+    pub(super) kind: PeerKind,
+    pub(super) path: Arc<PathMtu>,
+    pub(super) counters: Arc<Counters>,
+    /// Why frames do not reach it, as far as the kernel knows.
+    pub(super) no_route: Option<String>,
+    probe: Option<PathProbe>,
+}
+
+impl VtepState {
+    pub(super) fn underlay(&self) -> Option<&Arc<Underlay>> {
+        match &self.link {
+            VtepLink::Open(underlay) => Some(underlay),
+            VtepLink::Closed(_) => None,
+        }
+    }
+}
+
+impl Inner {
+    /// Opens the endpoint, changes it, or closes it (`None`). All or nothing; returns the settings
+    /// that it had.
+    pub(super) fn set_vtep(
+        &self,
+        state: &mut State,
+        new: Option<VtepSpec>,
+    ) -> Result<Option<VtepSpec>, ApiError> {
+        let old = state.vtep.as_ref().map(|vtep| vtep.spec.clone());
+        if !state.is_applying {
+            let mut whole = state.spec();
+            whole.vtep.clone_from(&new);
+            super::rules::check_whole(&whole)?;
+        }
+        if old == new
+            && state
+                .vtep
+                .as_ref()
+                .is_none_or(|vtep| vtep.underlay().is_some())
+        {
+            return Ok(old);
+        }
+        let counters = state.vtep.as_ref().map(|vtep| Arc::clone(&vtep.counters));
+        // The port cannot be had twice, so the old sockets go first.
+        self.close_vtep(state, "closed");
+        let Some(spec) = new else {
+            state.vtep = None;
+            self.reconcile(state);
+            self.events.vtep("closed", None);
+            return Ok(old);
+        };
+        let counters = counters.unwrap_or_else(|| Arc::new(Counters::new(self.workers.len())));
+        match open(&spec) {
+            Ok(underlay) => {
+                state.vtep = Some(VtepState {
+                    spec,
+                    counters,
+                    link: VtepLink::Open(Arc::new(underlay)),
+                });
+                self.opened(state);
+                let change = if old.is_some() { "changed" } else { "opened" };
+                self.events.vtep(change, None);
+                Ok(old)
+            }
+            Err(error) => {
+                // As it was; if even that fails now, housekeeping goes on trying.
+                match old.clone() {
+                    None => state.vtep = None,
+                    Some(spec) => {
+                        let link = open(&spec).map_or_else(
+                            |error| VtepLink::Closed(error.to_string()),
+                            |underlay| VtepLink::Open(Arc::new(underlay)),
+                        );
+                        state.vtep = Some(VtepState {
+                            spec,
+                            counters,
+                            link,
+                        });
+                        self.opened(state);
+                    }
+                }
+                Err(ApiError::failed(error.to_string()))
+            }
+        }
+    }
+
+    /// The sockets of the endpoint are new: the workers wait for them.
+    fn opened(&self, state: &mut State) {
+        for peer in &mut state.peers {
+            peer.probe = None;
+        }
+        self.reconcile(state);
+        if let Some(underlay) = state.vtep.as_ref().and_then(VtepState::underlay)
+            && let Err(error) = self.workers.watch_underlay(&**underlay)
+        {
+            tracing::error!("wait for datagrams: {error}; nothing arrives from peers");
+        }
+    }
+
+    /// Closes the sockets and returns when no worker uses them any more.
+    fn close_vtep(&self, state: &mut State, reason: &str) {
+        let Some(vtep) = &mut state.vtep else { return };
+        let link = std::mem::replace(&mut vtep.link, VtepLink::Closed(reason.to_owned()));
+        let VtepLink::Open(underlay) = link else {
+            return;
+        };
+        self.workers.unwatch_underlay(&*underlay);
+        for peer in &mut state.peers {
+            peer.probe = None;
+        }
+        self.publish(state);
+        // Every worker has the new topology; one may still be about to drop the old.
+        let mut rounds = 0;
+        while Arc::strong_count(&underlay) > 1 && rounds < 1000 {
+            rounds += 1;
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+
+    pub(super) fn add_peer(
+        &self,
+        state: &mut State,
+        bridge: Option<&Name>,
+        remote: PeerAddr,
+    ) -> Result<(), ApiError> {
+        let operation = format!("add peer {remote}");
+        let mut spec = state.overlay_bridge(&operation, bridge)?.spec.clone();
+        spec.peers.push(remote);
+        self.set_bridge(state, spec).map(drop)
+    }
+
+    pub(super) fn delete_peer(
+        &self,
+        state: &mut State,
+        bridge: Option<&Name>,
+        remote: PeerAddr,
+    ) -> Result<(), ApiError> {
+        let operation = format!("delete peer {remote}");
+        let mut spec = state.overlay_bridge(&operation, bridge)?.spec.clone();
+        let default = state.vtep_port();
+        let is_it = |peer: &PeerAddr| peer.address(default) == remote.address(default);
+        let before = spec.peers.len();
+        spec.peers.retain(|peer| !is_it(peer));
+        if spec.peers.len() == before {
+            let name = &spec.name;
+            return Err(ApiError::not_found(format!(
+                "{operation}: bridge {name} has no such peer; list them: tapswitch peer show --bridge {name}"
+            )));
+        }
+        self.set_bridge(state, spec).map(drop)
+    }
+
+    /// Makes peers, their FDB entries and MTUs what the settings say, and puts all in force.
+    pub(super) fn reconcile(&self, state: &mut State) {
+        let wanted = state.wanted_peers();
+        let is_wanted = |peer: &PeerState| {
+            wanted
+                .get(&(peer.bridge.clone(), peer.to.ip()))
+                .is_some_and(|want| want.to == peer.to && want.vni == peer.vni)
+        };
+        let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut state.peers)
+            .into_iter()
+            .partition(is_wanted);
+        state.peers = kept;
+        let mut added = Vec::new();
+        for ((bridge, _), want) in wanted {
+            let found = state
+                .peers
+                .iter_mut()
+                .find(|peer| peer.bridge == bridge && peer.to == want.to);
+            if let Some(peer) = found {
+                peer.kind = want.kind;
+                continue;
+            }
+            let Some(id) = state.free_peer_id() else {
+                tracing::error!(%bridge, "peer {}: there are {} peers, no more are possible", want.to, PeerId::LIMIT);
+                continue;
+            };
+            added.push(id);
+            let path = state.path_to(want.to.ip());
+            state.peers.push(PeerState {
+                id,
+                bridge,
+                vni: want.vni,
+                to: want.to,
+                kind: want.kind,
+                path,
+                counters: Arc::new(Counters::new(self.workers.len())),
+                no_route: None,
+                probe: None,
+            });
+        }
+        self.follow_paths(state);
+        self.publish(state);
+        // After that nobody learns behind those that are gone.
+        for peer in gone {
+            if let Some(bridge) = state.bridge(&peer.bridge) {
+                let flushed = bridge
+                    .fdb
+                    .flush(|_, entry| entry.egress == Egress::Peer(peer.id));
+                self.events
+                    .fdb_gone(state, &peer.bridge, "flushed", &flushed);
+            }
+            self.events.peer(&peer, "deleted", None);
+        }
+        state.pin_remote_entries(self.clock.now());
+        for peer in state.peers.iter().filter(|peer| added.contains(&peer.id)) {
+            self.events.peer(peer, "added", None);
+        }
+    }
+
+    /// Asks the kernel what the path to each peer takes, and passes changes on to the bridges.
+    pub(super) fn follow_paths(&self, state: &mut State) {
+        let State { vtep, peers, .. } = state;
+        if let Some(underlay) = vtep.as_ref().and_then(VtepState::underlay) {
+            for peer in peers {
+                self.follow_path(peer, underlay);
+            }
+        }
+        let names: Vec<Name> = state
+            .bridges
+            .iter()
+            .map(|bridge| bridge.spec.name.clone())
+            .collect();
+        for name in names {
+            self.follow_mtu(state, &name);
+        }
+    }
+
+    fn follow_path(&self, peer: &mut PeerState, underlay: &Underlay) {
+        let asked = match &peer.probe {
+            Some(probe) => probe.mtu(),
+            None => underlay.path_probe(peer.to).and_then(|probe| {
+                let mtu = probe.mtu();
+                peer.probe = Some(probe);
+                mtu
+            }),
+        };
+        match asked {
+            Ok(mtu) => {
+                if peer.no_route.take().is_some() {
+                    self.events.peer(peer, "route back", None);
+                }
+                if peer.path.set(mtu) {
+                    self.events.peer(peer, "mtu", None);
+                }
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                if peer.no_route.is_none() {
+                    self.events.peer(peer, "no route", Some(&reason));
+                }
+                peer.no_route = Some(reason);
+            }
+        }
+    }
+
+    /// Gives the ports of a bridge on the overlay the MTU that the paths to its peers leave, unless
+    /// one was given.
+    fn follow_mtu(&self, state: &mut State, name: &Name) {
+        let chain = state.mtu_chain(name);
+        let Some(bridge) = state
+            .bridges
+            .iter_mut()
+            .find(|bridge| bridge.spec.name == *name)
+        else {
+            return;
+        };
+        let before = bridge.mtu();
+        bridge.mtu_chain = chain;
+        let mtu = bridge.mtu();
+        if mtu == before {
+            return;
+        }
+        if let Err(error) = self.push_mtu(state, name, mtu) {
+            tracing::warn!("{}; frames that do not fit are dropped", error.message);
+        }
+    }
+
+    /// Once a second: what happened to the underlay while nobody asked.
+    pub(super) fn keep_overlay(&self, state: &mut State) {
+        let Some(vtep) = &state.vtep else { return };
+        match &vtep.link {
+            VtepLink::Open(underlay) => {
+                underlay.retry_offload();
+                if let Some(reason) = underlay.is_abandoned() {
+                    tracing::warn!("vtep closed: {reason}");
+                    self.close_vtep(state, &reason);
+                    self.events.vtep("closed", Some(&reason));
+                } else {
+                    let before: Vec<u32> = state.bridges.iter().map(BridgeState::mtu).collect();
+                    self.follow_paths(state);
+                    let after = state.bridges.iter().map(BridgeState::mtu);
+                    if !after.eq(before) {
+                        self.publish(state);
+                    }
+                }
+            }
+            VtepLink::Closed(_) => {
+                if let Ok(underlay) = open(&vtep.spec) {
+                    if let Some(vtep) = &mut state.vtep {
+                        vtep.link = VtepLink::Open(Arc::new(underlay));
+                    }
+                    self.opened(state);
+                    self.events.vtep("opened", None);
+                }
+            }
+        }
+    }
+
+    /// A VTEP that is no peer has sent something to a bridge that takes it from anybody.
+    pub(super) fn meet(&self, state: &mut State, stranger: Stranger) {
+        let accepts = state
+            .vtep
+            .as_ref()
+            .is_some_and(|vtep| vtep.spec.accept == Accept::Any);
+        let bridge = state
+            .bridges
+            .iter()
+            .find(|bridge| bridge.spec.vni == Some(stranger.vni));
+        let Some(bridge) = bridge.filter(|_| accepts) else {
+            return;
+        };
+        let name = bridge.spec.name.clone();
+        let is_known = |peer: &PeerState| peer.bridge == name && peer.to.ip() == stranger.from;
+        let of_bridge = state.strangers.iter().filter(|other| other.0 == name);
+        if state.peers.iter().any(is_known) || of_bridge.count() >= MOST_STRANGERS {
+            return;
+        }
+        state.strangers.push((name, stranger.from));
+        self.reconcile(state);
+    }
+}
+
+/// What the settings want of one peer.
+#[derive(Clone, Copy)]
+struct Wanted {
+    to: SocketAddr,
+    vni: Vni,
+    kind: PeerKind,
+}
+
+impl State {
+    /// By bridge and address.
+    fn wanted_peers(&self) -> BTreeMap<(Name, IpAddr), Wanted> {
+        let mut wanted = BTreeMap::new();
+        let Some(vtep) = &self.vtep else {
+            return wanted;
+        };
+        let port = vtep.spec.port;
+        for bridge in &self.bridges {
+            let Some(vni) = bridge.spec.vni else { continue };
+            let name = &bridge.spec.name;
+            let mut want = |to: SocketAddr, kind| {
+                wanted
+                    .entry((name.clone(), to.ip()))
+                    .or_insert(Wanted { to, vni, kind });
+            };
+            for peer in &bridge.spec.peers {
+                want(peer.address(port), PeerKind::Listed);
+            }
+            let statics = self.statics.iter().filter(|entry| entry.bridge == *name);
+            for peer in statics.filter_map(|entry| entry.place.peer()) {
+                want(peer.address(port), PeerKind::Static);
+            }
+            if vtep.spec.accept == Accept::Any {
+                for (_, from) in self.strangers.iter().filter(|stranger| stranger.0 == *name) {
+                    want(SocketAddr::new(*from, port), PeerKind::Learned);
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Writes the static entries that point to peers.
+    fn pin_remote_entries(&self, now: crate::time::Timestamp) {
+        let port = self.vtep_port();
+        for entry in &self.statics {
+            let Place::Peer(remote) = entry.place else {
+                continue;
+            };
+            let to = remote.address(port);
+            let peer = self
+                .peers
+                .iter()
+                .find(|peer| peer.bridge == entry.bridge && peer.to == to);
+            if let (Some(peer), Some(bridge)) = (peer, self.bridge(&entry.bridge)) {
+                let key = FdbKey::new(entry.mac, entry.vlan);
+                let egress = Egress::Peer(peer.id);
+                let is_there = bridge
+                    .fdb
+                    .get(key)
+                    .is_some_and(|old| old.kind == EntryKind::Static && old.egress == egress);
+                if !is_there {
+                    bridge.fdb.pin(key, egress, EntryKind::Static, now);
+                }
+            }
+        }
+    }
+
+    /// The bridge of that name, which must be on the overlay, or the only one that is.
+    pub(super) fn overlay_bridge(
+        &self,
+        operation: &str,
+        name: Option<&Name>,
+    ) -> Result<&BridgeState, ApiError> {
+        if let Some(name) = name {
+            let bridge = self.known_bridge(operation, name)?;
+            if bridge.spec.vni.is_none() {
+                return Err(ApiError::invalid(format!(
+                    "{operation}: bridge {name} has no VNI; give it one: tapswitch bridge set {name} --vni N"
+                )));
+            }
+            return Ok(bridge);
+        }
+        let on_overlay: Vec<_> = self
+            .bridges
+            .iter()
+            .filter(|bridge| bridge.spec.vni.is_some())
+            .collect();
+        match on_overlay[..] {
+            [only] => Ok(only),
+            [] => Err(ApiError::invalid(format!(
+                "{operation}: no bridge has a VNI; give one to a bridge: tapswitch bridge set NAME --vni N"
+            ))),
+            _ => Err(ApiError::invalid(format!(
+                "{operation}: which bridge? {} have VNIs; give --bridge NAME",
+                on_overlay
+                    .iter()
+                    .map(|bridge| bridge.spec.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ))),
+        }
+    }
+
+    /// The UDP port of the endpoint, and of peers that name none.
+    pub(super) fn vtep_port(&self) -> u16 {
+        self.vtep
+            .as_ref()
+            .map_or(VtepSpec::DEFAULT_PORT, |vtep| vtep.spec.port)
+    }
+
+    fn free_peer_id(&self) -> Option<PeerId> {
+        (0..PeerId::LIMIT)
+            .filter_map(PeerId::new)
+            .find(|&id| self.peers.iter().all(|peer| peer.id != id))
+    }
+
+    /// What is known of the path to `ip`, which all VNIs share.
+    fn path_to(&self, ip: IpAddr) -> Arc<PathMtu> {
+        let known = self.peers.iter().find(|peer| peer.to.ip() == ip);
+        known.map_or_else(
+            || Arc::new(PathMtu::new(DEFAULT_PATH_MTU)),
+            |peer| Arc::clone(&peer.path),
+        )
+    }
+
+    /// How the `auto` MTU of a bridge on the overlay comes about: the narrowest path, less what
+    /// the overlay adds.
+    fn mtu_chain(&self, name: &Name) -> Option<MtuChain> {
+        let bridge = self.bridge(name)?;
+        let vtep = self.vtep.as_ref()?;
+        bridge.spec.vni?;
+        let is_v6 = vtep.spec.local.is_ipv6();
+        let peers = self
+            .peers
+            .iter()
+            .filter(|peer| peer.bridge == *name && peer.kind != PeerKind::Learned);
+        let narrowest = peers
+            .map(|peer| (peer.path.get(), format!("path to {}", peer.to.ip())))
+            .min_by_key(|&(mtu, _)| mtu);
+        let (path_mtu, from) = narrowest.or_else(|| {
+            let (device, mtu) = vtep.underlay()?.device()?;
+            Some((mtu, format!("device {device}")))
+        })?;
+        let mtu = path_mtu.saturating_sub(vxlan::overhead(is_v6));
+        let ip = if is_v6 {
+            ("outer IPv6", 40)
+        } else {
+            ("outer IPv4", 20)
+        };
+        let less = [ip, ("UDP", 8), ("VXLAN", 8), ("inner Ethernet", 14)];
+        Some(MtuChain {
+            from,
+            path_mtu,
+            less: less.map(|(layer, len)| (layer.to_owned(), len)).into(),
+            mtu: mtu.max(LEAST_MTU),
+        })
+    }
+
+    /// The endpoint as the workers see it; `index_of` finds bridges in their topology.
+    pub(super) fn vtep_topology(&self, index_of: impl Fn(&Name) -> Option<usize>) -> Option<Vtep> {
+        let vtep = self.vtep.as_ref()?;
+        let VtepSpec {
+            local,
+            accept,
+            strict,
+            tos,
+            too_big_answers,
+            ..
+        } = vtep.spec;
+        let policy = VtepPolicy {
+            local,
+            accepts_any: accept == Accept::Any,
+            is_strict: strict,
+            dscp: match tos {
+                Tos::Inherit => Dscp::Inherit,
+                Tos::Fixed(tos) => Dscp::Fixed(tos),
+            },
+            answers_too_big: too_big_answers,
+        };
+        let io: Arc<dyn UnderlayIo> = Arc::clone(vtep.underlay()?) as Arc<dyn UnderlayIo>;
+        let mut result = Vtep::new(io, policy, Arc::clone(&vtep.counters));
+        for bridge in &self.bridges {
+            if let (Some(vni), Some(index)) = (bridge.spec.vni, index_of(&bridge.spec.name)) {
+                result = result.with_vni(vni, index);
+            }
+        }
+        for peer in &self.peers {
+            if let Some(bridge) = index_of(&peer.bridge) {
+                result = result.with_peer(Peer {
+                    id: peer.id,
+                    bridge,
+                    vni: peer.vni,
+                    to: peer.to,
+                    path: Arc::clone(&peer.path),
+                    counters: Arc::clone(&peer.counters),
+                });
+            }
+        }
+        Some(result)
+    }
+
+    /// Who gets copies of what the bridge floods.
+    pub(super) fn flood_list(&self, bridge: &Name) -> Vec<PeerId> {
+        self.peers
+            .iter()
+            .filter(|peer| peer.bridge == *bridge && peer.kind == PeerKind::Listed)
+            .map(|peer| peer.id)
+            .collect()
+    }
+}
+
+fn open(spec: &VtepSpec) -> Result<Underlay, UnderlayError> {
+    Underlay::open(&UnderlayOptions {
+        local: spec.local,
+        port: spec.port,
+        ttl: spec.ttl,
+        udpcsum: spec.udpcsum,
+        udp6zerocsumrx: spec.udp6zerocsumrx,
+        offload: spec.offload == OffloadMode::On,
+        netns: spec.netns.as_ref(),
+    })
+}
+
+/// What a path is believed to take until the kernel has said more.
+const DEFAULT_PATH_MTU: u32 = 1500;
+/// The least MTU of IPv4 (RFC 791), below which Linux switches IPv4 off.
+const LEAST_MTU: u32 = 68;
+/// Learned peers of one bridge: a bound for what others can make the process remember.
+const MOST_STRANGERS: usize = 1024;

@@ -1,0 +1,357 @@
+//! `peer ping`: does a remote VTEP answer, how fast, and how large a frame gets there.
+//!
+//! Probes are real VXLAN datagrams on the data path, in the VNI of the bridge. Another tapswitch
+//! answers them; for other VTEPs they are frames to a reserved address, which no bridge relays.
+//! Where nothing comes back, two plain datagrams tell whether the host, or only the port, is silent.
+
+use std::{
+    collections::HashMap,
+    io::IoSlice,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    time::Duration,
+};
+
+use super::{
+    clock::Clock,
+    overlay::PeerState,
+    state::State,
+    switch::Inner,
+    underlay::{UdpAnswer, Underlay},
+};
+use crate::{
+    control::api::{ApiError, PingReply, PingReport, PingRequest},
+    datapath::{Departed, Departure, PathMtu, Pinged, UnderlayIo},
+    names::Name,
+    time::Timestamp,
+    vxlan::{
+        self,
+        ping::{self, Kind, Probe},
+    },
+    wire::{MacAddr, Vni},
+};
+
+/// Who waits for which answers.
+#[derive(Debug, Default)]
+pub(super) struct PingBoard(Mutex<HashMap<u64, Sender<Pinged>>>);
+
+impl PingBoard {
+    /// Gives an answer to who waits for it.
+    pub(super) fn hand_over(&self, pinged: Pinged) {
+        let board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = board.get(&pinged.probe.token) {
+            // It may have stopped waiting.
+            let _ = waiting.send(pinged);
+        }
+    }
+
+    fn wait_for(&self, token: u64) -> Receiver<Pinged> {
+        let (sender, receiver) = channel();
+        let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        board.insert(token, sender);
+        receiver
+    }
+
+    fn forget(&self, token: u64) {
+        let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        board.remove(&token);
+    }
+}
+
+/// A ping that is about to run, without the switch's lock.
+#[derive(Debug)]
+pub(super) struct Ping {
+    request: PingRequest,
+    bridge: Name,
+    vni: Vni,
+    to: SocketAddr,
+    path: Arc<PathMtu>,
+    underlay: Arc<Underlay>,
+    src: MacAddr,
+}
+
+impl Inner {
+    pub(super) fn prepare_ping(
+        &self,
+        state: &State,
+        request: PingRequest,
+    ) -> Result<Ping, ApiError> {
+        request.check()?;
+        let remote = request.remote;
+        let operation = format!("ping peer {remote}");
+        let bridge = state.overlay_bridge(&operation, request.bridge.as_ref())?;
+        let name = bridge.spec.name.clone();
+        let is_it = |peer: &&PeerState| {
+            peer.bridge == name
+                && peer.to.ip() == remote.ip
+                && remote.port.is_none_or(|port| port == peer.to.port())
+        };
+        let Some(peer) = state.peers.iter().find(is_it) else {
+            return Err(ApiError::not_found(format!(
+                "{operation}: bridge {name} has no such peer; add it: tapswitch peer add {remote} --bridge {name}"
+            )));
+        };
+        let underlay = state.vtep.as_ref().and_then(|vtep| vtep.underlay());
+        let Some(underlay) = underlay else {
+            return Err(ApiError::failed(format!(
+                "{operation}: the VXLAN endpoint is down; see why: tapswitch vtep show"
+            )));
+        };
+        Ok(Ping {
+            request,
+            bridge: name,
+            vni: peer.vni,
+            to: peer.to,
+            path: Arc::clone(&peer.path),
+            underlay: Arc::clone(underlay),
+            src: MacAddr::derived(&[&self.name, "peer ping"]),
+        })
+    }
+}
+
+impl Ping {
+    pub(super) fn run(self, board: &PingBoard, clock: &Clock) -> Result<PingReport, ApiError> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        // Answers to an earlier process at this address are not for this one.
+        let started = clock.now().as_nanos() << 20;
+        let token = started ^ NEXT.fetch_add(1, Ordering::Relaxed);
+        let answers = board.wait_for(token);
+        let run = Run {
+            ping: &self,
+            clock,
+            token,
+            answers,
+        };
+        let report = run.run();
+        board.forget(token);
+        report
+    }
+
+    /// The longest inner frame that the path takes.
+    fn max_frame(&self) -> u32 {
+        let outer = vxlan::overhead(self.to.is_ipv6()) - 14;
+        self.path.get().saturating_sub(outer)
+    }
+}
+
+struct Run<'a> {
+    ping: &'a Ping,
+    clock: &'a Clock,
+    token: u64,
+    answers: Receiver<Pinged>,
+}
+
+impl Run<'_> {
+    fn run(&self) -> Result<PingReport, ApiError> {
+        let request = &self.ping.request;
+        let size = self.size()?;
+        let timeout = seconds(request.timeout_s);
+        let mut replies = Vec::new();
+        for sequence in 1..=request.count {
+            let sent_at = self.clock.now();
+            let sent = self.send(sequence, size);
+            let rtt = sent
+                .then(|| self.await_answer(sequence, sent_at, timeout))
+                .flatten();
+            replies.push(PingReply {
+                sequence,
+                size,
+                rtt_s: rtt.map(|rtt| rtt.as_secs_f64()),
+            });
+            let rest = seconds(request.interval_s).saturating_sub(self.clock.now().since(sent_at));
+            if sequence < request.count && !rest.is_zero() {
+                std::thread::sleep(rest);
+            }
+        }
+        let rtts: Vec<f64> = replies.iter().filter_map(|reply| reply.rtt_s).collect();
+        let received = u32::try_from(rtts.len()).unwrap_or(u32::MAX);
+        let (largest, smallest_lost) = if request.sweep && received > 0 {
+            self.sweep(size, timeout)
+        } else {
+            (None, None)
+        };
+        let udp = if received > 0 {
+            format!("answers on {}", self.ping.to.port())
+        } else {
+            self.plain_udp(timeout)
+        };
+        let sum: f64 = rtts.iter().sum();
+        Ok(PingReport {
+            bridge: self.ping.bridge.clone(),
+            vni: self.ping.vni,
+            remote: self.ping.to.ip().to_string(),
+            port: self.ping.to.port(),
+            sent: request.count,
+            received,
+            size,
+            rtt_min_s: rtts.iter().copied().reduce(f64::min),
+            rtt_avg_s: (received > 0).then(|| sum / f64::from(received)),
+            rtt_max_s: rtts.iter().copied().reduce(f64::max),
+            verdict: self.verdict(received, size, largest, &udp),
+            replies,
+            largest,
+            smallest_lost,
+            udp,
+        })
+    }
+
+    /// Bytes of the inner frame of each probe.
+    fn size(&self) -> Result<u32, ApiError> {
+        let least = u32::try_from(ping::MIN_LEN).unwrap_or(u32::MAX);
+        let size = self.ping.request.size.unwrap_or(least);
+        if !(least..=MOST_SIZE).contains(&size) {
+            return Err(ApiError::invalid(format!(
+                "ping peer {}: size {size} is out of range {least}..={MOST_SIZE}",
+                self.ping.request.remote
+            )));
+        }
+        Ok(size)
+    }
+
+    /// False if the probe did not even leave.
+    fn send(&self, sequence: u32, size: u32) -> bool {
+        let probe = Probe {
+            src: self.ping.src,
+            kind: Kind::Request,
+            token: self.token,
+            sequence,
+        };
+        let header = vxlan::header(self.ping.vni);
+        let mut frame = Vec::new();
+        ping::encode(&probe, usize::try_from(size).unwrap_or(0), &mut frame);
+        let departure = Departure {
+            to: self.ping.to,
+            flow: sequence,
+            tos: 0,
+            segment: None,
+        };
+        let parts = [IoSlice::new(&header), IoSlice::new(&frame)];
+        let sent = self.ping.underlay.transmit(&departure, &parts);
+        sent == Departed::Sent
+    }
+
+    fn await_answer(&self, sequence: u32, sent: Timestamp, timeout: Duration) -> Option<Duration> {
+        loop {
+            let rest = timeout.checked_sub(self.clock.now().since(sent))?;
+            match self.answers.recv_timeout(rest) {
+                Ok(pinged) if pinged.probe.sequence == sequence => {
+                    return Some(pinged.at.since(sent));
+                }
+                // Late.
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    /// The largest size that comes back and the smallest that does not, by halving.
+    fn sweep(&self, least: u32, timeout: Duration) -> (Option<u32>, Option<u32>) {
+        let (mut passes, mut lost) = (least, None);
+        let mut sequence = self.ping.request.count;
+        let mut comes_back = |size: u32| {
+            // One loss may be an accident.
+            (0..SWEEP_TRIES).any(|_| {
+                sequence += 1;
+                let sent_at = self.clock.now();
+                self.send(sequence, size) && self.await_answer(sequence, sent_at, timeout).is_some()
+            })
+        };
+        // What the kernel believes of the path is mostly the answer.
+        let believed = self.ping.max_frame().max(least);
+        if comes_back(believed) {
+            passes = believed;
+            if comes_back(believed + 1) {
+                passes = believed + 1;
+            } else {
+                return (Some(passes), Some(believed + 1));
+            }
+        } else {
+            lost = Some(believed);
+        }
+        let mut high = lost.unwrap_or(MOST_SIZE + 1);
+        while high - passes > 1 {
+            let middle = passes + (high - passes) / 2;
+            if comes_back(middle) {
+                passes = middle;
+            } else {
+                high = middle;
+                lost = Some(middle);
+            }
+        }
+        (Some(passes), lost)
+    }
+
+    /// What plain datagrams tell about a VTEP that answers no probe.
+    fn plain_udp(&self, timeout: Duration) -> String {
+        let port = self.ping.to.port();
+        let closed = SocketAddr::new(self.ping.to.ip(), CLOSED_PORT);
+        match self.ping.underlay.udp_answer(self.ping.to, timeout) {
+            UdpAnswer::Refused => format!("port {port} closed (ICMP port unreachable)"),
+            UdpAnswer::Answered => format!("answers on {port}"),
+            UdpAnswer::Unreachable(why) => format!("unreachable: {why}"),
+            UdpAnswer::Silent => match self.ping.underlay.udp_answer(closed, timeout) {
+                UdpAnswer::Refused | UdpAnswer::Answered => {
+                    format!("host answers UDP, {port} silent")
+                }
+                UdpAnswer::Unreachable(why) => format!("unreachable: {why}"),
+                UdpAnswer::Silent => "unknown".to_owned(),
+            },
+        }
+    }
+
+    fn verdict(&self, received: u32, size: u32, largest: Option<u32>, udp: &str) -> String {
+        let Ping { to, vni, .. } = self.ping;
+        let (ip, port) = (to.ip(), to.port());
+        if received > 0 {
+            let largest = largest.map(|largest| {
+                format!(
+                    "; frames of up to {largest} bytes get there and back, an MTU of {}",
+                    largest.saturating_sub(14)
+                )
+            });
+            return format!(
+                "{ip} is a tapswitch that has VNI {vni} and lists this host{}",
+                largest.unwrap_or_default()
+            );
+        }
+        if size > self.ping.max_frame() {
+            return format!(
+                "frames of {size} bytes do not fit the path to {ip}, which takes {}",
+                self.ping.max_frame()
+            );
+        }
+        if udp.starts_with("port") {
+            return format!(
+                "UDP gets to {ip}, but nothing listens on port {port}: no VTEP runs there, or on another port"
+            );
+        }
+        if udp.starts_with("host") {
+            return format!(
+                "UDP gets to {ip}, VXLAN does not come back: a filter on port {port}, a VTEP that is no \
+                 tapswitch, one without VNI {vni}, or one that does not list this host"
+            );
+        }
+        if let Some(why) = udp.strip_prefix("unreachable: ") {
+            return format!("there is no way to {ip}: {why}");
+        }
+        format!(
+            "{ip} is silent: it is down, drops all UDP of this host, or is a VTEP that is no tapswitch \
+             behind a filter"
+        )
+    }
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+/// What fits into UDP over IPv4, less the VXLAN header.
+const MOST_SIZE: u32 = 65_507 - 8;
+/// Where nothing listens: the port that traceroute starts with.
+const CLOSED_PORT: u16 = 33_434;
+/// Probes of one size before it counts as lost.
+const SWEEP_TRIES: u32 = 2;

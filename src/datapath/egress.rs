@@ -1,0 +1,153 @@
+//! Step 5 for ports: as it is, joined with others, or cut.
+
+use std::io::IoSlice;
+
+use zerocopy::IntoBytes;
+
+use super::{Copy, Datapath, Port, Topology, Transmitted};
+use crate::{
+    bridge::{DropReason, PortId},
+    offload::{self, Offloads, UdpRun},
+    wire::{GsoType, VirtioNetHdr},
+};
+
+impl Datapath {
+    /// Writes the copy at `position` of the plan, and those behind it that can go along; returns
+    /// how many that were.
+    #[inline]
+    pub(super) fn transmit_to_port(
+        &mut self,
+        topology: &Topology,
+        to: PortId,
+        position: usize,
+        frame: usize,
+        segmented: &mut Option<usize>,
+    ) -> usize {
+        let Some(port) = topology.port(to) else {
+            return 1;
+        };
+        let joined = self.transmit_joined(port, position);
+        if joined > 0 {
+            return joined;
+        }
+        let header = self.batch.header(frame);
+        let whole = header.is_plain() || port.io.offloads().contains(offload::needed(&header));
+        if !whole || !self.transmit_whole(port, frame, header) {
+            self.transmit_segments(port, frame, header, segmented);
+        }
+        1
+    }
+
+    /// Joins the copy at `position` of the plan and those behind it that belong to the same flow
+    /// of UDP datagrams, and writes them as one superframe; returns how many that were. They are in
+    /// the batch already, so nothing waits for this.
+    fn transmit_joined(&self, port: &Port, position: usize) -> usize {
+        let Some((first, rest)) = self.plan.get(position..).and_then(<[Copy]>::split_first) else {
+            return 0;
+        };
+        // One copy is never worth a look.
+        let is_run = self.coalesces && rest.first().is_some_and(|next| next.to == first.to);
+        let needed = Offloads::CSUM.union(Offloads::USO);
+        if !is_run || !port.io.offloads().contains(needed) {
+            return 0;
+        }
+        let (header, frame) = self.batch.parts(usize::from(first.frame));
+        let Some(mut run) = UdpRun::start(header.as_ref(), frame) else {
+            return 0;
+        };
+        let skip = run.headers_len();
+        let mut parts = [IoSlice::new(&[]); UdpRun::LIMIT + 2];
+        parts[2] = IoSlice::new(frame.get(skip..).unwrap_or_default());
+        let mut bytes = frame.len();
+        for next in rest.iter().take_while(|next| next.to == first.to) {
+            let (header, frame) = self.batch.parts(usize::from(next.frame));
+            if frame.len() > port.max_frame || !run.join(header.as_ref(), frame) {
+                break;
+            }
+            parts[run.count() + 1] = IoSlice::new(frame.get(skip..).unwrap_or_default());
+            bytes += frame.len();
+        }
+        if run.is_single() || frame.len() > port.max_frame {
+            return 0;
+        }
+        let count = run.count();
+        let (header, head) = run.finish();
+        parts[0] = IoSlice::new(header.as_bytes());
+        parts[1] = IoSlice::new(head);
+        match port.io.transmit_parts(&parts[..count + 2]) {
+            Transmitted::Unsupported => 0,
+            sent => {
+                port.counters.worker(self.worker).joined(sent, count, bytes);
+                count
+            }
+        }
+    }
+
+    /// False if the port turned out not to support what the header leaves undone.
+    #[inline]
+    fn transmit_whole(&mut self, port: &Port, frame: usize, mut header: VirtioNetHdr) -> bool {
+        let counters = port.counters.worker(self.worker);
+        let len = self.batch.frame(frame).len();
+        if header.gso() != GsoType::None
+            && let Some(exact) = offload::exact_hdr_len(&header, self.batch.frame(frame))
+            && exact != header.hdr_len()
+        {
+            // The kernel then puts exactly the headers into the linear part of its buffer.
+            header.set_hdr_len(exact);
+            self.batch.set_header(frame, &header);
+        }
+        let sent = if header.gso() == GsoType::None && len > port.max_frame {
+            Transmitted::Dropped(DropReason::TooBig)
+        } else {
+            match self.batch.whole(frame) {
+                Some(bytes) => port.io.transmit(bytes),
+                None => port.io.transmit_parts(&[
+                    IoSlice::new(header.as_bytes()),
+                    IoSlice::new(self.batch.frame(frame)),
+                ]),
+            }
+        };
+        sent != Transmitted::Unsupported && {
+            counters.copied(sent, len);
+            true
+        }
+    }
+
+    #[cold]
+    fn transmit_segments(
+        &mut self,
+        port: &Port,
+        frame: usize,
+        header: VirtioNetHdr,
+        segmented: &mut Option<usize>,
+    ) {
+        let counters = port.counters.worker(self.worker);
+        if *segmented != Some(frame) {
+            self.segments.clear();
+            self.segments.prefix(&[]);
+            *segmented = Some(frame);
+            if offload::segment(&header, self.batch.frame(frame), None, &mut self.segments).is_err()
+            {
+                *segmented = None;
+                return counters.copied(Transmitted::Dropped(DropReason::BadOffload), 0);
+            }
+        }
+        if header.gso() != GsoType::None {
+            counters.segmented.add(1);
+        }
+        let plain = VirtioNetHdr::none();
+        let frame = self.batch.frame(frame);
+        for segment in self.segments.iter() {
+            let sent = if segment.len() > port.max_frame {
+                Transmitted::Dropped(DropReason::TooBig)
+            } else {
+                port.io.transmit_parts(&[
+                    IoSlice::new(plain.as_bytes()),
+                    IoSlice::new(segment.head),
+                    IoSlice::new(segment.payload_of(frame)),
+                ])
+            };
+            counters.copied(sent, segment.len());
+        }
+    }
+}

@@ -1,0 +1,533 @@
+//! Frames from and to remote VTEPs: datagrams to frames, and frames to as few messages as possible.
+
+use std::{io::IoSlice, net::IpAddr, ops::Range};
+
+use zerocopy::IntoBytes;
+
+use super::{
+    Arrival, Arrived, Batch, Datapath, Departed, Departure, Dscp, Peer, SUPERFRAME, Serviced,
+    Topology, Transmitted, Vtep,
+};
+use crate::{
+    bridge::{DropReason, Egress, Ingress, PeerId, PortId},
+    offload,
+    time::Timestamp,
+    vxlan::{
+        self,
+        ping::{self, Probe},
+        too_big,
+    },
+    wire::{Frame, VirtioNetHdr, Vni},
+};
+
+/// What the control side should hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverlayNews {
+    /// A VTEP has sent that is no peer.
+    Stranger(Stranger),
+    /// A probe was answered.
+    Pinged(Pinged),
+}
+
+/// A VTEP that sends and is no peer, where any may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stranger {
+    /// The VNI that it used.
+    pub vni: Vni,
+    /// Its address.
+    pub from: IpAddr,
+}
+
+/// The answer to a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pinged {
+    /// Who answered.
+    pub peer: PeerId,
+    /// What was answered.
+    pub probe: Probe,
+    /// Bytes of the inner frame.
+    pub len: usize,
+    /// When it was read.
+    pub at: Timestamp,
+}
+
+/// Memory for one message on its way to a remote VTEP, and what limits what the switch sends by
+/// itself.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    /// The datagrams that wait to be put into messages, in order.
+    datagrams: Vec<Datagram>,
+    answer: too_big::Answer,
+    reply: Vec<u8>,
+    /// When each port may be told again that a frame of its is too big.
+    answer_at: Box<[Timestamp]>,
+    /// Likewise for answers to probes, of all peers together.
+    reply_at: Timestamp,
+}
+
+/// One datagram: a piece of the segments' memory, and the payload where it was received.
+#[derive(Clone, Debug)]
+struct Datagram {
+    segment: usize,
+    frame: usize,
+    len: usize,
+}
+
+impl Scratch {
+    pub(super) fn new() -> Self {
+        Self {
+            datagrams: Vec::with_capacity(offload::MAX_SEGMENTS),
+            answer: too_big::Answer::new(),
+            reply: Vec::with_capacity(Batch::CAPACITY),
+            answer_at: vec![Timestamp::ZERO; PortId::LIMIT].into_boxed_slice(),
+            reply_at: Timestamp::ZERO,
+        }
+    }
+}
+
+/// The remote VTEP of a frame from the underlay, and the index of its bridge.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    peer: PeerId,
+    bridge: usize,
+}
+
+/// A datagram's header, and whose it is.
+#[derive(Clone, Copy)]
+struct Sender {
+    header: vxlan::Header,
+    origin: Origin,
+}
+
+impl Datapath {
+    /// Step 1 for the underlay: reads messages until there are none, the batch is full, or a long
+    /// one came. Datagrams without a bridge are counted here and go no further.
+    pub(super) fn receive_underlay(&mut self, now: Timestamp, vtep: &Vtep) -> Serviced {
+        self.batch.clear();
+        self.origins.clear();
+        let mut serviced = Serviced {
+            more: true,
+            ..Serviced::default()
+        };
+        let mut bytes = 0;
+        while bytes < SUPERFRAME
+            && let Some(room) = self.batch.vacant_message()
+        {
+            match vtep.io.receive(room) {
+                Arrived::Message(arrival) => {
+                    serviced.frames += self.unpack(now, vtep, &arrival);
+                    self.batch.end_message(arrival.len);
+                    bytes += arrival.len;
+                }
+                Arrived::Empty => {
+                    serviced.more = false;
+                    break;
+                }
+            }
+        }
+        serviced
+    }
+
+    /// Finds the frames in a message. A broken datagram costs nothing but itself.
+    fn unpack(&mut self, now: Timestamp, vtep: &Vtep, arrival: &Arrival) -> usize {
+        let datagrams = vxlan::split(
+            self.batch.message(arrival.len),
+            arrival.segment.unwrap_or_default(),
+        );
+        let superframe = arrival.segment.filter(|_| datagrams.is_superframe());
+        let is_suspect = datagrams.is_suspect();
+        let count = datagrams.len();
+        // The datagrams of a message mostly have one VNI.
+        let mut last = None;
+        for range in datagrams {
+            let origin = match self.origin(vtep, arrival, range.clone(), last) {
+                _ if is_suspect => Err(DropReason::BadOffload),
+                origin => origin,
+            };
+            match origin {
+                Ok(origin) => {
+                    last = Some(origin);
+                    self.unpack_frame(now, vtep, arrival, origin, range, superframe);
+                }
+                Err(reason) => {
+                    let counters = vtep.counters.worker(self.worker);
+                    counters.rx_frames.add(1);
+                    counters.rx_bytes.add(range.len() as u64);
+                    counters.ingress_drops[reason.index()].add(1);
+                }
+            }
+        }
+        count
+    }
+
+    /// Whose the datagram in `range` of the message is, or why it is nobody's.
+    fn origin(
+        &mut self,
+        vtep: &Vtep,
+        arrival: &Arrival,
+        range: Range<usize>,
+        last: Option<Sender>,
+    ) -> Result<Sender, DropReason> {
+        let datagram = self.batch.message(range.end);
+        let datagram = datagram.get(range.start..).unwrap_or_default();
+        let (header, _) = vxlan::parse(datagram).map_err(|bad| match bad {
+            vxlan::BadDatagram::Runt { .. } => DropReason::VxlanRunt,
+            vxlan::BadDatagram::NoVni => DropReason::NoVni,
+        })?;
+        if header.reserved && vtep.policy.is_strict {
+            return Err(DropReason::ReservedBits);
+        }
+        if let Some(last) = last
+            && last.header.vni == header.vni
+        {
+            return Ok(Sender { header, ..last });
+        }
+        let bridge = vtep.bridge(header.vni).ok_or(DropReason::UnknownVni)?;
+        let peer = match vtep.peer_at(bridge, arrival.from) {
+            Some(peer) => peer.id,
+            None if arrival.from == vtep.policy.local => return Err(DropReason::OwnPacket),
+            None if !vtep.policy.accepts_any => return Err(DropReason::UnknownPeer),
+            None => {
+                self.tell(OverlayNews::Stranger(Stranger {
+                    vni: header.vni,
+                    from: arrival.from,
+                }));
+                PeerId::STRANGER
+            }
+        };
+        let origin = Origin { peer, bridge };
+        Ok(Sender { header, origin })
+    }
+
+    #[cold]
+    fn tell(&self, news: OverlayNews) {
+        if let Some(sink) = &self.overlay_news {
+            // A full queue means that enough is being told; what is lost here comes again.
+            let _ = sink.try_send(news);
+        }
+    }
+
+    /// Makes the datagram in `range` of the message a frame of the batch, unless it ends here.
+    fn unpack_frame(
+        &mut self,
+        now: Timestamp,
+        vtep: &Vtep,
+        arrival: &Arrival,
+        Sender { header, origin }: Sender,
+        range: Range<usize>,
+        superframe: Option<usize>,
+    ) {
+        let peer = vtep.peer(origin.peer);
+        let counters = peer.map_or(&vtep.counters, |peer| &peer.counters);
+        let counters = counters.worker(self.worker);
+        counters.rx_frames.add(1);
+        let range = (range.start + vxlan::HEADER_LEN).min(range.end)..range.end;
+        counters.rx_bytes.add(range.len() as u64);
+        if header.reserved {
+            counters.reserved_bits.add(1);
+        }
+        let frame = self.batch.message(range.end);
+        let frame = frame.get_mut(range.start..).unwrap_or_default();
+        if vxlan::ecn::decapsulate(arrival.tos, frame).is_err() {
+            return counters.ingress_drops[DropReason::Ecn.index()].add(1);
+        }
+        if let (Some(probe), Some(peer)) = (ping::decode(frame), peer) {
+            counters.forwarded.add(1);
+            let len = frame.len();
+            return self.answer_probe(now, vtep, peer, &probe, len);
+        }
+        let mtu = peer.map_or(u32::MAX, |peer| peer.path.get());
+        let header = offload::unfinished(frame, superframe, mtu);
+        if self.batch.push_part(range, header.as_ref()) {
+            self.origins.push(origin);
+        } else {
+            counters.ingress_drops[DropReason::EgressFull.index()].add(1);
+        }
+    }
+
+    /// Steps 2 to 4 for a batch from the underlay.
+    pub(super) fn forward_tunnelled(&mut self, now: Timestamp, topology: &Topology, vtep: &Vtep) {
+        self.plan.clear();
+        for index in 0..self.batch.len() {
+            let Some(&Origin { peer, bridge }) = self.origins.get(index) else {
+                return;
+            };
+            let counters = vtep
+                .peer(peer)
+                .map_or(&vtep.counters, |peer| &peer.counters);
+            let counters = counters.worker(self.worker);
+            let Some(bridge) = topology.bridges().get(bridge) else {
+                counters.ingress_drops[DropReason::UnknownVni.index()].add(1);
+                continue;
+            };
+            match self.settle(now, bridge, Ingress::Peer(peer), index) {
+                None => counters.forwarded.add(1),
+                Some(reason) => counters.ingress_drops[reason.index()].add(1),
+            }
+        }
+    }
+
+    /// Step 5 for remote VTEPs: sends the copy at `position` of the plan, and with it all later
+    /// ones of the same inner flow to the same VTEP, in as few messages as possible.
+    pub(super) fn transmit_to_peer(
+        &mut self,
+        now: Timestamp,
+        topology: &Topology,
+        to: PeerId,
+        position: usize,
+        ingress: Ingress,
+    ) {
+        let Some((vtep, peer)) = topology
+            .vtep()
+            .and_then(|vtep| Some((vtep, vtep.peer(to)?)))
+        else {
+            return;
+        };
+        let Some(&first) = self.plan.get(position) else {
+            return;
+        };
+        let departure = self.departure(vtep, peer, usize::from(first.frame));
+        self.segments.clear();
+        self.segments.prefix(&vxlan::header(peer.vni));
+        self.tunnel.datagrams.clear();
+        for index in position..self.plan.len() {
+            let copy = self.plan[index];
+            let frame = usize::from(copy.frame);
+            let goes_along = index == position
+                || copy.to == Egress::Peer(to)
+                    && !copy.is_done
+                    && self.departure(vtep, peer, frame) == departure;
+            if goes_along {
+                self.plan[index].is_done = true;
+                self.pack(now, topology, vtep, peer, frame, ingress);
+            }
+        }
+        self.send_datagrams(vtep, peer, departure);
+    }
+
+    /// How frame number `frame` travels: what may share a message has this in common.
+    fn departure(&self, vtep: &Vtep, peer: &Peer, frame: usize) -> Departure {
+        let frame = self.batch.frame(frame);
+        let inner = vxlan::ecn::tos_of(frame);
+        let dscp = match vtep.policy.dscp {
+            Dscp::Fixed(dscp) => dscp & !0b11,
+            Dscp::Inherit => inner.unwrap_or(0) & !0b11,
+        };
+        Departure {
+            to: peer.to,
+            flow: vxlan::entropy(frame),
+            tos: dscp | vxlan::ecn::encapsulate(inner.unwrap_or(0)),
+            segment: None,
+        }
+    }
+
+    /// Makes datagrams of frame number `frame`. Those that the path does not take are lost, and
+    /// their sender is told.
+    fn pack(
+        &mut self,
+        now: Timestamp,
+        topology: &Topology,
+        vtep: &Vtep,
+        peer: &Peer,
+        frame: usize,
+        ingress: Ingress,
+    ) {
+        let counters = peer.counters.worker(self.worker);
+        let header = self.batch.header(frame);
+        let bytes = self.batch.frame(frame);
+        let limit = peer.max_frame();
+        let first = self.segments.len();
+        if offload::append(&header, bytes, Some(limit), &mut self.segments).is_err() {
+            return counters.copied(Transmitted::Dropped(DropReason::BadOffload), 0);
+        }
+        let count = self.segments.len() - first;
+        if count > 1 {
+            counters.segmented.add(1);
+        }
+        let mut is_too_big = false;
+        for segment in first..first + count {
+            let len = self
+                .segments
+                .get(segment)
+                .map_or(0, |segment| segment.len());
+            if len > limit + vxlan::HEADER_LEN {
+                is_too_big = true;
+                let len = len.saturating_sub(vxlan::HEADER_LEN);
+                counters.copied(Transmitted::Dropped(DropReason::TooBig), len);
+            } else {
+                self.tunnel.datagrams.push(Datagram {
+                    segment,
+                    frame,
+                    len,
+                });
+            }
+        }
+        if is_too_big && vtep.policy.answers_too_big {
+            self.answer_too_big(now, topology, frame, limit, ingress);
+        }
+    }
+
+    /// Sends the datagrams that wait, in messages of equal ones; only the last of a message may be
+    /// shorter (`UDP_SEGMENT`).
+    fn send_datagrams(&mut self, vtep: &Vtep, peer: &Peer, departure: Departure) {
+        let counters = peer.counters.worker(self.worker);
+        let mut start = 0;
+        while let Some(first) = self.tunnel.datagrams.get(start) {
+            let size = first.len;
+            let rest = &self.tunnel.datagrams[start..];
+            let equal = rest.iter().take_while(|next| next.len == size).count();
+            let most = vtep.io.most_in_message().min(MOST_IN_MESSAGE);
+            let most = most.min(LONGEST_MESSAGE / size.max(1)).max(1);
+            // As even as possible: two halves arrive sooner than all but one and one.
+            let mut count = equal.div_ceil(equal.div_ceil(most));
+            let is_last = count == equal && count < most;
+            if is_last && rest.get(count).is_some_and(|next| next.len < size) {
+                count += 1;
+            }
+            let sent = self.send_message(vtep, departure, start..start + count);
+            match sent {
+                // The same once more, one by one.
+                Departed::Unsupported if most > 1 => continue,
+                Departed::TooLong => {
+                    // The kernel has learned more of the path than this has been told.
+                    if let Some(mtu) = vtep.io.path_mtu(peer.to) {
+                        peer.path.set(mtu);
+                    }
+                }
+                _ => {}
+            }
+            for datagram in &self.tunnel.datagrams[start..start + count] {
+                let sent = match sent {
+                    Departed::Sent => Transmitted::Sent,
+                    Departed::Dropped(reason) => Transmitted::Dropped(reason),
+                    Departed::TooLong => Transmitted::Dropped(DropReason::TooBig),
+                    Departed::Unsupported => Transmitted::Dropped(DropReason::EgressRefused),
+                };
+                counters.copied(sent, datagram.len - vxlan::HEADER_LEN);
+            }
+            if sent == Departed::Sent {
+                counters.coalesced.add(count as u64 - 1);
+            }
+            start += count;
+        }
+    }
+
+    /// Sends some of the datagrams that wait as one message, from where they lie.
+    fn send_message(&self, vtep: &Vtep, departure: Departure, which: Range<usize>) -> Departed {
+        let datagrams = self.tunnel.datagrams.get(which).unwrap_or_default();
+        let mut parts = [IoSlice::new(&[]); 2 * MOST_IN_MESSAGE];
+        for (pair, datagram) in parts.chunks_exact_mut(2).zip(datagrams) {
+            if let Some(segment) = self.segments.get(datagram.segment) {
+                let frame = self.batch.frame(datagram.frame);
+                pair[0] = IoSlice::new(segment.head);
+                pair[1] = IoSlice::new(segment.payload_of(frame));
+            }
+        }
+        let segment = match datagrams {
+            [first, _, ..] => u16::try_from(first.len).ok(),
+            _ => None,
+        };
+        let departure = Departure {
+            segment,
+            ..departure
+        };
+        let used = (2 * datagrams.len()).min(parts.len());
+        vtep.io.transmit(&departure, &parts[..used])
+    }
+
+    /// Tells the sender of frame number `frame` what the path takes.
+    #[cold]
+    fn answer_too_big(
+        &mut self,
+        now: Timestamp,
+        topology: &Topology,
+        frame: usize,
+        limit: usize,
+        ingress: Ingress,
+    ) {
+        let Ingress::Port(ingress) = ingress else {
+            return;
+        };
+        let Some((port, at)) = topology
+            .port(ingress)
+            .zip(self.tunnel.answer_at.get_mut(ingress.index()))
+        else {
+            return;
+        };
+        let frame = self.batch.frame(frame);
+        let tag = Frame::new_checked(frame).map_or(0, |frame| if frame.vlan() > 0 { 4 } else { 0 });
+        let mtu = limit.saturating_sub(Frame::HEADER_LEN + tag);
+        let mtu = u32::try_from(mtu).unwrap_or(u32::MAX);
+        if !is_due(now, at, ANSWER_INTERVAL)
+            || !too_big::answer(frame, mtu, &mut self.tunnel.answer)
+        {
+            return;
+        }
+        let answer = self.tunnel.answer.as_bytes();
+        let plain = VirtioNetHdr::none();
+        let parts = [IoSlice::new(plain.as_bytes()), IoSlice::new(answer)];
+        let sent = port.io.transmit_parts(&parts);
+        port.counters.worker(self.worker).copied(sent, answer.len());
+    }
+
+    /// Answers a probe of a peer, or hands the answer to ours on.
+    #[cold]
+    fn answer_probe(
+        &mut self,
+        now: Timestamp,
+        vtep: &Vtep,
+        peer: &Peer,
+        probe: &Probe,
+        len: usize,
+    ) {
+        if probe.kind == ping::Kind::Reply {
+            return self.tell(OverlayNews::Pinged(Pinged {
+                peer: peer.id,
+                probe: *probe,
+                len,
+                at: now,
+            }));
+        }
+        if !is_due(now, &mut self.tunnel.reply_at, REPLY_INTERVAL) {
+            return;
+        }
+        // The source only has to be an address that is nobody else's.
+        ping::encode(&probe.reply(probe.src), len, &mut self.tunnel.reply);
+        let header = vxlan::header(peer.vni);
+        let parts = [IoSlice::new(&header), IoSlice::new(&self.tunnel.reply)];
+        let departure = Departure {
+            to: peer.to,
+            flow: probe.sequence,
+            tos: 0,
+            segment: None,
+        };
+        let sent = match vtep.io.transmit(&departure, &parts) {
+            Departed::Sent => Transmitted::Sent,
+            Departed::Dropped(reason) => Transmitted::Dropped(reason),
+            Departed::TooLong => Transmitted::Dropped(DropReason::TooBig),
+            Departed::Unsupported => Transmitted::Dropped(DropReason::EgressRefused),
+        };
+        peer.counters.worker(self.worker).copied(sent, len);
+    }
+}
+
+/// Whether another one may go out, `interval` nanoseconds apart but for a burst of [`BURST`].
+fn is_due(now: Timestamp, at: &mut Timestamp, interval: u64) -> bool {
+    let earliest = (*at).max(now);
+    let is_due = earliest.nanos_since(now) < interval * BURST;
+    if is_due {
+        *at = earliest + std::time::Duration::from_nanos(interval);
+    }
+    is_due
+}
+
+/// Datagrams in a message: `UDP_MAX_SEGMENTS` since Linux 6.9.
+const MOST_IN_MESSAGE: usize = 128;
+/// Bytes in a message: what UDP over IPv4 can carry.
+const LONGEST_MESSAGE: usize = 65_507;
+/// 100 a second and port: enough for every flow to hear of it within a retransmission.
+const ANSWER_INTERVAL: u64 = 10_000_000;
+/// 10,000 a second: enough to measure, and a bound for what a peer can make the switch send.
+const REPLY_INTERVAL: u64 = 100_000;
+/// What may go out at once before the interval counts.
+const BURST: u64 = 20;

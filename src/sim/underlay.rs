@@ -1,0 +1,174 @@
+//! A network for the overlay that is made of memory.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io::IoSlice,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use crate::{
+    datapath::{Arrival, Arrived, Departed, Departure, UnderlayIo},
+    vxlan,
+};
+
+/// Connects VXLAN endpoints in memory: every datagram arrives, at once and in order. Clones are
+/// the same network.
+#[derive(Clone, Debug, Default)]
+pub struct MemNet(Arc<Mutex<HashMap<SocketAddr, Weak<MemUnderlay>>>>);
+
+/// The sockets of one endpoint on a [`MemNet`].
+#[derive(Debug)]
+pub struct MemUnderlay {
+    local: SocketAddr,
+    net: MemNet,
+    state: Mutex<State>,
+}
+
+/// One message on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemMessage {
+    /// The address that sent it.
+    pub from: SocketAddr,
+    /// How it was sent.
+    pub departure: Departure,
+    /// All its datagrams.
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct State {
+    mtu: u32,
+    most_in_message: usize,
+    inbox: VecDeque<MemMessage>,
+    /// What was sent to nobody.
+    stray: VecDeque<MemMessage>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl MemNet {
+    /// An empty network.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An endpoint at `local`, with an MTU of 1500.
+    pub fn attach(&self, local: SocketAddr) -> Arc<MemUnderlay> {
+        let endpoint = Arc::new(MemUnderlay {
+            local,
+            net: self.clone(),
+            state: Mutex::new(State {
+                mtu: 1500,
+                most_in_message: 128,
+                inbox: VecDeque::new(),
+                stray: VecDeque::new(),
+                spare: Vec::new(),
+            }),
+        });
+        self.endpoints().insert(local, Arc::downgrade(&endpoint));
+        endpoint
+    }
+
+    fn endpoint(&self, at: SocketAddr) -> Option<Arc<MemUnderlay>> {
+        self.endpoints().get(&at)?.upgrade()
+    }
+
+    fn endpoints(&self) -> MutexGuard<'_, HashMap<SocketAddr, Weak<MemUnderlay>>> {
+        // One insertion at a time: a panic elsewhere leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MemUnderlay {
+    /// Its address.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Sets the MTU of all paths from here; longer datagrams are refused.
+    pub fn set_mtu(&self, mtu: u32) {
+        self.state().mtu = mtu;
+    }
+
+    /// Sets how many datagrams a message may hold; 1 is a system without `UDP_SEGMENT`.
+    pub fn set_most_in_message(&self, most: usize) {
+        self.state().most_in_message = most;
+    }
+
+    /// Puts a message into the inbox, as if somebody had sent it.
+    pub fn inject(&self, message: MemMessage) {
+        self.state().inbox.push_back(message);
+    }
+
+    /// Takes the oldest message that was sent from here to where nobody is.
+    pub fn take_stray(&self) -> Option<MemMessage> {
+        self.state().stray.pop_front()
+    }
+
+    /// Messages that the switch has not read yet.
+    pub fn backlog(&self) -> usize {
+        self.state().inbox.len()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change is one push or pop.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl UnderlayIo for MemUnderlay {
+    fn receive(&self, buf: &mut [u8]) -> Arrived {
+        let mut state = self.state();
+        let Some(message) = state.inbox.pop_front() else {
+            return Arrived::Empty;
+        };
+        let len = message.bytes.len().min(buf.len());
+        buf[..len].copy_from_slice(&message.bytes[..len]);
+        let arrival = Arrival {
+            len,
+            from: message.from.ip(),
+            segment: message.departure.segment.map(usize::from),
+            tos: message.departure.tos,
+        };
+        state.spare.push(message.bytes);
+        Arrived::Message(arrival)
+    }
+
+    fn transmit(&self, departure: &Departure, parts: &[IoSlice<'_>]) -> Departed {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let longest = departure.segment.map_or(len, usize::from);
+        // IP and UDP headers.
+        let overhead = vxlan::overhead(departure.to.is_ipv6()) - 14 - 8;
+        let target = self.net.endpoint(departure.to);
+        let mut bytes = {
+            let mut state = self.state();
+            if longest + overhead as usize > state.mtu as usize {
+                return Departed::TooLong;
+            }
+            if departure.segment.is_some() && state.most_in_message <= 1 {
+                return Departed::Unsupported;
+            }
+            state.spare.pop().unwrap_or_default()
+        };
+        bytes.clear();
+        parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        let message = MemMessage {
+            from: self.local,
+            departure: *departure,
+            bytes,
+        };
+        match target {
+            Some(target) => target.state().inbox.push_back(message),
+            None => self.state().stray.push_back(message),
+        }
+        Departed::Sent
+    }
+
+    fn most_in_message(&self) -> usize {
+        self.state().most_in_message
+    }
+
+    fn path_mtu(&self, _to: SocketAddr) -> Option<u32> {
+        Some(self.state().mtu)
+    }
+}
