@@ -292,12 +292,54 @@ fn people_with_curl_get_bare_values_and_json_errors() {
 
     assert!(get("/v1/ports/podA").contains("[{\"name\":\"podA\""));
     assert!(get("/v1/fdb?port=podA&state=learned").contains("\"age_s\":1.5"));
+    assert!(get("/v1/fdb?remote=192.168.50.20:8472").contains("\"remote\":\"192.168.50.20\""));
+    assert!(get("/v1/fdb?remote=nodeB").starts_with("HTTP/1.1 400"));
+    assert!(get("/v1/vtep").contains("{\"local\":\"192.168.50.10\""));
+    assert!(get("/v1/peers").contains("\"path_mtu\":1500"));
     assert!(get("/v1/fdb?port=a%2Fb").starts_with("HTTP/1.1 400"));
     assert!(get("/v1/ports/nobody").starts_with("HTTP/1.1 404"));
     assert!(get("/v1/ports/nobody").contains("there is no such port"));
     assert!(get("/v1/ports/a%00b").starts_with("HTTP/1.1 400"));
     assert!(get("/nowhere").starts_with("HTTP/1.1 404"));
     assert!(get("/v1/request").contains("find route"));
+}
+
+#[test]
+fn settings_of_an_overlay_that_make_no_sense_never_reach_the_switch() {
+    let _alone = alone();
+    let daemon = FakeDaemon::start("overlay");
+    let post = |body: &str| {
+        let length = body.len();
+        let head =
+            format!("POST /v1/request HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+        raw(&daemon.socket(), (head + body).as_bytes())
+    };
+    let entry = r#"{"op":"fdb-add","bridge":"br0","mac":"02:00:00:00:00:01""#;
+
+    for body in [
+        &format!(r#"{entry},"port":"a","remote":"192.0.2.1"}}"#),
+        &format!("{entry}}}"),
+        &format!(r#"{entry},"remote":"192.0.2.1","ports":"a"}}"#),
+        r#"{"op":"vtep-set"}"#,
+        r#"{"op":"vtep-set","local":"192.0.2.1","tos":3}"#,
+        r#"{"op":"vtep-set","local":"192.0.2.1","accept":"all"}"#,
+        r#"{"op":"bridge-set","name":"br0","vni":16777216}"#,
+        r#"{"op":"peer-add","remote":"nodeB"}"#,
+    ] {
+        let answer = post(body);
+        assert!(answer.starts_with("HTTP/1.1 400"), "{body}: {answer}");
+    }
+    assert!(daemon.requests().is_empty());
+    for body in [
+        &format!(r#"{entry},"remote":"192.0.2.1"}}"#),
+        r#"{"op":"vtep-set","local":"192.0.2.1","tos":"inherit"}"#,
+        r#"{"op":"bridge-set","name":"br0","vni":null}"#,
+        r#"{"op":"peer-add","remote":"192.0.2.1"}"#,
+    ] {
+        let answer = post(body);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{body}: {answer}");
+    }
+    assert_eq!(daemon.requests().len(), 4);
 }
 
 #[test]

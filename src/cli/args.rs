@@ -2,17 +2,20 @@
 
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use ipnet::IpNet;
 
+mod overlay;
+
+pub use self::overlay::{PeerArgs, PeerCommand, PingArgs, VtepCommand, VtepSetArgs};
 use super::values::{
     AtLimitArg, EventKind, ModeArg, MtuArg, OnOff, OrNone, StateArg, or_none, parse_cidr,
     parse_workers,
 };
 use crate::{
-    config::{ReservedMask, RouteSpec, units::parse_duration},
+    config::{PeerAddr, ReservedMask, RouteSpec, units::parse_duration},
     names::{IfName, Name, NetnsRef},
-    wire::MacAddr,
+    wire::{MacAddr, Vni},
 };
 
 /// A userspace learning switch between network namespaces.
@@ -74,11 +77,17 @@ pub enum Command {
         #[arg(long, short = 'n')]
         dry_run: bool,
     },
-    /// Show bridges, ports and totals on one screen
+    /// Show the VXLAN endpoint, bridges, ports, peers and totals on one screen
     Show,
     /// Add, change, delete and show bridges
     #[command(subcommand)]
     Bridge(BridgeCommand),
+    /// Open, change, close and show this switch's VXLAN endpoint
+    #[command(subcommand)]
+    Vtep(VtepCommand),
+    /// Add, delete, show and probe remote VTEPs
+    #[command(subcommand)]
+    Peer(PeerCommand),
     /// Plug namespaces in, and change, unplug and show ports
     #[command(subcommand)]
     Port(PortCommand),
@@ -186,6 +195,21 @@ pub struct BridgeArgs {
     /// How it relays frames: a switch learns, a hub repeats, a wire joins two ports
     #[arg(long)]
     pub mode: Option<ModeArg>,
+    /// The overlay segment that carries it to other hosts; none: it stays on this one
+    #[arg(long, value_name = "N|none", value_parser = or_none(Vni::from_str))]
+    pub vni: Option<OrNone<Vni>>,
+    /// A remote VTEP to flood to, in place of those it has; may be repeated; none: nobody
+    #[arg(long = "peer", value_name = "IP[:PORT]|none", value_parser = or_none(PeerAddr::from_str))]
+    pub peers: Vec<OrNone<PeerAddr>>,
+    /// Learn which addresses are behind which peer
+    #[arg(
+        long,
+        value_name = "on|off",
+        hide_possible_values = true,
+        num_args = 0..=1,
+        default_missing_value = "on"
+    )]
+    pub peer_learning: Option<OnOff>,
     /// MTU for ports that name none: a number or auto
     #[arg(long, value_name = "N|auto")]
     pub mtu: Option<MtuArg>,
@@ -204,9 +228,6 @@ pub struct BridgeArgs {
     /// Moves of an address within 180 s after which it is held; 0: never
     #[arg(long, value_name = "N")]
     pub flap_limit: Option<u16>,
-    /// Not in this version
-    #[arg(long, hide = true)]
-    pub vni: Option<String>,
 }
 
 /// What to do with ports.
@@ -348,24 +369,32 @@ pub enum FdbCommand {
     /// Look one address up
     Get(EntryArgs),
     /// Add or replace a static entry
-    Add {
-        /// The address
-        mac: MacAddr,
-        /// The port behind which it is
-        #[arg(long, visible_alias = "dev")]
-        port: Name,
-        /// The bridge [default: the port's]
-        #[arg(long, value_name = "BR")]
-        bridge: Option<Name>,
-        /// The VLAN id; 0 for untagged frames
-        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=4094))]
-        vlan: u16,
-    },
+    Add(FdbAddArgs),
     /// Delete one entry
     #[command(aliases = ["delete", "rm"])]
     Del(EntryArgs),
     /// Delete the selected entries; static ones only with --static
     Flush(SelectorArgs),
+}
+
+/// A static FDB entry.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("place").required(true).args(["port", "remote"]))]
+pub struct FdbAddArgs {
+    /// The address
+    pub mac: MacAddr,
+    /// The port behind which it is
+    #[arg(long, visible_alias = "dev")]
+    pub port: Option<Name>,
+    /// The VTEP behind which it is
+    #[arg(long, visible_alias = "dst", value_name = "IP[:PORT]")]
+    pub remote: Option<PeerAddr>,
+    /// The bridge [default: the port's; with --remote the only one that has a VNI]
+    #[arg(long, visible_alias = "br", value_name = "BR")]
+    pub bridge: Option<Name>,
+    /// The VLAN id; 0 for untagged frames
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=4094))]
+    pub vlan: u16,
 }
 
 /// One FDB entry.
@@ -390,6 +419,14 @@ pub struct SelectorArgs {
     /// Only behind this port
     #[arg(long, visible_alias = "dev")]
     pub port: Option<Name>,
+    /// Only behind this VTEP
+    #[arg(
+        long,
+        visible_alias = "dst",
+        value_name = "IP[:PORT]",
+        conflicts_with = "port"
+    )]
+    pub remote: Option<PeerAddr>,
     /// Only this address
     #[arg(long)]
     pub mac: Option<MacAddr>,

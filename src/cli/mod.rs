@@ -18,11 +18,14 @@ mod request;
 pub mod values;
 
 use self::{
-    args::{BridgeCommand, Cli, Command, FdbCommand, Globals, PortCommand, RunArgs},
+    args::{
+        BridgeCommand, Cli, Command, FdbAddArgs, FdbCommand, Globals, PortCommand, RunArgs,
+        VtepCommand, VtepSetArgs,
+    },
     values::EventKind,
 };
 use crate::{
-    config::{self, Diagnostic, StaticSpec, SwitchSpec},
+    config::{self, Diagnostic, Place, StaticSpec, SwitchSpec},
     control::{
         api::{Event, Request, Response},
         client::{Client, ClientError},
@@ -30,6 +33,8 @@ use crate::{
     },
     daemon::{self, DaemonOptions, Tuning},
     demo,
+    names::Name,
+    wire::MacAddr,
 };
 
 /// Runs the program with `arguments`, of which the first is its own name.
@@ -102,6 +107,11 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
             remote.ask(&Request::Apply { spec, dry_run }, out)
         }
         Command::Show => remote.ask(&Request::Show, out),
+        Command::Vtep(command) => {
+            let request = remote.vtep_request(command)?;
+            remote.ask(&request, out)
+        }
+        Command::Peer(command) => remote.ask(&request::peer(command)?, out),
         Command::Bridge(command) => remote.ask(&bridge_request(command)?, out),
         Command::Port(command) => remote.ask(&port_request(command)?, out),
         Command::Fdb(command) => {
@@ -157,7 +167,11 @@ impl Remote {
     fn ask(&self, request: &Request, out: &mut impl Write) -> Result<(), CliError> {
         let answer = self.client.request(request)?;
         self.print(request, &answer, out)?;
-        Ok(out.flush()?)
+        out.flush()?;
+        match answer {
+            Response::Ping(report) if report.received == 0 => Err(CliError::Said(1)),
+            _ => Ok(()),
+        }
     }
 
     fn print(&self, request: &Request, answer: &Response, out: &mut impl Write) -> io::Result<()> {
@@ -247,33 +261,85 @@ impl Remote {
         Ok(())
     }
 
+    fn vtep_request(&self, command: VtepCommand) -> Result<Request, CliError> {
+        match command {
+            VtepCommand::Set(args) if args == VtepSetArgs::default() => {
+                let text = "set vtep: nothing to change; see tapswitch vtep set --help";
+                Err(CliError::Usage(text.to_owned()))
+            }
+            VtepCommand::Set(args) => {
+                let current = match self.client.request(&Request::VtepShow)? {
+                    Response::Vtep(vtep) => vtep.map(|vtep| vtep.spec),
+                    _ => None,
+                };
+                request::vtep_set(args, current)
+            }
+            VtepCommand::Del => Ok(Request::VtepDel),
+            VtepCommand::Show => Ok(Request::VtepShow),
+        }
+    }
+
     fn fdb_request(&self, command: FdbCommand) -> Result<Request, CliError> {
         Ok(match command {
             FdbCommand::Show(args) => Request::FdbShow(request::selector(args)),
             FdbCommand::Flush(args) => Request::FdbFlush(request::selector(args)),
             FdbCommand::Get(args) => request::fdb_get(args),
             FdbCommand::Del(args) => request::fdb_del(args),
-            FdbCommand::Add {
+            FdbCommand::Add(FdbAddArgs {
                 mac,
                 port,
+                remote,
                 bridge,
                 vlan,
-            } => {
-                let bridge = match bridge {
-                    Some(bridge) => bridge,
-                    None => self.bridge_of(&port)?,
+            }) => {
+                let place = match (port, remote) {
+                    (Some(port), _) => Place::Port(port),
+                    (None, Some(remote)) => Place::Peer(remote),
+                    (None, None) => {
+                        let text = format!("add fdb entry {mac}: give --port or --remote");
+                        return Err(CliError::Usage(text));
+                    }
+                };
+                let bridge = match (bridge, &place) {
+                    (Some(bridge), _) => bridge,
+                    (None, Place::Port(port)) => self.bridge_of(port)?,
+                    (None, Place::Peer(_)) => self.bridge_with_vni(mac)?,
                 };
                 Request::FdbAdd(StaticSpec {
                     bridge,
                     mac,
                     vlan,
-                    place: config::Place::Port(port),
+                    place,
                 })
             }
         })
     }
 
-    fn bridge_of(&self, port: &crate::names::Name) -> Result<crate::names::Name, CliError> {
+    /// The only bridge that is carried over the overlay.
+    fn bridge_with_vni(&self, mac: MacAddr) -> Result<Name, CliError> {
+        let bridges = match self.client.request(&Request::BridgeShow { name: None })? {
+            Response::Bridges(bridges) => bridges,
+            _ => Vec::new(),
+        };
+        let carried = bridges.into_iter().map(|bridge| bridge.spec);
+        let carried: Vec<_> = carried.filter(|spec| spec.vni.is_some()).collect();
+        match carried.as_slice() {
+            [only] => Ok(only.name.clone()),
+            [] => Err(CliError::Failed(format!(
+                "add fdb entry {mac}: no bridge has a VNI; give it one: tapswitch bridge set NAME \
+                 --vni N"
+            ))),
+            several => {
+                let names: Vec<_> = several.iter().map(|spec| spec.name.as_str()).collect();
+                Err(CliError::Usage(format!(
+                    "add fdb entry {mac}: which bridge? there is {}; give --bridge NAME",
+                    names.join(", ")
+                )))
+            }
+        }
+    }
+
+    fn bridge_of(&self, port: &Name) -> Result<Name, CliError> {
         let name = Some(port.clone());
         let found = match self.client.request(&Request::PortShow { name })? {
             Response::Ports(ports) => ports.into_iter().find(|found| found.name == *port),

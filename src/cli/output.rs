@@ -7,6 +7,7 @@ use std::{
 };
 
 mod event;
+mod overlay;
 
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use serde::Serialize;
@@ -55,7 +56,9 @@ pub(super) fn human(out: &mut impl Write, answer: &Response) -> io::Result<()> {
     match answer {
         Response::Done => Ok(()),
         Response::Show(value) => show(out, value),
-        Response::Vtep(_) | Response::Peers(_) | Response::Ping(_) => json(out, answer),
+        Response::Vtep(vtep) => overlay::vtep(out, vtep.as_ref()),
+        Response::Peers(peers) => overlay::peers(out, peers),
+        Response::Ping(report) => overlay::ping(out, report),
         Response::Bridges(bridges) => bridges_in_detail(out, bridges),
         Response::Ports(ports) => ports_in_detail(out, ports),
         Response::Fdb(entries) => fdb(out, entries),
@@ -81,20 +84,35 @@ fn show(out: &mut impl Write, info: &ShowInfo) -> io::Result<()> {
         "switch {name}: tapswitch {version}, pid {pid}, {}",
         count(*workers, "worker")
     )?;
+    if let Some(vtep) = &info.vtep {
+        overlay::vtep_line(out, vtep)?;
+        overlay::unclaimed(out, vtep)?;
+    }
     for bridge in &info.bridges {
         writeln!(out)?;
         bridge_line(out, bridge)?;
-        let ports = info
-            .ports
-            .iter()
-            .filter(|port| port.bridge == bridge.spec.name);
+        let name = &bridge.spec.name;
+        let ports = info.ports.iter().filter(|port| port.bridge == *name);
         port_table(out, ports)?;
+        let peers = info.peers.iter().filter(|peer| peer.bridge == *name);
+        let peers: Vec<_> = peers.collect();
+        if bridge.spec.vni.is_some() {
+            overlay::peers_of_bridge(out, &peers)?;
+        }
     }
     writeln!(out)?;
-    let drops: u64 = info.ports.iter().flat_map(|port| port.drops.values()).sum();
+    let of_ports = info.ports.iter().map(|port| &port.drops);
+    let of_peers = info.peers.iter().map(|peer| &peer.drops);
+    let of_vtep = info.vtep.iter().map(|vtep| &vtep.drops);
+    let drops = of_ports.chain(of_peers).chain(of_vtep);
+    let drops: u64 = drops.flat_map(BTreeMap::values).sum();
+    let peers = match info.vtep {
+        Some(_) => format!(", {}", count(info.peers.len(), "peer")),
+        None => String::new(),
+    };
     writeln!(
         out,
-        "{}, {}, {} dropped, {} unaccounted for",
+        "{}, {}{peers}, {} dropped, {} unaccounted for",
         count(info.bridges.len(), "bridge"),
         count(info.ports.len(), "port"),
         count(drops, "frame"),
@@ -111,6 +129,7 @@ fn bridge_line(out: &mut impl Write, bridge: &BridgeInfo) -> io::Result<()> {
     let BridgeSpec {
         name,
         mode,
+        vni,
         ageing,
         fdb_limit,
         ..
@@ -120,13 +139,18 @@ fn bridge_line(out: &mut impl Write, bridge: &BridgeInfo) -> io::Result<()> {
         Mode::Hub => "hub",
         Mode::Wire => "wire",
     };
+    let vni = vni.map_or_else(String::new, |vni| format!(" vni {vni},"));
     writeln!(
         out,
-        "bridge {name}: {mode}, mtu {}, ageing {}, fdb {}/{fdb_limit}",
+        "bridge {name}: {mode},{vni} mtu {}, ageing {}, fdb {}/{fdb_limit}",
         bridge.effective_mtu,
         format_duration(*ageing),
         bridge.fdb_learned,
-    )
+    )?;
+    match &bridge.mtu_chain {
+        Some(chain) => writeln!(out, "  {}", overlay::chain(chain)),
+        None => Ok(()),
+    }
 }
 
 fn bridges_in_detail(out: &mut impl Write, bridges: &[BridgeInfo]) -> io::Result<()> {
@@ -137,6 +161,22 @@ fn bridges_in_detail(out: &mut impl Write, bridges: &[BridgeInfo]) -> io::Result
             writeln!(out, "  no ports")?;
         } else {
             writeln!(out, "  ports: {}", ports.join(" "))?;
+        }
+        if bridge.spec.vni.is_some() {
+            let peers = &bridge.spec.peers;
+            let listed: String = peers.iter().map(|peer| format!(" {peer}")).collect();
+            let others = bridge.peer_count.saturating_sub(peers.len());
+            let learning = if bridge.spec.peer_learning {
+                "on"
+            } else {
+                "off"
+            };
+            let listed = if listed.is_empty() { " none" } else { &listed };
+            writeln!(
+                out,
+                "  peers:{listed}, {} not listed; learning from peers: {learning}",
+                count(others, "other")
+            )?;
         }
         let reserved = bridge.spec.forward_reserved;
         writeln!(
@@ -218,13 +258,15 @@ fn ports_in_detail(out: &mut impl Write, ports: &[PortInfo]) -> io::Result<()> {
 }
 
 fn fdb(out: &mut impl Write, entries: &[FdbInfo]) -> io::Result<()> {
-    let mut table = table(&["bridge", "mac", "vlan", "port", "state", "age"]);
+    let has_remotes = entries.iter().any(|entry| entry.remote.is_some());
+    let mut headers = vec!["bridge", "mac", "vlan", "port", "state", "age"];
+    if has_remotes {
+        headers.insert(4, "remote");
+    }
+    let mut table = table(&headers);
     for entry in entries {
-        let behind = match (&entry.port, &entry.remote) {
-            (Some(port), _) => port.to_string(),
-            (None, Some(remote)) => plain(remote),
-            (None, None) => "-".to_owned(),
-        };
+        let port = entry.port.as_ref().map(ToString::to_string);
+        let remote = entry.remote.as_deref().map(plain);
         let state = match entry.state {
             FdbState::Learned if entry.frozen => "learned, held",
             FdbState::Learned => "learned",
@@ -240,14 +282,19 @@ fn fdb(out: &mut impl Write, entries: &[FdbInfo]) -> io::Result<()> {
             0 => "-".to_owned(),
             vlan => vlan.to_string(),
         };
-        table.add_row(vec![
+        let nothing = || "-".to_owned();
+        let mut row = vec![
             entry.bridge.to_string(),
             entry.mac.to_string(),
             vlan,
-            behind,
+            port.unwrap_or_else(nothing),
             state.to_owned(),
             age,
-        ]);
+        ];
+        if has_remotes {
+            row.insert(4, remote.unwrap_or_else(nothing));
+        }
+        table.add_row(row);
     }
     write_table(out, &table)
 }
@@ -276,6 +323,7 @@ fn stats(out: &mut impl Write, stats: &StatsInfo) -> io::Result<()> {
         ]);
     }
     write_table(out, &table)?;
+    overlay::stats(out, &stats.peers, stats.vtep.as_ref())?;
     writeln!(out, "unaccounted: {}", stats.unaccounted)
 }
 

@@ -2,22 +2,27 @@
 
 use super::{
     CliError,
-    args::{BridgeArgs, EntryArgs, FlagArgs, PortAddArgs, PortSetArgs, SelectorArgs},
+    args::{
+        BridgeArgs, EntryArgs, FlagArgs, PeerArgs, PeerCommand, PortAddArgs, PortSetArgs,
+        SelectorArgs, VtepSetArgs,
+    },
     values::{OnOff, OrNone},
 };
 use crate::{
     config::{
-        BridgeSpec, PortFlagsSpec, PortSpec, SwitchSpec,
+        BridgeSpec, PortFlagsSpec, PortSpec, SwitchSpec, VtepSpec,
         check::{MTU_RANGE, Section, Setting, check},
     },
-    control::api::{BridgeChange, FdbSelector, FdbState, PortChange, Request},
+    control::api::{BridgeChange, FdbSelector, FdbState, PingRequest, PortChange, Request},
 };
 
 pub(super) fn bridge_add(args: BridgeArgs) -> Result<Request, CliError> {
-    refuse_overlay(&args)?;
     let default = BridgeSpec::new(args.name.clone());
     let bridge = BridgeSpec {
         mode: args.mode.map_or(default.mode, Into::into),
+        vni: args.vni.and_then(|vni| vni.0),
+        peers: list(args.peers).unwrap_or_default(),
+        peer_learning: args.peer_learning.is_none_or(Into::into),
         mtu: args.mtu.and_then(|mtu| mtu.0),
         ageing: args.ageing.unwrap_or(default.ageing),
         fdb_limit: args.fdb_limit.unwrap_or(default.fdb_limit),
@@ -30,18 +35,23 @@ pub(super) fn bridge_add(args: BridgeArgs) -> Result<Request, CliError> {
         bridges: vec![bridge.clone()],
         ..SwitchSpec::default()
     };
-    refuse_problems(&spec, |_| true)?;
+    // Whether there is an endpoint is for the daemon to say.
+    refuse_problems(&spec, |setting| {
+        (setting.section, setting.key) != (Section::Bridge, "vni")
+    })?;
     Ok(Request::BridgeAdd(bridge))
 }
 
 pub(super) fn bridge_set(args: BridgeArgs) -> Result<Request, CliError> {
-    refuse_overlay(&args)?;
     let name = args.name;
     let mtu = args.mtu.map(|mtu| mtu.0);
     check_mtu("bridge", name.as_str(), mtu.flatten())?;
     let change = BridgeChange {
         mode: args.mode.map(Into::into),
         mtu,
+        vni: args.vni.map(|vni| vni.0),
+        peers: list(args.peers),
+        peer_learning: args.peer_learning.map(Into::into),
         ageing_s: args.ageing.map(|ageing| ageing.as_secs_f64()),
         fdb_limit: args.fdb_limit,
         at_limit: args.at_limit.map(Into::into),
@@ -55,6 +65,60 @@ pub(super) fn bridge_set(args: BridgeArgs) -> Result<Request, CliError> {
         return Err(CliError::Usage(text));
     }
     Ok(Request::BridgeSet(change))
+}
+
+/// The endpoint as it is, with what `args` change.
+pub(super) fn vtep_set(args: VtepSetArgs, current: Option<VtepSpec>) -> Result<Request, CliError> {
+    let current = match (current, args.local) {
+        (Some(current), _) => current,
+        (None, Some(local)) => VtepSpec::new(local),
+        (None, None) => {
+            let text = "set vtep: there is none yet; give --local IP, one of this host's addresses";
+            return Err(CliError::Usage(text.to_owned()));
+        }
+    };
+    let flag = |arg: Option<OnOff>, current| arg.map_or(current, Into::into);
+    let vtep = VtepSpec {
+        local: args.local.unwrap_or(current.local),
+        port: args.port.unwrap_or(current.port),
+        netns: args.netns.map_or(current.netns, |netns| netns.0),
+        accept: args.accept.map_or(current.accept, Into::into),
+        strict: flag(args.strict, current.strict),
+        ttl: args.ttl.unwrap_or(current.ttl),
+        tos: args.tos.unwrap_or(current.tos),
+        udpcsum: flag(args.udpcsum, current.udpcsum),
+        udp6zerocsumrx: flag(args.udp6zerocsumrx, current.udp6zerocsumrx),
+        offload: args.offload.map_or(current.offload, Into::into),
+        too_big_answers: flag(args.too_big_answers, current.too_big_answers),
+    };
+    let spec = SwitchSpec {
+        vtep: Some(vtep.clone()),
+        ..SwitchSpec::default()
+    };
+    refuse_problems(&spec, |_| true)?;
+    Ok(Request::VtepSet(vtep))
+}
+
+pub(super) fn peer(command: PeerCommand) -> Result<Request, CliError> {
+    Ok(match command {
+        PeerCommand::Add(PeerArgs { remote, bridge }) => Request::PeerAdd { bridge, remote },
+        PeerCommand::Del(PeerArgs { remote, bridge }) => Request::PeerDel { bridge, remote },
+        PeerCommand::Show { bridge } => Request::PeerShow { bridge },
+        PeerCommand::Ping(args) => {
+            let ping = PingRequest {
+                bridge: args.peer.bridge,
+                remote: args.peer.remote,
+                count: args.count,
+                size: args.size,
+                interval_s: args.interval.as_secs_f64(),
+                timeout_s: args.timeout.as_secs_f64(),
+                sweep: args.sweep,
+            };
+            ping.check()
+                .map_err(|error| CliError::Usage(error.message))?;
+            Request::PeerPing(ping)
+        }
+    })
 }
 
 pub(super) fn port_add(args: PortAddArgs) -> Result<Request, CliError> {
@@ -200,7 +264,7 @@ pub(super) fn selector(args: SelectorArgs) -> FdbSelector {
     FdbSelector {
         bridge: args.bridge,
         port: args.port,
-        remote: None,
+        remote: args.remote,
         mac: args.mac,
         vlan: args.vlan,
         state,
@@ -228,16 +292,6 @@ fn check_mtu(kind: &str, name: &str, mtu: Option<u32>) -> Result<(), CliError> {
         None => Ok(()),
         Some(mtu) => Err(CliError::Usage(format!(
             "set {kind} {name}: mtu {mtu} is out of range 68..=65521"
-        ))),
-    }
-}
-
-fn refuse_overlay(args: &BridgeArgs) -> Result<(), CliError> {
-    match &args.vni {
-        None => Ok(()),
-        Some(_) => Err(CliError::Usage(format!(
-            "bridge {}: --vni: overlay (VXLAN) is not in this version; leave it out",
-            args.name
         ))),
     }
 }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 
 use crate::{
-    config::{AtLimit, Cidr, Mode, OffloadMode, ParseCidrError},
+    config::{Accept, AtLimit, Cidr, Mode, OffloadMode, ParseCidrError},
     control::api::FdbState,
 };
 
@@ -56,6 +56,16 @@ value_enum! {
         Hub => Mode::Hub,
         /// Joins two ports like a cable
         Wire => Mode::Wire,
+    }
+}
+
+value_enum! {
+    /// See [`Accept`].
+    AcceptArg => Accept {
+        /// Those of known peers
+        Peers => Accept::Peers,
+        /// Anybody's
+        Any => Accept::Any,
     }
 }
 

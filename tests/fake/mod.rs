@@ -6,6 +6,8 @@
     reason = "each test program uses its own part of this module"
 )]
 
+pub(crate) mod overlay;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -106,13 +108,15 @@ impl Controller for Fake {
                 version: "0.1.0".to_owned(),
                 pid: std::process::id(),
                 workers: 2,
-                bridges: vec![sample_bridge()],
+                bridges: vec![sample_bridge(), overlay::overlay_bridge()],
                 ports: vec![sample_port()],
-                vtep: None,
-                peers: Vec::new(),
+                vtep: Some(overlay::sample_vtep()),
+                peers: vec![overlay::sample_peer(), overlay::lost_peer()],
                 unaccounted: 0,
             }),
-            Request::BridgeShow { .. } => Response::Bridges(vec![sample_bridge()]),
+            Request::BridgeShow { .. } => {
+                Response::Bridges(vec![sample_bridge(), overlay::overlay_bridge()])
+            }
             Request::PortAdd(_) => Response::Ports(vec![sample_port()]),
             Request::PortShow { name: Some(name) } if name.as_str() != "podA" => {
                 return Err(ApiError::not_found(format!(
@@ -120,12 +124,14 @@ impl Controller for Fake {
                 )));
             }
             Request::PortShow { .. } => Response::Ports(vec![sample_port()]),
-            Request::FdbShow(_) | Request::FdbGet { .. } => Response::Fdb(vec![sample_fdb()]),
+            Request::FdbShow(_) | Request::FdbGet { .. } => {
+                Response::Fdb(vec![sample_fdb(), overlay::remote_fdb()])
+            }
             Request::FdbFlush(_) => Response::Flushed(3),
             Request::Stats { .. } => Response::Stats(StatsInfo {
                 ports: vec![sample_port()],
-                peers: Vec::new(),
-                vtep: None,
+                peers: vec![overlay::sample_peer()],
+                vtep: Some(overlay::sample_vtep()),
                 unaccounted: 0,
             }),
             Request::Apply { spec, .. } => {
@@ -140,7 +146,7 @@ impl Controller for Fake {
             Request::PortSet(change) if change.mtu == Some(9000) => {
                 return Err(ApiError::invalid("set port podA: mtu 9000 is out of range"));
             }
-            _ => Response::Done,
+            other => return overlay::answer(&other),
         })
     }
 

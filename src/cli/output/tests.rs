@@ -1,7 +1,8 @@
 use crate::{
     config::OffloadMode,
-    control::api::{Event, TrafficInfo},
+    control::api::{Event, PeerInfo, PeerKind, PeerState, TrafficInfo},
     names::Name,
+    wire::Vni,
 };
 
 use super::*;
@@ -184,4 +185,39 @@ fn done_is_silent_for_people_and_a_value_for_scripts() {
         text(|out| human(out, &Response::Plan(Vec::new()))),
         "nothing to do\n"
     );
+}
+
+#[test]
+fn an_endpoint_of_ipv6_has_its_address_in_brackets() {
+    let peer = PeerInfo {
+        bridge: Name::new("br0").unwrap(),
+        vni: Vni::new(42).unwrap(),
+        remote: "fd00::2".to_owned(),
+        port: 4789,
+        kind: PeerKind::Learned,
+        mtu: 1430,
+        path_mtu: 1500,
+        state: PeerState::Down,
+        reason: Some("the vtep\x1b[2J is down".to_owned()),
+        rx: TrafficInfo::default(),
+        tx: TrafficInfo::default(),
+        drops: BTreeMap::new(),
+        fdb_entries: 0,
+    };
+    let stats = StatsInfo {
+        ports: Vec::new(),
+        peers: vec![peer.clone()],
+        vtep: None,
+        unaccounted: 0,
+    };
+
+    let stats = text(|out| human(out, &Response::Stats(stats)));
+    let peers = text(|out| human(out, &Response::Peers(vec![peer])));
+    let none = text(|out| human(out, &Response::Vtep(None)));
+
+    assert!(stats.contains("\n [fd00::2]:4789  br0 "), "{stats}");
+    let down = "learned  1430  1500      down (the vtep\\u{1b}[2J is down)";
+    assert!(peers.contains(down), "{peers}");
+    assert_eq!(none, "no vtep; open one: tapswitch vtep set --local IP\n");
+    assert_eq!(text(|out| json(out, &Response::Vtep(None))), "null\n");
 }
