@@ -1,0 +1,32 @@
+//! The overlay's own bytes: Ethernet frames in UDP datagrams (RFC 7348).
+//!
+//! ```text
+//!   underlay                                 overlay
+//!  | outer IP | UDP | VXLAN |               inner frame              |
+//!  |   20/40  |  8  |   8   | Ethernet 14, tags, IP, TCP or UDP, ... |
+//! ```
+//! The kernel writes the outer IP and UDP headers. Here is the rest: [`parse`] and [`header`] for
+//! the 8 bytes in between, [`entropy`] to pick the source port, [`ecn`] for the two bits that cross
+//! the border, and [`split`] for the messages that the kernel has joined.
+//!
+//! Heads up: a datagram comes from anybody who can reach the port, and what is in it from anybody
+//! behind that. Nothing here fails on any bytes, and no loop is longer than the message.
+//!
+//! # Where trusted systems disagree
+//! | question | here | others |
+//! | --- | --- | --- |
+//! | reserved bits in the header | ignored and told (RFC 7348 §5) | the kernel, Open vSwitch and VPP drop |
+//! | the congestion mark of an inner CE | copied (RFC 6040 §4.1, normal mode) | the kernel sends ECT(0) |
+//! | the congestion mark inside a VLAN tag | read and set behind up to two tags | the kernel looks at the tag instead |
+
+pub mod ecn;
+mod entropy;
+mod header;
+mod inner;
+mod split;
+
+pub use self::{
+    entropy::entropy,
+    header::{BadDatagram, HEADER_LEN, Header, PORT, SOURCE_PORTS, header, overhead, parse},
+    split::{Datagrams, split},
+};
