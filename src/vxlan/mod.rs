@@ -7,8 +7,8 @@
 //! ```
 //! The kernel writes the outer IP and UDP headers. Here is the rest: [`parse`] and [`header`] for
 //! the 8 bytes in between, [`entropy`] to pick the source port, [`ecn`] for the two bits that cross
-//! the border, [`split`] for the messages that the kernel has joined, and [`too_big`] for the sender of
-//! what does not fit.
+//! the border, [`split`] for the messages that the kernel has joined, [`too_big`] for the sender of
+//! what does not fit, and [`ping`] for the frames of our own.
 //!
 //! Heads up: a datagram comes from anybody who can reach the port, and what is in it from anybody
 //! behind that. Nothing here fails on any bytes, and no loop is longer than the message.
@@ -24,6 +24,7 @@ pub mod ecn;
 mod entropy;
 mod header;
 mod inner;
+pub mod ping;
 mod split;
 pub mod too_big;
 
