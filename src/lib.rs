@@ -25,6 +25,7 @@
 //! | [`wire`] | what bytes mean | do I/O, read a clock, start threads |
 //! | [`bridge`] | one broadcast domain: FDB, flags, decisions | likewise |
 //! | [`offload`] | finishing checksums, segmenting and joining superframes | likewise |
+//! | [`vxlan`] | the overlay's bytes: header, flow hash, congestion marks, answers | likewise |
 //! | [`datapath`] | buffers, batches, counters, the seam [`datapath::PortIo`] | know Linux |
 //! | [`sim`] | the lab in memory: ports, hosts, virtual time, stories | know Linux |
 //! | [`sys`] | Linux, one file for each kernel object; all `unsafe` | know bridges |

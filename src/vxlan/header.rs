@@ -8,7 +8,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::wire::{Frame, Vni};
+use crate::wire::Vni;
 
 /// The UDP port of VXLAN (IANA; RFC 7348 §5).
 pub const PORT: u16 = 4789;
@@ -77,10 +77,12 @@ pub const fn header(vni: Vni) -> [u8; HEADER_LEN] {
 /// inner VLAN tag is 4 bytes more.
 pub const fn overhead(is_v6: bool) -> u32 {
     let outer_ip = if is_v6 { 40 } else { 20 };
-    outer_ip + UDP_HEADER + (HEADER_LEN + Frame::HEADER_LEN) as u32
+    outer_ip + UDP + VXLAN + ETHERNET
 }
 
-const UDP_HEADER: u32 = 8;
+const UDP: u32 = 8;
+const VXLAN: u32 = 8;
+const ETHERNET: u32 = 14;
 /// The flag that says that the VNI is valid.
 const FLAG_I: u64 = 0x08 << 56;
 /// All bits that are neither the I flag nor the VNI.

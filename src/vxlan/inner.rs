@@ -99,12 +99,6 @@ impl Packet {
             len: V6_HEADER + usize::from(u16::from_be_bytes([ip[4], ip[5]])),
         })
     }
-
-    /// Bytes of the IP header without options and extensions.
-    #[inline]
-    pub(super) const fn header_len(&self) -> usize {
-        if self.is_v6 { V6_HEADER } else { V4_HEADER }
-    }
 }
 
 /// The type behind the VLAN tags, and where what it names starts; `None` if the frame ends before.
@@ -189,10 +183,8 @@ pub(super) fn array<const N: usize>(frame: &[u8], at: usize) -> Option<[u8; N]> 
     frame.get(at..)?.first_chunk().copied()
 }
 
-pub(super) const ICMP: u8 = 1;
 pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
-pub(super) const ICMPV6: u8 = 58;
 pub(super) const SCTP: u8 = 132;
 
 pub(super) const V4_HEADER: usize = 20;

@@ -9,7 +9,7 @@
 //! no answer to a broken IPv4 header, to ICMP other than echo, or to what fits; IPv4 paths down to
 //! 68 bytes, not 576, are told; below 1280 bytes IPv6 is told 1280.
 
-use super::inner::{Fragment, ICMP, ICMPV6, Packet, V4_HEADER, V6_HEADER, array, chain};
+use super::inner::{Fragment, Packet, V4_HEADER, V6_HEADER, array, chain};
 use crate::wire::{
     Frame,
     checksum::{pseudo_v6, sum},
@@ -203,6 +203,8 @@ const INFORMATIONAL: u8 = 128;
 /// ICMPv6 type of a redirect, which gets no error either (RFC 4443 §2.4 (e.2)).
 const REDIRECT: u8 = 137;
 
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
 const ICMP_HEADER: usize = 8;
 
 /// An ICMPv4 error has at most 576 bytes (RFC 1812 §4.3.2.3).
