@@ -8,7 +8,7 @@ use std::{net::IpAddr, process::ExitCode, sync::mpsc, thread, time::Duration};
 use common::{Env, Netns, open_fds, wait_until};
 use libtest_mimic::Trial;
 use tapswitch::{
-    bridge::{Egress, PortId, Verdict},
+    bridge::{Egress, Ingress, Verdict},
     config::{BridgeSpec, Mode, OffloadMode, Place, PortSpec, StaticSpec, SwitchSpec},
     control::api::{
         ErrorKind, Event, FdbInfo, FdbSelector, PortChange, PortInfo, PortState, Request, Response,
@@ -616,7 +616,7 @@ struct Stopper {
 }
 
 impl Observer for Stopper {
-    fn decided(&mut self, _: Timestamp, _: PortId, _: &[u8], _: &Verdict, _: &[Egress]) {
+    fn decided(&mut self, _: Timestamp, _: Ingress, _: &[u8], _: &Verdict, _: &[Egress]) {
         // Once the other ends are dropped, nothing stops any more.
         if self.stopped.send(()).is_ok() {
             let _: Result<(), _> = self.go_on.recv();
