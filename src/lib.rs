@@ -25,6 +25,7 @@
 //! | [`wire`] | what bytes mean | do I/O, read a clock, start threads |
 //! | [`bridge`] | one broadcast domain: FDB, flags, decisions | likewise |
 //! | [`offload`] | finishing checksums, segmenting and joining superframes | likewise |
+//! | [`overlay`] | the seam of a control plane: who says what is behind which VTEP | likewise |
 //! | [`datapath`] | buffers, batches, counters, the seam [`datapath::PortIo`] | know Linux |
 //! | [`sim`] | the lab in memory: ports, hosts, virtual time, stories | know Linux |
 //! | [`sys`] | Linux, one file for each kernel object; all `unsafe` | know bridges |
@@ -79,6 +80,7 @@ pub mod demo;
 pub mod names;
 pub mod netlink;
 pub mod offload;
+pub mod overlay;
 pub mod sim;
 pub mod sys;
 pub mod time;
