@@ -26,6 +26,7 @@
 //! | [`bridge`] | one broadcast domain: FDB, flags, decisions | likewise |
 //! | [`offload`] | finishing checksums, segmenting and joining superframes | likewise |
 //! | [`vxlan`] | the overlay's bytes: header, flow hash, congestion marks, answers | likewise |
+//! | [`overlay`] | the seam of a control plane: who says what is behind which VTEP | likewise |
 //! | [`datapath`] | buffers, batches, counters, the seam [`datapath::PortIo`] | know Linux |
 //! | [`sim`] | the lab in memory: ports, hosts, virtual time, stories | know Linux |
 //! | [`sys`] | Linux, one file for each kernel object; all `unsafe` | know bridges |
@@ -80,6 +81,7 @@ pub mod demo;
 pub mod names;
 pub mod netlink;
 pub mod offload;
+pub mod overlay;
 pub mod sim;
 pub mod sys;
 pub mod time;

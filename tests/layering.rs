@@ -14,7 +14,7 @@ struct Rule {
 
 const RULES: &[Rule] = &[
     Rule {
-        rooms: &["wire", "bridge", "offload", "vxlan"],
+        rooms: &["wire", "bridge", "offload", "vxlan", "overlay"],
         forbidden: &[
             "std::io",
             "io::",
