@@ -1,5 +1,7 @@
 //! Joining datagrams and segmenting what came of it yields the same frames, byte by byte.
 
+mod superframe;
+
 use proptest::prelude::*;
 use tapswitch::{
     offload::{Segments, UdpRun, complete_checksum, segment},
@@ -121,9 +123,9 @@ proptest! {
             let (header, head) = run.finish();
             let joined = [head, &payload].concat();
             tapswitch::offload::check(&header, &joined).unwrap();
-            segment(&header, &joined, &mut segments).unwrap();
+            segment(&header, &joined, None, &mut segments).unwrap();
             prop_assert_eq!(segments.len(), count);
-            out.extend(segments.iter().map(<[u8]>::to_vec));
+            out.extend(superframe::whole(&segments, &joined));
         }
         let expected: Vec<Vec<u8>> = frames.iter().map(|(header, frame)| finished(header.as_ref(), frame)).collect();
         prop_assert_eq!(out, expected);

@@ -26,10 +26,10 @@ use nix::{
     sched::{CloneFlags, unshare},
     unistd::{Uid, getgid, getuid},
 };
-use superframe::{Noise, Superframe};
+use superframe::{Noise, Superframe, whole};
 use tapswitch::{
     offload::{self, BadOffload, Segments},
-    wire::VirtioNetHdr,
+    wire::{GsoType, VirtioNetHdr},
 };
 use zerocopy::IntoBytes;
 
@@ -92,9 +92,11 @@ fn main() -> ExitCode {
 fn superframes(wire: &mut Wire) -> Result<(), Failed> {
     campaign(wire, "superframes", |noise| {
         let spec = random(noise);
+        let room = noise.one_in(3).then(|| 1 + noise.below(1400));
         Case {
             header: spec.header(),
             frame: spec.frame(),
+            limit: room.map(|room| spec.headers() + usize::try_from(room).unwrap()),
             is_damaged: false,
             text: format!("{spec:?}"),
         }
@@ -139,6 +141,7 @@ fn damaged(wire: &mut Wire) -> Result<(), Failed> {
         Case {
             header,
             frame,
+            limit: None,
             is_damaged: true,
             text: format!("{spec:?}"),
         }
@@ -148,8 +151,23 @@ fn damaged(wire: &mut Wire) -> Result<(), Failed> {
 struct Case {
     header: VirtioNetHdr,
     frame: Vec<u8>,
+    /// What we are told that the way out takes; the kernel gets a `gso_size` to the same effect.
+    limit: Option<usize>,
     is_damaged: bool,
     text: String,
+}
+
+impl Case {
+    /// The header that makes the kernel cut as small as the limit makes us cut.
+    fn kernel_header(&self) -> VirtioNetHdr {
+        let mut header = self.header;
+        if let (Some(limit), GsoType::TcpV4 | GsoType::TcpV6) = (self.limit, header.gso()) {
+            let headers = offload::exact_hdr_len(&header, &self.frame).unwrap_or(0);
+            let room = low(limit - usize::from(headers));
+            header.set_gso_size(header.gso_size().min(room));
+        }
+        header
+    }
 }
 
 /// Sends many random cases both ways and compares.
@@ -168,16 +186,17 @@ fn campaign(wire: &mut Wire, name: &str, make: impl Fn(&mut Noise) -> Case) -> R
                 case.header, case.text
             ))
         };
-        let size = usize::from(case.header.gso_size());
+        let size = usize::from(case.kernel_header().gso_size());
         if case.header.gso_type != 0 && size > 0 && case.frame.len() / size >= QUEUE_LEN / 2 {
             *tally
                 .entry("not sent, overflows tapB".to_owned())
                 .or_default() += 1;
             continue;
         }
-        let ours = offload::segment(&case.header, &case.frame, &mut out);
+        let ours = offload::segment(&case.header, &case.frame, case.limit, &mut out)
+            .map(|()| whole(&out, &case.frame));
         let theirs = wire.cut(&case).map_err(blame)?;
-        let verdict = compare(&case, ours, &out, &theirs).map_err(blame)?;
+        let verdict = compare(&case, ours, &theirs).map_err(blame)?;
         *tally.entry(verdict).or_default() += 1;
     }
     for (verdict, count) in tally {
@@ -189,41 +208,39 @@ fn campaign(wire: &mut Wire, name: &str, make: impl Fn(&mut Noise) -> Case) -> R
 /// Says in what way both agree, or which intended difference it is.
 fn compare(
     case: &Case,
-    ours: Result<(), BadOffload>,
-    out: &Segments,
+    ours: Result<Vec<Vec<u8>>, BadOffload>,
     theirs: &Answer,
 ) -> Result<String, String> {
     let kernel = match theirs {
         Ok(frames) => frames.as_slice(),
         Err(_) => &[],
     };
-    let differs = |difference: Difference| Ok(format!("{difference:?}: {ours:?}"));
+    let differs = |difference: Difference| Ok(format!("{difference:?}"));
     match ours {
-        Ok(()) if out.iter().eq(kernel) => Ok(if out.len() == 1 {
-            "same frame".to_owned()
-        } else {
-            "same segments".to_owned()
+        Ok(ours) if ours == kernel => Ok(match (ours.len(), case.limit) {
+            (1, _) => "same frame".to_owned(),
+            (_, None) => "same segments".to_owned(),
+            (_, Some(_)) => "same segments below a limit".to_owned(),
         }),
-        Ok(()) if out.len() == 1 && kernel.is_empty() && fits_one_segment(case, theirs) => {
+        Ok(ours) if ours.len() == 1 && kernel.is_empty() && fits_one_segment(case, theirs) => {
             differs(Difference::FitsOneSegment)
         }
-        Ok(()) if is_zero_checksum(case, out, kernel) => differs(Difference::ZeroChecksum),
-        Ok(()) => Err(describe(out, theirs)),
-        Err(_) if kernel.is_empty() => Ok(format!("both refuse: {:?}", kind(ours))),
+        Ok(ours) if is_zero_checksum(case, &ours, kernel) => differs(Difference::ZeroChecksum),
+        Ok(ours) => Err(describe(&ours, theirs)),
+        Err(error) if kernel.is_empty() => Ok(format!("both refuse: {}", kind(error))),
         Err(BadOffload::TooManySegments(_) | BadOffload::HeadersTooLong(_)) => {
-            Ok(format!("{:?}", Difference::TooExpensive))
+            differs(Difference::TooExpensive)
         }
-        Err(_) if case.is_damaged => Ok(format!("{:?}: {}", Difference::Stricter, kind(ours))),
+        Err(error) if case.is_damaged => Ok(format!("{:?}: {}", Difference::Stricter, kind(error))),
         Err(error) => Err(format!("we refuse with {error}, the kernel sends frames")),
     }
 }
 
-fn kind(ours: Result<(), BadOffload>) -> String {
-    let text = format!("{ours:?}");
-    let end = text.find(['(', '{', ' ']).map_or(0, |first| first + 1);
-    let rest = &text[end..];
-    let end = rest.find(['(', '{', ' ', ')']).unwrap_or(rest.len());
-    rest[..end].to_owned()
+/// The name of the error, without its details.
+fn kind(error: BadOffload) -> String {
+    let text = format!("{error:?}");
+    let end = text.find(['(', '{', ' ']).unwrap_or(text.len());
+    text[..end].to_owned()
 }
 
 /// Whether the payload is above `gso_size` only by counting options of TCP as payload, or, without
@@ -235,27 +252,26 @@ fn fits_one_segment(case: &Case, theirs: &Answer) -> bool {
     }
 }
 
-fn is_zero_checksum(case: &Case, out: &Segments, kernel: &[Vec<u8>]) -> bool {
+fn is_zero_checksum(case: &Case, ours: &[Vec<u8>], kernel: &[Vec<u8>]) -> bool {
     let at = usize::from(case.header.csum_start()) + usize::from(case.header.csum_offset());
-    let (1, [theirs]) = (out.len(), kernel) else {
+    let ([ours], [theirs]) = (ours, kernel) else {
         return false;
     };
-    out.iter().all(|ours| {
-        let mut ours = ours.to_vec();
-        case.header.needs_csum() && ours.get(at..at + 2) == Some(&[0, 0]) && {
-            ours[at..at + 2].copy_from_slice(&[0xff, 0xff]);
-            &ours == theirs
-        }
-    })
+    let mut ours = ours.clone();
+    case.header.needs_csum() && ours.get(at..at + 2) == Some(&[0, 0]) && {
+        ours[at..at + 2].copy_from_slice(&[0xff, 0xff]);
+        &ours == theirs
+    }
 }
 
-fn describe(out: &Segments, theirs: &Answer) -> String {
+fn describe(ours: &[Vec<u8>], theirs: &Answer) -> String {
+    let count = ours.len();
     let theirs = match theirs {
         Ok(frames) => frames,
-        Err(error) => return format!("we send {} frames, the kernel refuses: {error}", out.len()),
+        Err(error) => return format!("we send {count} frames, the kernel refuses: {error}"),
     };
-    let mut text = format!("we send {} frames, the kernel {}", out.len(), theirs.len());
-    for (i, (ours, theirs)) in out.iter().zip(theirs).enumerate() {
+    let mut text = format!("we send {count} frames, the kernel {}", theirs.len());
+    for (i, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
         if ours != theirs {
             let at = ours.iter().zip(theirs).position(|(a, b)| a != b);
             let start = at.unwrap_or(0).saturating_sub(4);
@@ -374,7 +390,7 @@ impl Wire {
 
     /// What the kernel makes of `case`.
     fn cut(&mut self, case: &Case) -> Result<Answer, String> {
-        let mut bytes = case.header.as_bytes().to_vec();
+        let mut bytes = case.kernel_header().as_bytes().to_vec();
         bytes.extend(&case.frame);
         let written = self.offloading.write(&bytes);
         let mut sentinel = vec![0; VirtioNetHdr::LEN];

@@ -326,7 +326,8 @@ impl Datapath {
         if *segmented != Some(frame) {
             self.segments.clear();
             *segmented = Some(frame);
-            if offload::segment(&header, self.batch.frame(frame), &mut self.segments).is_err() {
+            let bytes = self.batch.frame(frame);
+            if offload::segment(&header, bytes, None, &mut self.segments).is_err() {
                 *segmented = None;
                 return counters.copied(Transmitted::Dropped(DropReason::BadOffload), 0);
             }
@@ -335,12 +336,16 @@ impl Datapath {
             counters.segmented.add(1);
         }
         let plain = VirtioNetHdr::none();
+        let frame = self.batch.frame(frame);
         for segment in self.segments.iter() {
             let sent = if segment.len() > port.max_frame {
                 Transmitted::Dropped(DropReason::TooBig)
             } else {
-                port.io
-                    .transmit_parts(&[IoSlice::new(plain.as_bytes()), IoSlice::new(segment)])
+                port.io.transmit_parts(&[
+                    IoSlice::new(plain.as_bytes()),
+                    IoSlice::new(segment.head),
+                    IoSlice::new(segment.payload_of(frame)),
+                ])
             };
             counters.copied(sent, segment.len());
         }

@@ -66,6 +66,14 @@ pub enum BadOffload {
     /// A segment that IP cannot carry.
     #[error("a segment has {0} bytes of ip, more than 65535")]
     SegmentTooLong(usize),
+    /// A TCP superframe for an egress whose limit its headers alone take up.
+    #[error("headers of {headers} bytes leave no payload within a limit of {limit}")]
+    NoRoom {
+        /// Bytes of all headers.
+        headers: usize,
+        /// The most bytes that a segment may have.
+        limit: usize,
+    },
 }
 
 /// Checks that `header` can be obeyed for `frame`; a header that asks for nothing always can.

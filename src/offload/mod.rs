@@ -19,7 +19,7 @@ use std::{fmt, ops::BitOr};
 pub use self::{
     check::{BadOffload, MAX_HEADERS, MAX_SEGMENTS, MAX_UDP_SEGMENTS, check, exact_hdr_len},
     coalesce::UdpRun,
-    segment::{Segments, complete_checksum, segment},
+    segment::{Segment, Segments, complete_checksum, segment},
 };
 use crate::wire::{GsoType, VirtioNetHdr};
 

@@ -2,7 +2,10 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Address, Ipv6Address, checksum};
-use tapswitch::wire::{GsoType, VirtioNetHdr};
+use tapswitch::{
+    offload::Segments,
+    wire::{GsoType, VirtioNetHdr},
+};
 
 /// What to build. The defaults are an ordinary TCP superframe.
 #[derive(Clone, Debug)]
@@ -182,6 +185,14 @@ impl Superframe {
             noise.extend(frame, 6 + 8 * usize::from(len));
         }
     }
+}
+
+/// The segments of `frame`, each in one piece.
+pub(crate) fn whole(segments: &Segments, frame: &[u8]) -> Vec<Vec<u8>> {
+    segments
+        .iter()
+        .map(|segment| [segment.head, segment.payload_of(frame)].concat())
+        .collect()
 }
 
 /// The folded pseudo-header sum of the packet at `l3`.
