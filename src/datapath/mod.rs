@@ -20,7 +20,7 @@ pub use self::{
 };
 use crate::{
     bridge::{Decision, DropReason, Egress, FdbCache, FdbKey, Ingress, Learn, PortId, Verdict},
-    offload::{self, Offloads, Segments, UdpRun},
+    offload::{self, Offloads, Run, Segments},
     time::Timestamp,
     wire::{Frame, GsoType, VirtioNetHdr},
 };
@@ -242,16 +242,19 @@ impl Datapath {
         };
         // One copy is never worth a look.
         let is_run = self.coalesces && rest.first().is_some_and(|next| next.to == first.to);
-        let needed = Offloads::CSUM.union(Offloads::USO);
-        if !is_run || !port.io.offloads().contains(needed) {
+        let offloads = port.io.offloads();
+        if !is_run || !offloads.contains(Offloads::CSUM) {
             return 0;
         }
         let (header, frame) = self.batch.parts(usize::from(first.frame));
-        let Some(mut run) = UdpRun::start(header.as_ref(), frame) else {
+        let Some(mut run) = Run::start(header.as_ref(), frame) else {
             return 0;
         };
+        if !offloads.contains(run.needed()) {
+            return 0;
+        }
         let skip = run.headers_len();
-        let mut parts = [IoSlice::new(&[]); UdpRun::LIMIT + 2];
+        let mut parts = [IoSlice::new(&[]); Run::LIMIT + 2];
         parts[2] = IoSlice::new(frame.get(skip..).unwrap_or_default());
         let mut bytes = frame.len();
         for next in rest.iter().take_while(|next| next.to == first.to) {
