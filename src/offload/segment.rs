@@ -161,8 +161,8 @@ pub fn segment(
     append(header, frame, limit, out)
 }
 
-/// Adds to `out` what goes on the wire for `frame`: the segments of a superframe, or the frame
-/// itself with its checksum completed.
+/// Adds to `out` what goes on the wire for `frame`: the segments of a
+/// superframe, or the frame itself with its checksum completed.
 ///
 /// `limit` is the most bytes that a frame may have on its way out, Ethernet header included and the
 /// prefix not. TCP is cut smaller than its sender asked for if that takes it below the limit: to
