@@ -20,7 +20,7 @@ pub use self::{
 };
 use crate::{
     bridge::{Decision, DropReason, Egress, FdbCache, FdbKey, Ingress, Learn, PortId, Verdict},
-    offload::{self, Offloads, Segments, UdpRun},
+    offload::{self, Offloads, Run, Segments},
     time::Timestamp,
     wire::{Frame, GsoType, VirtioNetHdr},
 };
@@ -105,7 +105,7 @@ impl Datapath {
         self
     }
 
-    /// Whether datagrams of one flow are joined on their way out; they are if nobody says.
+    /// Whether frames of one flow are joined on their way out; they are if nobody says.
     #[must_use]
     pub fn with_coalescing(mut self, coalesces: bool) -> Self {
         self.coalesces = coalesces;
@@ -234,24 +234,27 @@ impl Datapath {
     }
 
     /// Joins the copy at `position` of the plan and those behind it that belong to the same flow
-    /// of UDP datagrams, and writes them as one superframe; returns how many that were. They are in
-    /// the batch already, so nothing waits for this.
+    /// of TCP or UDP, and writes them as one superframe; returns how many that were. They are in the
+    /// batch already, so nothing waits for this.
     fn transmit_joined(&self, port: &Port, position: usize) -> usize {
         let Some((first, rest)) = self.plan.get(position..).and_then(<[Copy]>::split_first) else {
             return 0;
         };
         // One copy is never worth a look.
         let is_run = self.coalesces && rest.first().is_some_and(|next| next.to == first.to);
-        let needed = Offloads::CSUM.union(Offloads::USO);
-        if !is_run || !port.io.offloads().contains(needed) {
+        let offloads = port.io.offloads();
+        if !is_run || !offloads.contains(Offloads::CSUM) {
             return 0;
         }
         let (header, frame) = self.batch.parts(usize::from(first.frame));
-        let Some(mut run) = UdpRun::start(header.as_ref(), frame) else {
+        let Some(mut run) = Run::start(header.as_ref(), frame) else {
             return 0;
         };
+        if !offloads.contains(run.needed()) {
+            return 0;
+        }
         let skip = run.headers_len();
-        let mut parts = [IoSlice::new(&[]); UdpRun::LIMIT + 2];
+        let mut parts = [IoSlice::new(&[]); Run::LIMIT + 2];
         parts[2] = IoSlice::new(frame.get(skip..).unwrap_or_default());
         let mut bytes = frame.len();
         for next in rest.iter().take_while(|next| next.to == first.to) {

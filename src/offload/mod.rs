@@ -12,13 +12,16 @@
 mod check;
 mod coalesce;
 mod layout;
+mod mark;
+mod packet;
 mod segment;
 
 use std::{fmt, ops::BitOr};
 
 pub use self::{
     check::{BadOffload, MAX_HEADERS, MAX_SEGMENTS, MAX_UDP_SEGMENTS, check, exact_hdr_len},
-    coalesce::UdpRun,
+    coalesce::Run,
+    mark::{Mark, Verified, unfinished},
     segment::{Segment, Segments, complete_checksum, segment},
 };
 use crate::wire::{GsoType, VirtioNetHdr};
