@@ -399,7 +399,11 @@ pub(super) fn fit_superframes(state: &mut State) {
         if segments == plugged.gso_max_segs {
             continue;
         }
-        let netns = plugged.io.device().netns().map_err(|error| error.to_string());
+        let netns = plugged
+            .io
+            .device()
+            .netns()
+            .map_err(|error| error.to_string());
         let done = netns.and_then(|netns| {
             netlink::set_gso_max_segs(Some(&netns), plugged.ifindex, segments)
                 .map_err(|error| error.to_string())

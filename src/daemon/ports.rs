@@ -3,8 +3,8 @@
 use std::{fmt::Display, sync::Arc};
 
 use super::{
-    overlay::{ANY_SEGMENTS, fit_superframes},
     events::Whereabouts,
+    overlay::{ANY_SEGMENTS, fit_superframes},
     rules::{check_port, check_together, check_wire},
     state::{Gone, Link, Plugged, PortState, State},
     switch::Inner,

@@ -172,7 +172,12 @@ pub fn set_gso_max_segs(
     let limit = LinkAttribute::GsoMaxSegs(segments);
     let message = LinkUnspec::new_with_index(index).append_extra_attribute(limit);
     with_socket(netns, async move |handle| {
-        change(&handle, message, format_args!("set gso_max_segs {segments}")).await
+        change(
+            &handle,
+            message,
+            format_args!("set gso_max_segs {segments}"),
+        )
+        .await
     })
 }
 
