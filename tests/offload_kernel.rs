@@ -1,6 +1,6 @@
 //! Segmentation against the kernel's own: whatever superframe goes into a kernel bridge through a
 //! TAP with all offloads comes out of a TAP without any as frames that the kernel cut, and ours must
-//! be the same bytes.
+//! be the same bytes. Likewise, what we joined the kernel must cut into what it was.
 //!
 //! Needs root or unprivileged user namespaces, /dev/net/tun and `ip`; ignored without them.
 //! `TAPSWITCH_OFFLOAD_CASES` sets the number of cases, `TAPSWITCH_OFFLOAD_SEED` repeats a run.
@@ -26,7 +26,11 @@ use nix::{
     sched::{CloneFlags, unshare},
     unistd::{Uid, getgid, getuid},
 };
-use superframe::{Noise, Superframe, whole};
+use superframe::{
+    Noise, Superframe,
+    joiner::{cut, finished, from_port, joined},
+    recipe, whole,
+};
 use tapswitch::{
     offload::{self, BadOffload, Segments},
     wire::{GsoType, VirtioNetHdr},
@@ -85,6 +89,7 @@ fn main() -> ExitCode {
     let trials = vec![
         trial("superframes_are_cut_as_the_kernel_cuts_them", superframes),
         trial("what_passes_the_check_the_kernel_accepts", damaged),
+        trial("what_was_joined_the_kernel_cuts_back", joined_frames),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -148,6 +153,56 @@ fn damaged(wire: &mut Wire) -> Result<(), Failed> {
     })
 }
 
+/// Joins random lists of frames. Of what came of it, every superframe goes to the kernel, which must
+/// give back the frames that went in.
+fn joined_frames(wire: &mut Wire) -> Result<(), Failed> {
+    let (lists, seed) = settings("joined");
+    let mut seeds = Noise(seed);
+    let (mut superframes, mut frames) = (0, 0);
+    for number in 0..lists {
+        let recipe = random_recipe(&mut Noise(seeds.next()));
+        let inputs = recipe::frames(&recipe);
+        let mut expected = finished(&inputs, from_port).into_iter();
+        for output in joined(&inputs, from_port) {
+            let blame = |what: String| {
+                let header = output.header;
+                Failed::from(format!(
+                    "list {number} of seed {seed}: {what}\n{header:?}\n{recipe:?}"
+                ))
+            };
+            let count = cut(&output.header, &output.frame).len();
+            let alone: Vec<_> = expected.by_ref().take(count).collect();
+            if output.count == 1 {
+                continue;
+            }
+            let theirs = wire.cut(&output.header, &output.frame).map_err(blame)?;
+            if !theirs.as_ref().is_ok_and(|theirs| *theirs == alone) {
+                return Err(blame(describe(&alone, &theirs)));
+            }
+            superframes += 1;
+            frames += count;
+        }
+    }
+    eprintln!("joined: {frames} frames in {superframes} superframes, the same after the kernel");
+    Ok(())
+}
+
+/// A recipe whose frames are mostly ordinary, and of a few lengths only.
+fn random_recipe(noise: &mut Noise) -> Vec<u8> {
+    let byte = |noise: &mut Noise| u8::try_from(noise.below(256)).unwrap();
+    let mut recipe: Vec<u8> = (0..recipe::START).map(|_| byte(noise)).collect();
+    for _ in 0..2 + noise.below(70) {
+        let operation = match noise.below(12) {
+            0 => u8::try_from(noise.below(recipe::OPERATIONS.into())).unwrap(),
+            1 | 2 => 56,
+            3 => [34, 38, 60, 61][usize::try_from(noise.below(4)).unwrap()],
+            _ => 0,
+        };
+        recipe.extend([operation, byte(noise)]);
+    }
+    recipe
+}
+
 struct Case {
     header: VirtioNetHdr,
     frame: Vec<u8>,
@@ -172,9 +227,7 @@ impl Case {
 
 /// Sends many random cases both ways and compares.
 fn campaign(wire: &mut Wire, name: &str, make: impl Fn(&mut Noise) -> Case) -> Result<(), Failed> {
-    let cases: u64 = setting("TAPSWITCH_OFFLOAD_CASES").unwrap_or(2000);
-    let seed = setting("TAPSWITCH_OFFLOAD_SEED").unwrap_or_else(seed_of_the_day);
-    eprintln!("{name}: TAPSWITCH_OFFLOAD_SEED={seed} TAPSWITCH_OFFLOAD_CASES={cases}");
+    let (cases, seed) = settings(name);
     let mut seeds = Noise(seed);
     let mut out = Segments::new();
     let mut tally: BTreeMap<String, u64> = BTreeMap::new();
@@ -195,7 +248,9 @@ fn campaign(wire: &mut Wire, name: &str, make: impl Fn(&mut Noise) -> Case) -> R
         }
         let ours = offload::segment(&case.header, &case.frame, case.limit, &mut out)
             .map(|()| whole(&out, &case.frame));
-        let theirs = wire.cut(&case).map_err(blame)?;
+        let theirs = wire
+            .cut(&case.kernel_header(), &case.frame)
+            .map_err(blame)?;
         let verdict = compare(&case, ours, &theirs).map_err(blame)?;
         *tally.entry(verdict).or_default() += 1;
     }
@@ -388,10 +443,10 @@ impl Wire {
         })
     }
 
-    /// What the kernel makes of `case`.
-    fn cut(&mut self, case: &Case) -> Result<Answer, String> {
-        let mut bytes = case.kernel_header().as_bytes().to_vec();
-        bytes.extend(&case.frame);
+    /// What the kernel makes of `frame`.
+    fn cut(&mut self, header: &VirtioNetHdr, frame: &[u8]) -> Result<Answer, String> {
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.extend(frame);
         let written = self.offloading.write(&bytes);
         let mut sentinel = vec![0; VirtioNetHdr::LEN];
         sentinel.extend([0xff; 6]);
@@ -457,6 +512,14 @@ fn ip(arguments: &str) -> Result<(), String> {
 
 fn said(what: &'static str) -> impl Fn(io::Error) -> String {
     move |error| format!("{what}: {error}")
+}
+
+/// The number of cases and the seed, which are also told.
+fn settings(name: &str) -> (u64, u64) {
+    let cases = setting("TAPSWITCH_OFFLOAD_CASES").unwrap_or(2000);
+    let seed = setting("TAPSWITCH_OFFLOAD_SEED").unwrap_or_else(seed_of_the_day);
+    eprintln!("{name}: TAPSWITCH_OFFLOAD_SEED={seed} TAPSWITCH_OFFLOAD_CASES={cases}");
+    (cases, seed)
 }
 
 fn setting(name: &str) -> Option<u64> {

@@ -107,7 +107,17 @@ fn two_hundred_bytes_at_one_hundred_make_two_frames() {
     }
 }
 
+/// What is found here becomes a named test, and no file of seeds.
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn segments_are_what_the_superframe_was(
         spec in superframes(),

@@ -69,6 +69,8 @@ pub(super) struct Plugged {
     pub(super) io: Arc<TapPort>,
     pub(super) netns: NetnsId,
     pub(super) ifindex: u32,
+    /// Segments that a superframe from there may have.
+    pub(super) gso_max_segs: u32,
     /// Set down by somebody inside the namespace, when last looked at.
     pub(super) down_inside: bool,
 }

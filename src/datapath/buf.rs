@@ -130,18 +130,17 @@ impl Batch {
 
     /// Makes the bytes in `range` of the message in the vacant room the next frame, which `header`
     /// asks to finish; false if there are too many.
-    pub fn push_part(&mut self, range: Range<usize>, header: Option<&VirtioNetHdr>) -> bool {
+    pub fn push_part(&mut self, range: Range<usize>, header: &VirtioNetHdr) -> bool {
         let index = self.spans.len();
         if index >= Self::DATAGRAMS {
             return false;
         }
-        let header = match header {
-            None => Self::PLAIN,
-            Some(header) => {
-                let at = Self::HEADERS + index * VirtioNetHdr::LEN;
-                self.arena[at..at + VirtioNetHdr::LEN].copy_from_slice(header.as_bytes());
-                at
-            }
+        let header = if header.is_plain() {
+            Self::PLAIN
+        } else {
+            let at = Self::HEADERS + index * VirtioNetHdr::LEN;
+            self.arena[at..at + VirtioNetHdr::LEN].copy_from_slice(header.as_bytes());
+            at
         };
         let place = |offset: usize| self.next + offset.min(Self::CAPACITY);
         self.spans.push(Span {

@@ -7,7 +7,7 @@ use zerocopy::IntoBytes;
 use super::{Copy, Datapath, Port, Topology, Transmitted};
 use crate::{
     bridge::{DropReason, PortId},
-    offload::{self, Offloads, UdpRun},
+    offload::{self, Mark, Offloads, Run},
     wire::{GsoType, VirtioNetHdr},
 };
 
@@ -38,36 +38,38 @@ impl Datapath {
         1
     }
 
-    /// Joins the copy at `position` of the plan and those behind it that belong to the same flow
-    /// of UDP datagrams, and writes them as one superframe; returns how many that were. They are in
-    /// the batch already, so nothing waits for this.
+    /// Joins the copy at `position` of the plan and those behind it that belong to the same flow,
+    /// and writes them as one superframe; returns how many that were. They are in the batch
+    /// already, so nothing waits for this.
     fn transmit_joined(&self, port: &Port, position: usize) -> usize {
         let Some((first, rest)) = self.plan.get(position..).and_then(<[Copy]>::split_first) else {
             return 0;
         };
         // One copy is never worth a look.
         let is_run = self.coalesces && rest.first().is_some_and(|next| next.to == first.to);
-        let needed = Offloads::CSUM.union(Offloads::USO);
-        if !is_run || !port.io.offloads().contains(needed) {
+        if !is_run || !port.io.offloads().contains(Offloads::CSUM) {
             return 0;
         }
-        let (header, frame) = self.batch.parts(usize::from(first.frame));
-        let Some(mut run) = UdpRun::start(header.as_ref(), frame) else {
+        let frame = self.batch.frame(usize::from(first.frame));
+        let Some(mut run) = Run::start(self.mark(first.frame), frame) else {
             return 0;
         };
-        let skip = run.headers_len();
-        let mut parts = [IoSlice::new(&[]); UdpRun::LIMIT + 2];
-        parts[2] = IoSlice::new(frame.get(skip..).unwrap_or_default());
+        if !port.io.offloads().contains(run.needed()) {
+            return 0;
+        }
+        let mut parts = [IoSlice::new(&[]); Run::LIMIT + 2];
+        parts[2] = IoSlice::new(run.payload_of(frame));
         let mut bytes = frame.len();
         for next in rest.iter().take_while(|next| next.to == first.to) {
-            let (header, frame) = self.batch.parts(usize::from(next.frame));
-            if frame.len() > port.max_frame || !run.join(header.as_ref(), frame) {
+            let frame = self.batch.frame(usize::from(next.frame));
+            if !run.join(self.mark(next.frame), frame) {
                 break;
             }
-            parts[run.count() + 1] = IoSlice::new(frame.get(skip..).unwrap_or_default());
+            parts[run.count() + 1] = IoSlice::new(run.payload_of(frame));
             bytes += frame.len();
         }
-        if run.is_single() || frame.len() > port.max_frame {
+        // Superframes may be of any length, their segments not.
+        if run.is_single() || run.segment_len() > port.max_frame {
             return 0;
         }
         let count = run.count();
@@ -80,6 +82,15 @@ impl Datapath {
                 port.counters.worker(self.worker).joined(sent, count, bytes);
                 count
             }
+        }
+    }
+
+    /// What is known about the checksum of a frame of the batch.
+    fn mark(&self, frame: u16) -> Mark {
+        let frame = usize::from(frame);
+        match self.marks.get(frame) {
+            Some(mark) => *mark,
+            None => Mark::from(self.batch.parts(frame).0.as_ref()),
         }
     }
 

@@ -28,7 +28,7 @@ use crate::{
         Bridge, Decision, DropReason, Egress, FdbCache, FdbKey, Ingress, Learn, PeerId, PortId,
         Verdict,
     },
-    offload::{self, Segments},
+    offload::{self, Mark, Segments},
     time::Timestamp,
     wire::Frame,
 };
@@ -40,6 +40,8 @@ pub struct Datapath {
     batch: Batch,
     /// Where the frames of a batch from the underlay came from.
     origins: Vec<tunnel::Origin>,
+    /// And what is known about their checksums.
+    marks: Vec<Mark>,
     plan: Vec<Copy>,
     cache: FdbCache,
     segments: Segments,
@@ -104,6 +106,7 @@ impl Datapath {
             worker,
             batch: Batch::new(),
             origins: Vec::with_capacity(Batch::DATAGRAMS),
+            marks: Vec::with_capacity(Batch::DATAGRAMS),
             plan: Vec::with_capacity(Batch::DATAGRAMS + PortId::LIMIT),
             cache: FdbCache::new(),
             segments: Segments::new(),
@@ -169,6 +172,7 @@ impl Datapath {
     /// are moved on at once, while they are in the cache.
     pub fn receive(&mut self, port: &Port) -> Serviced {
         self.batch.clear();
+        self.marks.clear();
         let mut serviced = Serviced {
             more: true,
             ..Serviced::default()

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     bridge::{DropReason, Egress, Ingress, PeerId, PortId},
-    offload,
+    offload::{self, Mark},
     time::Timestamp,
     vxlan::{
         self,
@@ -105,6 +105,7 @@ impl Datapath {
     pub(super) fn receive_underlay(&mut self, now: Timestamp, vtep: &Vtep) -> Serviced {
         self.batch.clear();
         self.origins.clear();
+        self.marks.clear();
         let mut serviced = Serviced {
             more: true,
             ..Serviced::default()
@@ -237,9 +238,11 @@ impl Datapath {
             return self.answer_probe(now, vtep, peer, &probe, len);
         }
         let mtu = peer.map_or(u32::MAX, |peer| peer.path.get());
-        let header = offload::unfinished(frame, superframe, mtu);
-        if self.batch.push_part(range, header.as_ref()) {
+        let mark = Mark::of(frame, superframe, mtu);
+        let header = mark.header();
+        if self.batch.push_part(range, &header) {
             self.origins.push(origin);
+            self.marks.push(mark);
         } else {
             counters.ingress_drops[DropReason::EgressFull.index()].add(1);
         }

@@ -1,219 +1,366 @@
-//! Joins equal UDP datagrams of one flow into one superframe, which the receiving stack then
+//! Joins segments or datagrams of one flow into one superframe, which the receiving stack then
 //! handles once. The inverse of [`segment()`](super::segment()), byte by byte.
 //!
-//! Heads up: what is joined here leaves with a checksum that the kernel completes, so a datagram
-//! that arrived broken must not be joined, or the damage would be laundered. Everything that
-//! segmentation would not restore keeps a datagram apart: another header, another length (unless
-//! it is shorter and the last), a gap in the IPv4 identification, bytes behind the datagram.
+//! Heads up: what is joined here leaves with a checksum that the kernel completes, so a frame that
+//! arrived broken must not be joined, or the damage would be laundered. Everything that segmentation
+//! would not restore keeps a frame apart; where the kernel's GRO joins more than that, we do not:
+//!
+//! | field | frames are joined if |
+//! | --- | --- |
+//! | MAC addresses, tags, type | equal; at most two tags |
+//! | IPv4 options, IPv6 extension headers, fragments | there are none |
+//! | TOS or traffic class with ECN, flow label, TTL or hop limit, DF, addresses | equal |
+//! | IPv4 identification | it counts up by one for each segment, DF or not |
+//! | IPv4 header checksum | it is right |
+//! | bytes behind the packet | there are none |
+//! | ports, TCP acknowledgement, window, urgent pointer, options | equal |
+//! | TCP sequence number | it follows on |
+//! | TCP flags | ACK alone, and PSH on the last |
+//! | payload | equal and not empty; shorter in the last |
+//! | checksum | it is right, or left to be completed |
 
-use super::check::MAX_UDP_SEGMENTS;
+use super::{
+    Offloads,
+    check::MAX_SEGMENTS,
+    layout::Layer4,
+    mark::Mark,
+    packet::{IPV4_HEADER, IPV6_HEADER, MAX_TAGS, Packet, UDP_HEADER, be16, put, take},
+};
 use crate::wire::{
-    EtherType, Frame, VirtioNetHdr,
-    checksum::{pseudo_v4, pseudo_v6, sum},
+    Frame, GsoType, VirtioNetHdr,
+    checksum::{Sum, sum},
 };
 
-/// Datagrams that have been joined so far. Untagged, without IP options or extension headers.
+/// Frames that have been joined so far.
+///
+/// It keeps only the headers; the payload of each frame stays where it is, [`Self::headers_len`]
+/// bytes from the start, and follows the headers of [`Self::finish`] in the order of joining.
 #[derive(Clone, Debug)]
-pub struct UdpRun {
-    /// The headers of the first datagram, from Ethernet to UDP.
+pub struct Run {
+    /// The headers of the first frame, and zeroes.
     head: [u8; MAX_HEAD],
-    /// Where the UDP header is.
-    l4: usize,
-    /// Payload of every datagram but the last.
+    /// The bits of the headers that are the same in every frame.
+    common: [u8; MAX_HEAD],
+    packet: Packet,
+    /// Sum of the pseudo header without its length.
+    pseudo: Sum,
+    /// Payload bytes of every segment but the last.
     size: usize,
-    /// Payload of all.
+    /// Payload bytes of all.
     total: usize,
-    count: usize,
-    /// A shorter one was the last.
+    frames: usize,
+    segments: usize,
+    /// Nothing can follow: the last was shorter, or carried PSH.
     is_closed: bool,
 }
 
-/// What matters of one datagram.
-#[derive(Clone, Copy)]
-struct Datagram<'a> {
-    frame: &'a [u8],
-    l4: usize,
-}
-
-impl UdpRun {
-    /// Datagrams in a run: what kernels since 4.18 take (`UDP_MAX_SEGMENTS`, 128 since 6.9).
+impl Run {
+    /// Frames in a run, and datagrams: what kernels since 4.18 take (`UDP_MAX_SEGMENTS`, 128 since
+    /// 6.9).
     pub const LIMIT: usize = 64;
 
     /// Begins a run with `frame`, if that can be joined with anything.
-    pub fn start(header: Option<&VirtioNetHdr>, frame: &[u8]) -> Option<Self> {
-        let first = Datagram::parse(header, frame)?;
-        let mut head = [0; MAX_HEAD];
-        let len = first.l4 + UDP_HEADER;
-        head.get_mut(..len)?.copy_from_slice(frame.get(..len)?);
-        let size = first.payload().len();
-        Some(Self {
-            head,
-            l4: first.l4,
-            size,
-            total: size,
-            count: 1,
+    ///
+    /// A superframe may begin or continue a run, too: it counts as one frame.
+    pub fn start(mark: impl Into<Mark>, frame: &[u8]) -> Option<Self> {
+        let packet = Packet::parse(frame)?;
+        if !packet.is_bare || packet.end != frame.len() {
+            return None;
+        }
+        if packet.protocol == Layer4::Tcp && flags(&packet, frame) != Some(ACK) {
+            return None;
+        }
+        let mut run = Self {
+            head: [0; MAX_HEAD],
+            common: common(&packet),
+            packet,
+            pseudo: packet.pseudo(frame),
+            size: 0,
+            total: 0,
+            frames: 1,
+            segments: 0,
             is_closed: false,
-        })
+        };
+        let headers = frame.get(..packet.headers)?;
+        run.head.get_mut(..packet.headers)?.copy_from_slice(headers);
+        let payload = frame.len() - packet.headers;
+        let is_whole = run.has_sound_ip(frame) && payload > 0;
+        run.size = run
+            .piece(mark.into(), frame, payload)
+            .filter(|_| is_whole)?;
+        run.add(payload);
+        (!run.is_closed).then_some(run)
     }
 
     /// Joins `frame` to the run; false if it does not belong there.
-    pub fn join(&mut self, header: Option<&VirtioNetHdr>, frame: &[u8]) -> bool {
-        if self.is_closed || self.count >= Self::LIMIT.min(MAX_UDP_SEGMENTS) {
-            return false;
-        }
+    pub fn join(&mut self, mark: impl Into<Mark>, frame: &[u8]) -> bool {
+        let payload = frame.len().saturating_sub(self.packet.headers);
+        let ip_len = self.packet.headers - self.packet.l3 + self.total + payload;
         // The cheap questions first.
-        let len = frame.len().saturating_sub(self.l4 + UDP_HEADER);
-        if len > self.size || !self.has_same_headers(frame) {
+        if self.is_closed
+            || self.frames >= Self::LIMIT
+            || payload == 0
+            || ip_len > MAX_IP_LEN
+            || !self.has_same_headers(frame)
+            || !self.has_sound_ip(frame)
+        {
             return false;
         }
-        let fits = self.l4 - Frame::HEADER_LEN + UDP_HEADER + self.total + len <= MAX_IP_LEN;
-        if !fits || Datagram::parse(header, frame).is_none_or(|next| next.l4 != self.l4) {
+        let is_pushed = match self.packet.protocol {
+            Layer4::Tcp => match self.follows_on(frame) {
+                Some(is_pushed) => is_pushed,
+                None => return false,
+            },
+            Layer4::Udp if self.states_its_length(frame) => false,
+            Layer4::Udp => return false,
+        };
+        let Some(piece) = self.piece(mark.into(), frame, payload) else {
+            return false;
+        };
+        // Either one segment that is not longer, or several of the same length.
+        let fits = piece == self.size || (piece == payload && piece < self.size);
+        if !fits || self.segments + payload.div_ceil(self.size) > self.most_segments() {
             return false;
         }
-        self.is_closed = len < self.size;
-        self.total += len;
-        self.count += 1;
+        self.frames += 1;
+        self.add(payload);
+        if is_pushed {
+            self.is_closed = true;
+            put(&mut self.head, self.packet.l4 + 13, [ACK | PSH]);
+        }
         true
     }
 
-    /// Number of datagrams.
+    /// Number of frames.
     pub fn count(&self) -> usize {
-        self.count
+        self.frames
     }
 
-    /// Whether there is only the first, which is better sent as it is.
+    /// Number of segments or datagrams that the superframe stands for: more than frames only if
+    /// some of these were superframes.
+    pub fn segments(&self) -> usize {
+        self.segments
+    }
+
+    /// Whether there is only the first frame, which is better sent as it is.
     pub fn is_single(&self) -> bool {
-        self.count == 1
+        self.frames == 1
     }
 
-    /// Length of the headers; the payload of each datagram follows them in its frame.
+    /// Length of the headers, the same in every frame of the run; the payload follows them.
     pub fn headers_len(&self) -> usize {
-        self.l4 + UDP_HEADER
+        self.packet.headers
     }
 
-    /// The header and the headers of the superframe. Its payload is that of all datagrams in order.
-    pub fn finish(&mut self) -> (VirtioNetHdr, &[u8]) {
-        let len = self.l4 + UDP_HEADER;
-        let datagram = UDP_HEADER + self.total;
-        let [high, low] = be16(datagram);
-        let l4 = self.l4;
-        let pseudo = if l4 == V6_L4 {
-            self.head[18..20].copy_from_slice(&[high, low]);
-            pseudo_v6(
-                array(&self.head, 22),
-                array(&self.head, 38),
-                UDP,
-                wide(datagram),
-            )
-        } else {
-            self.head[16..18].copy_from_slice(&be16(V4_HEADER + datagram));
-            self.head[24..26].fill(0);
-            let checksum = sum(&self.head[14..34]).checksum();
-            self.head[24..26].copy_from_slice(&checksum.to_be_bytes());
-            pseudo_v4(
-                array(&self.head, 26),
-                array(&self.head, 30),
-                UDP,
-                wide(datagram),
-            )
-        };
-        self.head[l4 + 4..l4 + 6].copy_from_slice(&[high, low]);
-        self.head[l4 + 6..l4 + 8].copy_from_slice(&pseudo.fold().to_be_bytes());
-        let mut header = VirtioNetHdr::none();
-        header.set_gso(crate::wire::GsoType::UdpL4);
-        header.set_gso_size(u16::try_from(self.size).unwrap_or(u16::MAX));
-        header.set_csum(narrow(l4), CHECKSUM_OFFSET);
-        header.set_hdr_len(narrow(len));
-        (header, &self.head[..len])
+    /// Length of the longest segment that the superframe stands for, as a frame.
+    pub fn segment_len(&self) -> usize {
+        self.packet.headers + self.size.min(self.total)
     }
 
-    /// All that segmentation copies from the first datagram to the others; what it computes anew
-    /// (lengths and checksums) may differ, and the identification must count up.
-    fn has_same_headers(&self, frame: &[u8]) -> bool {
-        let same = |range: std::ops::Range<usize>| frame.get(range.clone()) == self.head.get(range);
-        if self.l4 == V6_L4 {
-            return same(0..18) && same(20..self.l4 + 4);
-        }
-        let id = |bytes: &[u8]| bytes.get(18..20).map(|id| u16::from_be_bytes(array(id, 0)));
-        let next = id(&self.head).map(|first| first.wrapping_add(narrow(self.count)));
-        same(0..16) && same(20..24) && same(26..self.l4 + 4) && id(frame) == next
-    }
-}
-
-impl<'a> Datagram<'a> {
-    /// `None` if joining could change it.
-    fn parse(header: Option<&VirtioNetHdr>, frame: &'a [u8]) -> Option<Self> {
-        let type_field = frame.get(12..14)?;
-        let l4 = if type_field == EtherType::IPV4.0.to_be_bytes() {
-            parse_v4(frame)?
-        } else if type_field == EtherType::IPV6.0.to_be_bytes() {
-            parse_v6(frame)?
-        } else {
-            return None;
-        };
-        let datagram = Self { frame, l4 };
-        let udp = frame.get(l4..)?;
-        // Nothing may follow the datagram, and an empty one cannot be a segment.
-        if udp.len() <= UDP_HEADER || udp.get(4..6)? != be16(udp.len()) {
-            return None;
-        }
-        datagram.is_sound(header).then_some(datagram)
+    /// The payload of a `frame` of the run.
+    pub fn payload_of<'f>(&self, frame: &'f [u8]) -> &'f [u8] {
+        frame.get(self.packet.headers..).unwrap_or_default()
     }
 
-    fn payload(&self) -> &'a [u8] {
-        self.frame.get(self.l4 + UDP_HEADER..).unwrap_or_default()
-    }
-
-    /// Whether the checksum is right, or is left to be completed from the right start.
-    fn is_sound(&self, header: Option<&VirtioNetHdr>) -> bool {
-        let (frame, l4) = (self.frame, self.l4);
-        let udp = frame.get(l4..).unwrap_or_default();
-        let pseudo = if l4 == V6_L4 {
-            pseudo_v6(array(frame, 22), array(frame, 38), UDP, wide(udp.len()))
-        } else {
-            pseudo_v4(array(frame, 26), array(frame, 30), UDP, wide(udp.len()))
-        };
-        let field = u16::from_be_bytes(array(udp, 6));
-        match header {
-            None => field != 0 && (pseudo + sum(udp)).fold() == 0xffff,
-            Some(header) => {
-                header.gso_type == 0
-                    && header.needs_csum()
-                    && header.csum_start() == narrow(l4)
-                    && header.csum_offset() == CHECKSUM_OFFSET
-                    && field == pseudo.fold()
+    /// What an egress must be able to do to take the superframe.
+    pub fn needed(&self) -> Offloads {
+        Offloads::CSUM
+            | match self.gso() {
+                GsoType::TcpV4 => Offloads::TSO4,
+                GsoType::TcpV6 => Offloads::TSO6,
+                GsoType::UdpL4 | GsoType::None | GsoType::Unknown(_) => Offloads::USO,
             }
+    }
+
+    /// The header and the headers of the superframe. Its payload is that of all frames in order.
+    pub fn finish(&mut self) -> (VirtioNetHdr, &[u8]) {
+        let Packet {
+            l3, l4, headers, ..
+        } = self.packet;
+        let len = headers - l4 + self.total;
+        if self.packet.is_v6 {
+            put(&mut self.head, l3 + 4, narrow(len).to_be_bytes());
+        } else {
+            let total = narrow(l4 - l3 + len);
+            put(&mut self.head, l3 + 2, total.to_be_bytes());
+            put(&mut self.head, l3 + 10, [0, 0]);
+            let ip: [u8; IPV4_HEADER] = take(&self.head, l3);
+            put(&mut self.head, l3 + 10, sum(&ip).checksum().to_be_bytes());
         }
+        if self.packet.protocol == Layer4::Udp {
+            put(&mut self.head, l4 + 4, narrow(len).to_be_bytes());
+        }
+        let offset = self.packet.protocol.checksum_offset();
+        let pseudo = self.pseudo_of(len);
+        put(&mut self.head, l4 + offset, pseudo.fold().to_be_bytes());
+
+        let mut header = VirtioNetHdr::none();
+        header.set_gso(self.gso());
+        header.set_gso_size(narrow(self.size));
+        header.set_csum(narrow(l4), narrow(offset));
+        header.set_hdr_len(narrow(headers));
+        (header, self.head.get(..headers).unwrap_or_default())
+    }
+
+    /// Counts a frame with `payload` bytes.
+    fn add(&mut self, payload: usize) {
+        self.segments += payload.div_ceil(self.size);
+        self.total += payload;
+        self.is_closed = !payload.is_multiple_of(self.size);
+    }
+
+    fn most_segments(&self) -> usize {
+        match self.packet.protocol {
+            Layer4::Tcp => MAX_SEGMENTS,
+            Layer4::Udp => Self::LIMIT,
+        }
+    }
+
+    fn gso(&self) -> GsoType {
+        match (self.packet.protocol, self.packet.is_v6) {
+            (Layer4::Tcp, false) => GsoType::TcpV4,
+            (Layer4::Tcp, true) => GsoType::TcpV6,
+            (Layer4::Udp, _) => GsoType::UdpL4,
+        }
+    }
+
+    /// All that segmentation copies from the first frame to the others.
+    #[inline]
+    fn has_same_headers(&self, frame: &[u8]) -> bool {
+        let mut padded = [0; MAX_HEAD];
+        let head = if let Some(head) = frame.first_chunk() {
+            head
+        } else {
+            // All of the headers are there, `join` has seen to it.
+            if let Some(start) = padded.get_mut(..frame.len()) {
+                start.copy_from_slice(frame);
+            }
+            &padded
+        };
+        let ours = self.head.as_chunks::<16>().0;
+        let theirs = head.as_chunks::<16>().0;
+        let common = self.common.as_chunks::<16>().0;
+        let mut differing = 0;
+        for ((ours, theirs), common) in ours.iter().zip(theirs).zip(common) {
+            let bits = u128::from_ne_bytes(*ours) ^ u128::from_ne_bytes(*theirs);
+            differing |= bits & u128::from_ne_bytes(*common);
+        }
+        differing == 0
+    }
+
+    /// Whether the packet ends where the frame does, and an IPv4 header has the next identification
+    /// and the checksum that segmentation would give it.
+    #[inline]
+    fn has_sound_ip(&self, frame: &[u8]) -> bool {
+        let Packet { l3, is_v6, .. } = self.packet;
+        let len = frame.len() - l3;
+        if is_v6 {
+            return be16(frame, l3 + 4).map(usize::from) == Some(len - IPV6_HEADER);
+        }
+        let ip: [u8; IPV4_HEADER] = take(frame, l3);
+        let first: u16 = be16(&self.head, l3 + 4).unwrap_or_default();
+        // Of the two zeroes of one's complement, segmentation writes 0000 (RFC 1624 §3).
+        usize::from(u16::from_be_bytes([ip[2], ip[3]])) == len
+            && u16::from_be_bytes([ip[4], ip[5]]) == first.wrapping_add(narrow(self.segments))
+            && ip[10..12] != [0xff; 2]
+            && sum(&ip).fold() == 0xffff
+    }
+
+    /// Whether a TCP segment is the next, and if so, whether it carries PSH.
+    #[inline]
+    fn follows_on(&self, frame: &[u8]) -> Option<bool> {
+        let l4 = self.packet.l4;
+        let first = u32::from_be_bytes(take(&self.head, l4 + 4));
+        let next = first.wrapping_add(wide(self.total));
+        if u32::from_be_bytes(take(frame, l4 + 4)) != next {
+            return None;
+        }
+        match flags(&self.packet, frame)? {
+            ACK => Some(false),
+            flags if flags == ACK | PSH => Some(true),
+            _ => None,
+        }
+    }
+
+    fn states_its_length(&self, frame: &[u8]) -> bool {
+        let l4 = self.packet.l4;
+        be16(frame, l4 + 4).map(usize::from) == Some(frame.len() - l4)
+    }
+
+    /// Payload bytes of each segment that the frame stands for, if its checksum is right or is left
+    /// to be completed in the right way; `None` otherwise.
+    #[inline]
+    fn piece(&self, mark: Mark, frame: &[u8], payload: usize) -> Option<usize> {
+        let l4 = self.packet.l4;
+        let offset = self.packet.protocol.checksum_offset();
+        let field = be16(frame, l4 + offset)?;
+        // Two numbers stand for zero, and segmentation writes but one. In UDP, 0 is no checksum.
+        let is_canonical = match self.packet.protocol {
+            Layer4::Tcp => field != 0xffff,
+            Layer4::Udp => field != 0,
+        };
+        match mark {
+            Mark::Complete(proof) => (is_canonical && proof.is_of(frame)).then_some(payload),
+            Mark::Unchecked => {
+                let covered = frame.get(l4..)?;
+                let whole = self.pseudo_of(covered.len()) + sum(covered);
+                (is_canonical && whole.fold() == 0xffff).then_some(payload)
+            }
+            Mark::Unfinished(header) => {
+                let is_left_to_us = header.needs_csum()
+                    && usize::from(header.csum_start()) == l4
+                    && usize::from(header.csum_offset()) == offset
+                    && field == self.pseudo_of(frame.len() - l4).fold();
+                let size = if header.gso_type == 0 {
+                    payload
+                } else {
+                    // A superframe that fits one segment is none.
+                    usize::from(header.gso_size()).min(payload)
+                };
+                let mut alike = VirtioNetHdr::none();
+                alike.set_gso(self.gso());
+                let is_alike = header.gso_type == 0 || header.gso_type == alike.gso_type;
+                (is_left_to_us && is_alike && size > 0).then_some(size)
+            }
+            Mark::Wrong | Mark::Unknown => None,
+        }
+    }
+
+    /// The pseudo header of `len` bytes of layer 4.
+    #[inline]
+    fn pseudo_of(&self, len: usize) -> Sum {
+        self.pseudo + Sum::word(wide(len))
     }
 }
 
-fn parse_v4(frame: &[u8]) -> Option<usize> {
-    let ip: &[u8; V4_HEADER] = frame.get(Frame::HEADER_LEN..)?.first_chunk()?;
-    let total = frame.len() - Frame::HEADER_LEN;
-    // No options, no fragment, none of the bits that should be zero; DF may be set.
-    let is_plain = ip[0] == 0x45 && ip[6] & 0xbf == 0 && ip[7] == 0 && ip[9] == UDP;
-    // Of the two zeros of one's complement, segmentation writes 0000 (RFC 1624 §3).
-    let is_sound = sum(ip).fold() == 0xffff && ip[10..12] != [0xff; 2];
-    (is_plain && ip[2..4] == be16(total) && is_sound).then_some(Frame::HEADER_LEN + V4_HEADER)
+/// The bits of the headers that segmentation copies. What it computes anew may differ: lengths,
+/// identification, sequence number, flags and checksums.
+fn common(packet: &Packet) -> [u8; MAX_HEAD] {
+    let mut bits = [0; MAX_HEAD];
+    if let Some(headers) = bits.get_mut(..packet.headers) {
+        headers.fill(0xff);
+    }
+    if packet.is_v6 {
+        put(&mut bits, packet.l3 + 4, [0; 2]);
+    } else {
+        put(&mut bits, packet.l3 + 2, [0; 4]);
+        put(&mut bits, packet.l3 + 10, [0; 2]);
+    }
+    put(&mut bits, packet.l4 + 4, [0; 4]);
+    if packet.protocol == Layer4::Tcp {
+        put(&mut bits, packet.l4 + 13, [0; 1]);
+        put(&mut bits, packet.l4 + 16, [0; 2]);
+    }
+    bits
 }
 
-fn parse_v6(frame: &[u8]) -> Option<usize> {
-    let ip: &[u8; V6_HEADER] = frame.get(Frame::HEADER_LEN..)?.first_chunk()?;
-    let payload = frame.len() - V6_L4;
-    (ip[0] >> 4 == 6 && ip[6] == UDP && ip[4..6] == be16(payload)).then_some(V6_L4)
+/// The flags of a TCP segment; `None` if one is set that has no name here, next to the offset.
+fn flags(packet: &Packet, frame: &[u8]) -> Option<u8> {
+    let [offset, flags] = take(frame, packet.l4 + 12);
+    (offset & 0xf == 0).then_some(flags)
 }
 
-/// `N` bytes from `at`; zeros where there are none, which the callers have excluded.
-fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    let chunk = bytes.get(at..).and_then(|rest| rest.first_chunk());
-    chunk.copied().unwrap_or([0; N])
-}
-
-fn be16(number: usize) -> [u8; 2] {
-    narrow(number).to_be_bytes()
-}
-
-/// Numbers here are lengths within one IP packet.
+/// Numbers here are lengths within one IP packet, or wrap.
 fn narrow(number: usize) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX)
 }
@@ -222,12 +369,13 @@ fn wide(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-const UDP: u8 = 17;
-const UDP_HEADER: usize = 8;
-const CHECKSUM_OFFSET: u16 = 6;
-const V4_HEADER: usize = 20;
-const V6_HEADER: usize = 40;
-/// Where UDP starts behind Ethernet and IPv6; behind IPv4 it is nearer.
-const V6_L4: usize = Frame::HEADER_LEN + V6_HEADER;
-const MAX_HEAD: usize = V6_L4 + UDP_HEADER;
+const ACK: u8 = 0x10;
+const PSH: u8 = 0x08;
+const TCP_LONGEST_HEADER: usize = 60;
+const MAX_HEAD: usize = 128;
 const MAX_IP_LEN: usize = 65_535;
+
+const _: () = assert!(
+    Frame::HEADER_LEN + MAX_TAGS * Frame::TAG_LEN + IPV6_HEADER + TCP_LONGEST_HEADER <= MAX_HEAD
+);
+const _: () = assert!(UDP_HEADER < TCP_LONGEST_HEADER);

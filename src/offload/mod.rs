@@ -12,13 +12,16 @@
 mod check;
 mod coalesce;
 mod layout;
+mod mark;
+mod packet;
 mod segment;
 
 use std::{fmt, ops::BitOr};
 
 pub use self::{
     check::{BadOffload, MAX_HEADERS, MAX_SEGMENTS, MAX_UDP_SEGMENTS, check, exact_hdr_len},
-    coalesce::UdpRun,
+    coalesce::Run,
+    mark::{Mark, Verified, unfinished},
     segment::{Segment, Segments, append, complete_checksum, segment},
 };
 use crate::wire::{GsoType, VirtioNetHdr};
@@ -196,8 +199,4 @@ mod tests {
         assert_eq!(tcp.intersection(Offloads::TSO4), Offloads::TSO4);
         assert_eq!(tcp.difference(Offloads::TSO4), Offloads::TSO6);
     }
-}
-/// Temporary.
-pub fn unfinished(_frame: &[u8], _udp_segment: Option<usize>, _mtu: u32) -> Option<VirtioNetHdr> {
-    None
 }

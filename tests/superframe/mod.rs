@@ -1,5 +1,9 @@
-//! Builds superframes for the offload tests, with smoltcp's checksums and none of ours.
+//! Builds frames and superframes for the offload tests, with smoltcp's checksums and none of ours.
 #![allow(dead_code, reason = "each test binary uses its own part")]
+
+pub(crate) mod joiner;
+pub(crate) mod packet;
+pub(crate) mod recipe;
 
 use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Address, Ipv6Address, checksum};
 use tapswitch::{
