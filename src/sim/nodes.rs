@@ -63,8 +63,8 @@ pub struct Crossing {
     /// When it left.
     pub at: Timestamp,
     /// The VTEP that sent it.
-    pub from: SocketAddr,
-    /// The VTEP that it is for.
+    pub from: IpAddr,
+    /// The VTEP that it is for, and its UDP port.
     pub to: SocketAddr,
     /// Bytes of the whole outer frame, from its Ethernet header on.
     pub len: usize,
@@ -249,7 +249,7 @@ impl Nodes {
             if *capacity > 0 {
                 crossings.push_back(Crossing {
                     at,
-                    from: *from,
+                    from: from.ip(),
                     to: departure.to,
                     // Its own Ethernet header instead of the inner one, which is counted already.
                     len: inner.len() + vxlan::overhead(from.is_ipv6()) as usize,
@@ -301,7 +301,7 @@ impl fmt::Display for Scene {
                 inner,
             }) => write!(
                 f,
-                "{at}  underlay: {from} > {to}, {len} bytes, and in it: {inner}"
+                "{at}  underlay: udp {from} > {to}, {len} bytes; in it: {inner}"
             ),
         }
     }
