@@ -76,17 +76,12 @@ fn main() {
     println!("\nWhat fits:");
     for len in [1450, 1451] {
         let pong = nodes.ping_with(0, frames::ip(3).into(), len - 28);
-        match nodes.story().iter().filter_map(on_the_underlay).max() {
+        let story = nodes.story();
+        let crossings = story.iter().filter_map(Scene::crossing);
+        match crossings.map(|crossing| crossing.len).max() {
             Some(outer) if pong.is_some() => println!("  {len} bytes: {outer} on the underlay"),
             _ => println!("  {len} bytes: too long for podA's MTU"),
         }
     }
     nodes.assert_accounted();
-}
-
-fn on_the_underlay(scene: &Scene) -> Option<usize> {
-    match scene {
-        Scene::Crossed(crossing) => Some(crossing.len),
-        Scene::Switched { .. } => None,
-    }
 }

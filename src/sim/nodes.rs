@@ -268,6 +268,14 @@ impl Scene {
             Self::Crossed(crossing) => crossing.at,
         }
     }
+
+    /// The datagram, if that is what it is about.
+    pub fn crossing(&self) -> Option<&Crossing> {
+        match self {
+            Self::Switched { .. } => None,
+            Self::Crossed(crossing) => Some(crossing),
+        }
+    }
 }
 
 impl fmt::Display for Scene {
@@ -379,11 +387,9 @@ mod tests {
         nodes.tell(100);
         // 20 of IPv4 and 8 of ICMP make it 1450.
         nodes.ping_with(0, frames::ip(3).into(), 1422).unwrap();
-        let longest = nodes.story().into_iter().filter_map(|scene| match scene {
-            Scene::Crossed(crossing) => Some(crossing.len),
-            Scene::Switched { .. } => None,
-        });
-        assert_eq!(longest.max(), Some(1514));
+        let story = nodes.story();
+        let lens = story.iter().filter_map(Scene::crossing).map(|c| c.len);
+        assert_eq!(lens.max(), Some(1514));
         nodes.assert_accounted();
     }
 }
