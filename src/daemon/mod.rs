@@ -2,6 +2,7 @@
 
 mod apply;
 mod clock;
+mod engine;
 mod events;
 mod fdb;
 mod housekeeping;

@@ -15,6 +15,7 @@ use tokio::sync::broadcast;
 
 use super::{
     clock::Clock,
+    engine::Engines,
     events::{Directory, EventBus},
     housekeeping::Housekeeping,
     options::Tuning,
@@ -32,6 +33,7 @@ use crate::{
     },
     datapath::{Datapath, Observer},
     names::Name,
+    overlay::Engine,
 };
 
 /// Settings of a switch that hold as long as it runs.
@@ -47,6 +49,8 @@ pub struct SwitchOptions {
     pub tuning: Tuning,
     /// The clock.
     pub clock: Clock,
+    /// A control plane beside the settings.
+    pub engine: Option<Box<dyn Engine>>,
     /// Shown every frame of the first worker; for demos and tests.
     pub observer: Option<Box<dyn Observer>>,
 }
@@ -59,6 +63,7 @@ impl Default for SwitchOptions {
             offload: OffloadMode::default(),
             tuning: Tuning::default(),
             clock: Clock::default(),
+            engine: None,
             observer: None,
         }
     }
@@ -118,7 +123,8 @@ impl Switch {
             options.tuning,
             &notices,
         )?;
-        let events = Arc::new(EventBus::new());
+        let engines = Engines::new(options.engine);
+        let events = Arc::new(EventBus::new(engines.ear()));
         events.follow(news)?;
         let inner = Arc::new(Inner {
             name: options.name,
@@ -127,7 +133,10 @@ impl Switch {
             offload: options.offload,
             events,
             pings: PingBoard::default(),
-            state: Mutex::new(State::default()),
+            state: Mutex::new(State {
+                engines,
+                ..State::default()
+            }),
         });
         super::news::follow(&inner, overlay_news)?;
         let housekeeping = Housekeeping::start(&inner, inbox, notices)?;

@@ -160,6 +160,27 @@ pub fn set_mtu(netns: Option<&NetnsFile>, index: u32, mtu: u32) -> Result<(), Li
     })
 }
 
+/// Sets how many segments a superframe of the link `index` may have at most.
+///
+/// # Errors
+/// A [`LinkError`] that names the step.
+pub fn set_gso_max_segs(
+    netns: Option<&NetnsFile>,
+    index: u32,
+    segments: u32,
+) -> Result<(), LinkError> {
+    let limit = LinkAttribute::GsoMaxSegs(segments);
+    let message = LinkUnspec::new_with_index(index).append_extra_attribute(limit);
+    with_socket(netns, async move |handle| {
+        change(
+            &handle,
+            message,
+            format_args!("set gso_max_segs {segments}"),
+        )
+        .await
+    })
+}
+
 /// Sets the hardware address of the link `index`.
 ///
 /// # Errors

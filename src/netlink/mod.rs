@@ -19,8 +19,8 @@ use rtnetlink::Handle;
 pub use self::{
     configure::{LinkSetup, configure, remove_address, remove_route},
     link::{
-        LinkState, LinkStats, OperState, addresses, link_state, move_and_rename, set_mac, set_mtu,
-        set_up,
+        LinkState, LinkStats, OperState, addresses, link_state, move_and_rename, set_gso_max_segs,
+        set_mac, set_mtu, set_up,
     },
 };
 use crate::{

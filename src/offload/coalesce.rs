@@ -24,7 +24,7 @@ use super::{
     check::MAX_SEGMENTS,
     layout::Layer4,
     mark::Mark,
-    packet::{IPV4_HEADER, IPV6_HEADER, MAX_TAGS, Packet, UDP_HEADER, array, be16, put},
+    packet::{IPV4_HEADER, IPV6_HEADER, MAX_TAGS, Packet, UDP_HEADER, be16, put, take},
 };
 use crate::wire::{
     Frame, GsoType, VirtioNetHdr,
@@ -64,7 +64,7 @@ impl Run {
     /// A superframe may begin or continue a run, too: it counts as one frame.
     pub fn start(mark: impl Into<Mark>, frame: &[u8]) -> Option<Self> {
         let packet = Packet::parse(frame)?;
-        if !packet.is_plain || packet.end != frame.len() {
+        if !packet.is_bare || packet.end != frame.len() {
             return None;
         }
         if packet.protocol == Layer4::Tcp && flags(&packet, frame) != Some(ACK) {
@@ -184,7 +184,7 @@ impl Run {
             let total = narrow(l4 - l3 + len);
             put(&mut self.head, l3 + 2, total.to_be_bytes());
             put(&mut self.head, l3 + 10, [0, 0]);
-            let ip: [u8; IPV4_HEADER] = array(&self.head, l3);
+            let ip: [u8; IPV4_HEADER] = take(&self.head, l3);
             put(&mut self.head, l3 + 10, sum(&ip).checksum().to_be_bytes());
         }
         if self.packet.protocol == Layer4::Udp {
@@ -257,7 +257,7 @@ impl Run {
         if is_v6 {
             return be16(frame, l3 + 4).map(usize::from) == Some(len - IPV6_HEADER);
         }
-        let ip: [u8; IPV4_HEADER] = array(frame, l3);
+        let ip: [u8; IPV4_HEADER] = take(frame, l3);
         let first: u16 = be16(&self.head, l3 + 4).unwrap_or_default();
         // Of the two zeroes of one's complement, segmentation writes 0000 (RFC 1624 §3).
         usize::from(u16::from_be_bytes([ip[2], ip[3]])) == len
@@ -270,9 +270,9 @@ impl Run {
     #[inline]
     fn follows_on(&self, frame: &[u8]) -> Option<bool> {
         let l4 = self.packet.l4;
-        let first = u32::from_be_bytes(array(&self.head, l4 + 4));
+        let first = u32::from_be_bytes(take(&self.head, l4 + 4));
         let next = first.wrapping_add(wide(self.total));
-        if u32::from_be_bytes(array(frame, l4 + 4)) != next {
+        if u32::from_be_bytes(take(frame, l4 + 4)) != next {
             return None;
         }
         match flags(&self.packet, frame)? {
@@ -356,7 +356,7 @@ fn common(packet: &Packet) -> [u8; MAX_HEAD] {
 
 /// The flags of a TCP segment; `None` if one is set that has no name here, next to the offset.
 fn flags(packet: &Packet, frame: &[u8]) -> Option<u8> {
-    let [offset, flags] = array(frame, packet.l4 + 12);
+    let [offset, flags] = take(frame, packet.l4 + 12);
     (offset & 0xf == 0).then_some(flags)
 }
 
