@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{self, sync_channel},
@@ -18,12 +19,13 @@ use super::{
     events::{Directory, EventBus},
     housekeeping::Housekeeping,
     options::Tuning,
+    overlay::PeerState,
     ping::PingBoard,
     state::{BridgeState, State},
     worker::Workers,
 };
 use crate::{
-    bridge::{EntryKind, PortId},
+    bridge::{EntryKind, PeerId, PortId},
     config::{BridgeSpec, OffloadMode, PortSpec, SwitchSpec},
     control::{
         Controller,
@@ -228,6 +230,13 @@ impl Switch {
     /// The number of the port of that name, as an [`Observer`] is told it.
     pub fn port_id(&self, name: &Name) -> Option<PortId> {
         self.inner.state().port(name).map(|port| port.id)
+    }
+
+    /// The number of a bridge's remote VTEP at `ip`, likewise.
+    pub fn peer_id(&self, bridge: &Name, ip: IpAddr) -> Option<PeerId> {
+        let state = self.inner.state();
+        let is_it = |peer: &&PeerState| peer.bridge == *bridge && peer.to.ip() == ip;
+        state.peers.iter().find(is_it).map(|peer| peer.id)
     }
 
     /// Deletes what has aged. The switch does it by itself once a second; for tests that have

@@ -12,10 +12,18 @@ use crate::{
     vxlan,
 };
 
-/// Connects VXLAN endpoints in memory: every datagram arrives, at once and in order. Clones are
-/// the same network.
+/// Connects VXLAN endpoints in memory: every datagram arrives, in order, and at once unless
+/// [`MemNet::hold`] says otherwise. Clones are the same network.
 #[derive(Clone, Debug, Default)]
-pub struct MemNet(Arc<Mutex<HashMap<SocketAddr, Weak<MemUnderlay>>>>);
+pub struct MemNet(Arc<Mutex<Wires>>);
+
+#[derive(Debug, Default)]
+struct Wires {
+    endpoints: HashMap<SocketAddr, Weak<MemUnderlay>>,
+    holds: bool,
+    /// Sent and not arrived yet.
+    held: VecDeque<MemMessage>,
+}
 
 /// The sockets of one endpoint on a [`MemNet`].
 #[derive(Debug)]
@@ -65,16 +73,34 @@ impl MemNet {
                 spare: Vec::new(),
             }),
         });
-        self.endpoints().insert(local, Arc::downgrade(&endpoint));
+        let weak = Arc::downgrade(&endpoint);
+        self.wires().endpoints.insert(local, weak);
         endpoint
     }
 
-    fn endpoint(&self, at: SocketAddr) -> Option<Arc<MemUnderlay>> {
-        self.endpoints().get(&at)?.upgrade()
+    /// From now on messages wait on the way until [`Self::release`].
+    pub fn hold(&self) {
+        self.wires().holds = true;
     }
 
-    fn endpoints(&self) -> MutexGuard<'_, HashMap<SocketAddr, Weak<MemUnderlay>>> {
-        // One insertion at a time: a panic elsewhere leaves it whole.
+    /// Lets every message that waits arrive; returns copies of them, in the order of sending.
+    pub fn release(&self) -> Vec<MemMessage> {
+        let held: Vec<_> = self.wires().held.drain(..).collect();
+        for message in held.iter().cloned() {
+            // An endpoint that is gone by now hears nothing more.
+            if let Some(target) = self.endpoint(message.departure.to) {
+                target.inject(message);
+            }
+        }
+        held
+    }
+
+    fn endpoint(&self, at: SocketAddr) -> Option<Arc<MemUnderlay>> {
+        self.wires().endpoints.get(&at)?.upgrade()
+    }
+
+    fn wires(&self) -> MutexGuard<'_, Wires> {
+        // One insertion, push or pop at a time: a panic elsewhere leaves it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -158,7 +184,15 @@ impl UnderlayIo for MemUnderlay {
             bytes,
         };
         match target {
-            Some(target) => target.state().inbox.push_back(message),
+            Some(target) => {
+                let mut wires = self.net.wires();
+                if wires.holds {
+                    wires.held.push_back(message);
+                } else {
+                    drop(wires);
+                    target.inject(message);
+                }
+            }
             None => self.state().stray.push_back(message),
         }
         Departed::Sent
