@@ -54,10 +54,14 @@ mod docker;
 mod inside;
 #[path = "tutorials/lab.rs"]
 mod lab;
+#[path = "tutorials/overlay.rs"]
+mod overlay;
 #[path = "tutorials/pods.rs"]
 mod pods;
 #[path = "tutorials/service.rs"]
 mod service;
+#[path = "tutorials/site.rs"]
+mod site;
 
 use std::process::ExitCode;
 
@@ -79,14 +83,16 @@ fn main() -> ExitCode {
             docker::TESTS,
             pods::TESTS,
             containerd::TESTS,
+            overlay::TESTS,
             service::TESTS,
         ];
-        let special: [(&[Test], Lacks); 2] = [
+        let special: [(&[Test], Lacks); 3] = [
             (inside::NEEDS_GROUPS, inside::lacks_groups),
             (
                 containerd::NEEDS_BRIDGE_FILTER,
                 containerd::lacks_bridge_filter,
             ),
+            (overlay::NEEDS_VXLAN, overlay::lacks_vxlan),
         ];
         let mut trials: Vec<Trial> = tests
             .into_iter()
