@@ -56,9 +56,7 @@ pub(crate) enum Other {
 /// The cells, each a test.
 pub(crate) fn trials(env: &Env) -> Vec<Trial> {
     let cells = cells();
-    let trial = |&cell: &Cell| {
-        env.trial_with(cell.programs(), &cell.name(), move || run(cell))
-    };
+    let trial = |&cell: &Cell| env.trial_with(cell.programs(), &cell.name(), move || run(cell));
     cells.iter().map(trial).collect()
 }
 
@@ -279,9 +277,7 @@ impl Cell {
                 pod_offload,
                 vxlan_offload,
             }),
-            Other::OpenVSwitch { udpcsum } => {
-                Box::new(Ovs::start(there, here, self.port, udpcsum))
-            }
+            Other::OpenVSwitch { udpcsum } => Box::new(Ovs::start(there, here, self.port, udpcsum)),
         }
     }
 }
@@ -411,7 +407,9 @@ pub(crate) fn longest_ping(address: IpAddr, mtu: u32) -> usize {
 #[track_caller]
 pub(crate) fn refuses(from: &Pod, address: IpAddr, size: usize, mtu: u32) {
     let (size, address) = (size.to_string(), address.to_string());
-    let words = ["ping", "-M", "do", "-c", "1", "-W", "5", "-s", &size, &address];
+    let words = [
+        "ping", "-M", "do", "-c", "1", "-W", "5", "-s", &size, &address,
+    ];
     let output = from.netns.exec(&words);
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).replace([':', '=', ')'], " ");

@@ -87,8 +87,7 @@ pub(crate) fn tcp(from: &Pod, to: &Pod, address: IpAddr, stream: Stream) {
     let listener = to.netns.run(|| TcpListener::bind((address, 0))).unwrap();
     let target = listener.local_addr().unwrap();
     let sender = from.netns.run(|| connect(target, stream.mss));
-    let sender =
-        sender.unwrap_or_else(|error| panic!("connect to {target} ({stream:?}): {error}"));
+    let sender = sender.unwrap_or_else(|error| panic!("connect to {target} ({stream:?}): {error}"));
     let (receiver, _) = listener.accept().unwrap();
     thread::scope(|scope| {
         scope.spawn(move || send(sender, stream));
@@ -285,10 +284,16 @@ impl Pinger {
         let failed = |error: std::io::Error| format!("ping {} with {len} bytes: {error}", self.to);
         self.sequence += 1;
         let sequence = self.sequence.to_be_bytes();
-        let (request, reply) = if self.to.is_ipv4() { (8, 0) } else { (128, 129) };
+        let (request, reply) = if self.to.is_ipv4() {
+            (8, 0)
+        } else {
+            (128, 129)
+        };
         let payload = Noise::bytes(len as u64, len);
         let header = [request, 0, 0, 0, 0, 0, sequence[0], sequence[1]];
-        self.socket.set_read_timeout(Some(patience)).map_err(failed)?;
+        self.socket
+            .set_read_timeout(Some(patience))
+            .map_err(failed)?;
         let message = [&header[..], &payload].concat();
         (&self.socket).write_all(&message).map_err(failed)?;
         let mut buf = vec![0; 1 << 16];
@@ -334,7 +339,8 @@ impl Ear {
     pub(crate) fn new(pod: &Pod) -> Self {
         let listen = |any: IpAddr| {
             let socket = pod.netns.run(|| {
-                let socket = Socket::new(Domain::for_address((any, EAR).into()), Type::DGRAM, None)?;
+                let socket =
+                    Socket::new(Domain::for_address((any, EAR).into()), Type::DGRAM, None)?;
                 if any.is_ipv6() {
                     socket.set_only_v6(true)?;
                 }
@@ -411,7 +417,9 @@ pub(crate) fn call(from: &Pod, word: &str, over_v6: bool) {
         } else {
             let socket = UdpSocket::bind(("0.0.0.0", 0)).unwrap();
             socket.set_broadcast(true).unwrap();
-            socket.send_to(word.as_bytes(), ("10.1.1.255", EAR)).unwrap();
+            socket
+                .send_to(word.as_bytes(), ("10.1.1.255", EAR))
+                .unwrap();
         }
     });
 }

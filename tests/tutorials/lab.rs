@@ -21,7 +21,7 @@ use tapswitch::{names::NetnsRef, sys::netns::NetnsFile};
 
 use crate::common::{command, ip, wait_until};
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// A fresh "host": an empty network namespace in which the daemon runs, with the default socket.
 ///

@@ -16,7 +16,10 @@ use tapswitch::{
     time::Timestamp,
 };
 
-use crate::lab::{Cleanup, Lab, fresh_host};
+use crate::{
+    common::ip,
+    lab::{Cleanup, Lab, fresh_host},
+};
 
 /// Machines `m1` and `m2`, each a namespace, joined by a cable from `eth0` to `eth0`. The cable is a
 /// switch in wire mode, which sees every frame.
@@ -102,19 +105,21 @@ impl Site {
         }
     }
 
-    /// Takes the frames that were on the cable.
+    /// Takes the frames that were on the cable, but for the machines' own ARP: they look after
+    /// each other from time to time.
     pub(crate) fn seen(&self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.seen.0.lock().unwrap())
+        let mut frames = std::mem::take(&mut *self.seen.0.lock().unwrap());
+        frames.retain(|frame| frame[12..14] != [0x08, 0x06]);
+        frames
     }
 }
 
 fn add_netns(name: &str, is_quiet: bool) {
-    crate::common::ip(&format!("netns add {name}"));
+    ip(&format!("netns add {name}"));
+    let set = |what: &str| ip(&format!("netns exec {name} sysctl -qw {what}"));
     if is_quiet {
-        let set =
-            "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1";
-        let arguments = format!("netns exec {name} {set}");
-        crate::common::ip(&arguments);
+        set("net.ipv6.conf.all.disable_ipv6=1");
+        set("net.ipv6.conf.default.disable_ipv6=1");
     }
 }
 
