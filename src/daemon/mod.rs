@@ -25,4 +25,5 @@ pub use self::{
     options::{DaemonOptions, Tuning},
     run::{RunError, load, run},
     switch::{Switch, SwitchOptions, default_name},
+    underlay::{UdpAnswer, Underlay, UnderlayError, UnderlayOptions},
 };

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::IoSlice,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -14,13 +15,16 @@ use super::{
     underlay::{Underlay, UnderlayError, UnderlayOptions},
 };
 use crate::{
-    bridge::{Egress, EntryKind, FdbKey, PeerId},
+    bridge::{DropReason, Egress, EntryKind, FdbKey, PeerId},
     config::{Accept, OffloadMode, PeerAddr, Tos, VtepSpec},
     control::api::{ApiError, MtuChain, PeerKind},
-    datapath::{Counters, Dscp, PathMtu, Peer, Stranger, UnderlayIo, Vtep, VtepPolicy},
+    datapath::{
+        Arrived, Counters, Departed, Departure, Dscp, PathMtu, Peer, Stranger, UnderlayIo, Vtep,
+        VtepPolicy,
+    },
     names::Name,
     netlink,
-    sys::udp::PathProbe,
+    sys::{cause_text, udp::PathProbe},
     time::Timestamp,
     vxlan,
     wire::Vni,
@@ -301,7 +305,7 @@ impl Inner {
                 }
             }
             Err(error) => {
-                let reason = error.to_string();
+                let reason = cause_text(&error);
                 if peer.no_route.is_none() {
                     self.events.peer(peer, "no route", Some(&reason));
                 }
@@ -601,7 +605,16 @@ impl State {
             let (device, mtu) = vtep.underlay()?.device()?;
             Some((mtu, format!("device {device}")))
         })?;
-        let mtu = path_mtu.saturating_sub(vxlan::overhead(is_v6));
+        let overhead = vxlan::overhead(is_v6);
+        let mut mtu = path_mtu.saturating_sub(overhead);
+        if mtu < LEAST_MTU {
+            // Below this Linux takes IPv6 away from an interface, and whoever can forge an ICMP
+            // message can narrow a path. So a path alone never does that: what does not fit it is
+            // dropped, and its sender told.
+            let device = vtep.underlay().and_then(|underlay| underlay.device());
+            let of_device = device.map_or(mtu, |(_, mtu)| mtu.saturating_sub(overhead));
+            mtu = mtu.max(of_device.min(LEAST_MTU));
+        }
         let ip = if is_v6 {
             ("outer IPv6", 40)
         } else {
@@ -612,7 +625,7 @@ impl State {
             from,
             path_mtu,
             less: less.map(|(layer, len)| (layer.to_owned(), len)).into(),
-            mtu: mtu.max(LEAST_MTU),
+            mtu: mtu.max(LEAST_V4_MTU),
         })
     }
 
@@ -637,7 +650,10 @@ impl State {
             },
             answers_too_big: too_big_answers,
         };
-        let io: Arc<dyn UnderlayIo> = Arc::clone(vtep.underlay()?) as Arc<dyn UnderlayIo>;
+        let io: Arc<dyn UnderlayIo> = match &vtep.link {
+            VtepLink::Open(underlay) => Arc::clone(underlay) as Arc<dyn UnderlayIo>,
+            VtepLink::Closed(_) => Arc::new(NoUnderlay),
+        };
         let mut result = Vtep::new(io, policy, Arc::clone(&vtep.counters));
         for bridge in &self.bridges {
             if let (Some(vni), Some(index)) = (bridge.spec.vni, index_of(&bridge.spec.name)) {
@@ -669,6 +685,28 @@ impl State {
     }
 }
 
+/// An endpoint without sockets: what goes to its peers is lost, and counted there.
+#[derive(Debug)]
+struct NoUnderlay;
+
+impl UnderlayIo for NoUnderlay {
+    fn receive(&self, _buf: &mut [u8]) -> Arrived {
+        Arrived::Empty
+    }
+
+    fn transmit(&self, _departure: &Departure, _parts: &[IoSlice<'_>]) -> Departed {
+        Departed::Dropped(DropReason::NoRoute)
+    }
+
+    fn most_in_message(&self) -> usize {
+        1
+    }
+
+    fn path_mtu(&self, _to: SocketAddr) -> Option<u32> {
+        None
+    }
+}
+
 fn open(spec: &VtepSpec) -> Result<Underlay, UnderlayError> {
     Underlay::open(&UnderlayOptions {
         local: spec.local,
@@ -687,7 +725,9 @@ const LONGEST_MESSAGE: u32 = 65_507;
 pub(super) const ANY_SEGMENTS: u32 = 65_535;
 /// What a path is believed to take until the kernel has said more.
 const DEFAULT_PATH_MTU: u32 = 1500;
-/// The least MTU of IPv4 (RFC 791), below which Linux switches IPv4 off.
-const LEAST_MTU: u32 = 68;
+/// The least MTU of IPv6 (RFC 8200 §5), below which Linux switches IPv6 off.
+const LEAST_MTU: u32 = 1280;
+/// The same of IPv4 (RFC 791).
+const LEAST_V4_MTU: u32 = 68;
 /// Learned peers of one bridge: a bound for what others can make the process remember.
 const MOST_STRANGERS: usize = 1024;
