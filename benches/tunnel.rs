@@ -37,9 +37,6 @@ struct Endless {
     /// What one read returns.
     bytes: Vec<u8>,
     segment: Option<usize>,
-    /// Reads in a batch.
-    reads: u64,
-    read: AtomicU64,
     written: AtomicU64,
     is_silent: AtomicBool,
 }
@@ -47,10 +44,6 @@ struct Endless {
 impl Endless {
     fn read(&self, buf: &mut [u8]) -> Option<usize> {
         if self.is_silent.load(Ordering::Relaxed) {
-            return None;
-        }
-        let count = self.read.fetch_add(1, Ordering::Relaxed);
-        if count % (self.reads + 1) == self.reads {
             return None;
         }
         buf[..self.bytes.len()].copy_from_slice(&self.bytes);
@@ -215,27 +208,27 @@ fn encap(criterion: &mut Criterion) {
     let super_bytes = [header.as_bytes(), &frame].concat();
     let small_bytes = [VirtioNetHdr::none().as_bytes(), &small(1, 2)].concat();
     let mut group = criterion.benchmark_group("encap");
-    for (name, bytes, reads) in [
+    for (name, bytes, frames) in [
         ("64k_tcp", super_bytes, 1),
         ("64_small_udp", small_bytes, 64),
     ] {
         let mut world = World::new(
             Endless {
                 bytes,
-                reads,
                 ..Endless::default()
             },
             Endless {
                 bytes: [&vxlan::header(vni())[..], &small(2, 1)].concat(),
-                reads: 1,
                 ..Endless::default()
             },
         );
         // It learns where host 2 is.
-        assert_eq!(world.decap(), 1);
+        assert!(world.decap() > 0);
         world.underlay.is_silent.store(true, Ordering::Relaxed);
-        group.throughput(Throughput::Elements(reads));
-        group.bench_function(name, |b| b.iter(|| world.encap()));
+        group.throughput(Throughput::Elements(frames));
+        group.bench_function(name, |b| {
+            b.iter(|| assert_eq!(world.encap() as u64, frames));
+        });
         assert!(world.underlay.written.load(Ordering::Relaxed) > 0);
         world.assert_nothing_lost();
     }
@@ -254,22 +247,22 @@ fn decap(criterion: &mut Criterion) {
         let mut world = World::new(
             Endless {
                 bytes: [VirtioNetHdr::none().as_bytes(), &small(1, 2)].concat(),
-                reads: 1,
                 ..Endless::default()
             },
             Endless {
                 bytes,
                 segment: Some(segment),
-                reads: 1,
                 ..Endless::default()
             },
         );
         // It learns where host 1 is.
-        assert_eq!(world.encap(), 1);
+        assert!(world.encap() > 0);
         world.pod.is_silent.store(true, Ordering::Relaxed);
         let frames = if name == "64k_tcp" { 44 } else { 64 };
         group.throughput(Throughput::Elements(frames));
-        group.bench_function(name, |b| b.iter(|| world.decap()));
+        group.bench_function(name, |b| {
+            b.iter(|| assert_eq!(world.decap() as u64, frames));
+        });
         assert!(world.pod.written.load(Ordering::Relaxed) > 0);
         world.assert_nothing_lost();
     }
