@@ -379,7 +379,7 @@ fn table(lab: &Lab) -> Vec<(String, String)> {
     let place = |entry: &Value| {
         entry["port"]
             .as_str()
-            .or(entry["remote"].as_str())
+            .or_else(|| entry["remote"].as_str())
             .map(str::to_owned)
     };
     let mut rows: Vec<_> = entries
