@@ -106,12 +106,7 @@ fn messages(criterion: &mut Criterion) {
 
 fn answers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("too_big");
-    let mut v4 = frames::tcp4(1, 2, 1, &[0; 1460]);
-    // DF, and the header checksum that goes with it.
-    v4[20] |= 0x40;
-    v4[24..26].fill(0);
-    let checksum = tapswitch::wire::checksum::sum(&v4[14..34]).checksum();
-    v4[24..26].copy_from_slice(&checksum.to_be_bytes());
+    let v4 = frames::tcp4(1, 2, 1, &[0; 1460]);
     let v6 = frames::tcp6(1, 2, 1, &[0; 1440]);
     let mut out = Answer::new();
     for (name, frame) in [("ipv4", v4), ("ipv6", v6)] {

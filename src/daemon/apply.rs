@@ -87,6 +87,7 @@ impl Inner {
         state.is_applying = false;
         // In the order of the file, for whoever reads the switch back.
         state.sort_like(spec);
+        self.reconcile(state);
         told.extend(self.replug_gone(state));
         Ok(told)
     }
@@ -212,6 +213,10 @@ impl State {
         let bridge = |name: &Name| spec.bridges.iter().position(|bridge| bridge.name == *name);
         let port = |name: &Name| spec.ports.iter().position(|port| port.name == *name);
         self.bridges.sort_by_key(|state| bridge(&state.spec.name));
+        for (state, like) in self.bridges.iter_mut().zip(&spec.bridges) {
+            let place = |peer: &PeerAddr| like.peers.iter().position(|other| other == peer);
+            state.spec.peers.sort_by_key(place);
+        }
         self.ports
             .sort_by_key(|state: &PortState| port(&state.spec.name));
         self.statics

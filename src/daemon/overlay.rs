@@ -1,25 +1,31 @@
 //! The overlay: the VXLAN endpoint, its peers, and what follows from the paths to them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, HashSet},
+    io::IoSlice,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use super::{
+    engine::Engines,
     state::{BridgeState, Link, State},
     switch::Inner,
     underlay::{Underlay, UnderlayError, UnderlayOptions},
 };
 use crate::{
-    bridge::{Egress, EntryKind, FdbKey, PeerId},
-    config::{Accept, OffloadMode, PeerAddr, Place, Tos, VtepSpec},
+    bridge::{DropReason, Egress, EntryKind, FdbEntry, FdbKey, PeerId},
+    config::{Accept, OffloadMode, PeerAddr, Tos, VtepSpec},
     control::api::{ApiError, MtuChain, PeerKind},
-    datapath::{Counters, Dscp, PathMtu, Peer, Stranger, UnderlayIo, Vtep, VtepPolicy},
+    datapath::{
+        Arrived, Counters, Departed, Departure, Dscp, PathMtu, Peer, Stranger, UnderlayIo, Vtep,
+        VtepPolicy,
+    },
     names::Name,
     netlink,
-    sys::udp::PathProbe,
+    sys::{cause_text, udp::PathProbe},
+    time::Timestamp,
     vxlan,
     wire::Vni,
 };
@@ -48,6 +54,8 @@ pub(super) struct PeerState {
     pub(super) vni: Vni,
     pub(super) to: SocketAddr,
     pub(super) kind: PeerKind,
+    /// It gets copies of what is flooded.
+    pub(super) is_flooded: bool,
     pub(super) path: Arc<PathMtu>,
     pub(super) counters: Arc<Counters>,
     /// Why frames do not reach it, as far as the kernel knows.
@@ -198,6 +206,9 @@ impl Inner {
 
     /// Makes peers, their FDB entries and MTUs what the settings say, and puts all in force.
     pub(super) fn reconcile(&self, state: &mut State) {
+        let spec = state.spec();
+        state.engines.set(&spec);
+        state.poll_engines();
         let wanted = state.wanted_peers();
         let is_wanted = |peer: &PeerState| {
             wanted
@@ -207,60 +218,84 @@ impl Inner {
         let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut state.peers)
             .into_iter()
             .partition(is_wanted);
+        // No number of a peer that goes is given away before every entry behind it is gone: it
+        // would be the number of somebody in another VNI.
+        let mut ids = FreeIds::besides(kept.iter().chain(&gone));
+        let mut known: HashMap<_, _> = kept
+            .iter()
+            .enumerate()
+            .map(|(index, peer)| ((peer.bridge.clone(), peer.to.ip()), index))
+            .collect();
+        let mut paths: HashMap<IpAddr, Arc<PathMtu>> = kept
+            .iter()
+            .map(|peer| (peer.to.ip(), Arc::clone(&peer.path)))
+            .collect();
         state.peers = kept;
-        let mut added = Vec::new();
-        for ((bridge, _), want) in wanted {
-            let found = state
-                .peers
-                .iter_mut()
-                .find(|peer| peer.bridge == bridge && peer.to == want.to);
-            if let Some(peer) = found {
-                peer.kind = want.kind;
+        let first_new = state.peers.len();
+        for (key, want) in wanted {
+            let old = known
+                .remove(&key)
+                .and_then(|index| state.peers.get_mut(index));
+            if let Some(peer) = old {
+                (peer.kind, peer.is_flooded) = (want.kind, want.is_flooded);
                 continue;
             }
-            let Some(id) = state.free_peer_id() else {
-                tracing::error!(%bridge, "peer {}: there are {} peers, no more are possible", want.to, PeerId::LIMIT);
+            let (bridge, ip) = key;
+            let Some(id) = ids.next() else {
+                let limit = PeerId::LIMIT;
+                tracing::error!(%bridge, "add peer {ip}: there are {limit} peers, the most there can be");
                 continue;
             };
-            added.push(id);
-            let path = state.path_to(want.to.ip());
+            let unknown = || Arc::new(PathMtu::new(DEFAULT_PATH_MTU));
+            let path = Arc::clone(paths.entry(ip).or_insert_with(unknown));
             state.peers.push(PeerState {
                 id,
                 bridge,
                 vni: want.vni,
                 to: want.to,
                 kind: want.kind,
+                is_flooded: want.is_flooded,
                 path,
                 counters: Arc::new(Counters::new(self.workers.len())),
                 no_route: None,
                 probe: None,
             });
         }
-        self.follow_paths(state);
+        self.follow_paths(state, Paths::New);
         self.publish(state);
         // After that nobody learns behind those that are gone.
-        for peer in gone {
-            if let Some(bridge) = state.bridge(&peer.bridge) {
-                let flushed = bridge
-                    .fdb
-                    .flush(|_, entry| entry.egress == Egress::Peer(peer.id));
-                self.events
-                    .fdb_gone(state, &peer.bridge, "flushed", &flushed);
-            }
-            self.events.peer(&peer, "deleted", None);
-        }
+        self.forget_peers(state, &gone);
         state.pin_remote_entries(self.clock.now());
-        for peer in state.peers.iter().filter(|peer| added.contains(&peer.id)) {
+        for peer in state.peers.iter().skip(first_new) {
             self.events.peer(peer, "added", None);
         }
     }
 
+    /// Deletes every entry behind these peers, which no worker knows any more.
+    fn forget_peers(&self, state: &State, gone: &[PeerState]) {
+        let ids: HashSet<PeerId> = gone.iter().map(|peer| peer.id).collect();
+        if ids.is_empty() {
+            return;
+        }
+        let is_behind = |entry: &FdbEntry| entry.egress.peer().is_some_and(|id| ids.contains(&id));
+        for bridge in &state.bridges {
+            let flushed = bridge.fdb.flush(|_, entry| is_behind(entry));
+            let name = &bridge.spec.name;
+            self.events.fdb_gone(state, name, "flushed", &flushed);
+        }
+        for peer in gone {
+            self.events.peer(peer, "deleted", None);
+        }
+    }
+
     /// Asks the kernel what the path to each peer takes, and passes changes on to the bridges.
-    pub(super) fn follow_paths(&self, state: &mut State) {
+    fn follow_paths(&self, state: &mut State, which: Paths) {
         let State { vtep, peers, .. } = state;
         if let Some(underlay) = vtep.as_ref().and_then(VtepState::underlay) {
             for peer in peers {
-                self.follow_path(peer, underlay);
+                if which == Paths::All || peer.probe.is_none() {
+                    self.follow_path(peer, underlay);
+                }
             }
         }
         let names: Vec<Name> = state
@@ -293,7 +328,7 @@ impl Inner {
                 }
             }
             Err(error) => {
-                let reason = error.to_string();
+                let reason = cause_text(&error);
                 if peer.no_route.is_none() {
                     self.events.peer(peer, "no route", Some(&reason));
                 }
@@ -324,8 +359,12 @@ impl Inner {
         }
     }
 
-    /// Once a second: what happened to the underlay while nobody asked.
+    /// Once a second: what happened to the underlay while nobody asked, and what a control plane
+    /// has to say.
     pub(super) fn keep_overlay(&self, state: &mut State) {
+        if state.poll_engines() {
+            self.reconcile(state);
+        }
         let Some(vtep) = &state.vtep else { return };
         match &vtep.link {
             VtepLink::Open(underlay) => {
@@ -336,7 +375,7 @@ impl Inner {
                     self.events.vtep("closed", Some(&reason));
                 } else {
                     let before: Vec<u32> = state.bridges.iter().map(BridgeState::mtu).collect();
-                    self.follow_paths(state);
+                    self.follow_paths(state, Paths::All);
                     let after = state.bridges.iter().map(BridgeState::mtu);
                     if !after.eq(before) {
                         self.publish(state);
@@ -416,12 +455,51 @@ pub(super) fn fit_superframes(state: &mut State) {
     }
 }
 
+/// Numbers that no peer has, in order.
+struct FreeIds {
+    taken: HashSet<PeerId>,
+    next: usize,
+}
+
+impl FreeIds {
+    fn besides<'a>(peers: impl Iterator<Item = &'a PeerState>) -> Self {
+        Self {
+            taken: peers.map(|peer| peer.id).collect(),
+            next: 0,
+        }
+    }
+}
+
+impl Iterator for FreeIds {
+    type Item = PeerId;
+
+    fn next(&mut self) -> Option<PeerId> {
+        loop {
+            let id = PeerId::new(self.next)?;
+            self.next += 1;
+            if !self.taken.contains(&id) {
+                return Some(id);
+            }
+        }
+    }
+}
+
+/// Which paths the kernel is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Paths {
+    /// Those that it has not been asked for yet.
+    New,
+    /// All of them.
+    All,
+}
+
 /// What the settings want of one peer.
 #[derive(Clone, Copy)]
 struct Wanted {
     to: SocketAddr,
     vni: Vni,
     kind: PeerKind,
+    is_flooded: bool,
 }
 
 impl State {
@@ -435,48 +513,78 @@ impl State {
         for bridge in &self.bridges {
             let Some(vni) = bridge.spec.vni else { continue };
             let name = &bridge.spec.name;
-            let mut want = |to: SocketAddr, kind| {
-                wanted
-                    .entry((name.clone(), to.ip()))
-                    .or_insert(Wanted { to, vni, kind });
+            let mut want = |to: SocketAddr, kind, is_flooded| {
+                wanted.entry((name.clone(), to.ip())).or_insert(Wanted {
+                    to,
+                    vni,
+                    kind,
+                    is_flooded,
+                });
             };
-            for peer in &bridge.spec.peers {
-                want(peer.address(port), PeerKind::Listed);
+            let Engines {
+                of_settings,
+                of_control,
+                ..
+            } = &self.engines;
+            let told = [
+                (of_settings, PeerKind::Listed, PeerKind::Static),
+                (of_control, PeerKind::Control, PeerKind::Control),
+            ];
+            for (told, flooded, _) in told {
+                for (_, remote) in told.flood.iter().filter(|flood| flood.0 == vni) {
+                    want(remote.address(port), flooded, true);
+                }
             }
-            let statics = self.statics.iter().filter(|entry| entry.bridge == *name);
-            for peer in statics.filter_map(|entry| entry.place.peer()) {
-                want(peer.address(port), PeerKind::Static);
+            for (told, _, behind) in told {
+                for (_, claim) in told.macs.iter().filter(|((of, ..), _)| *of == vni) {
+                    want(claim.remote.address(port), behind, false);
+                }
             }
             if vtep.spec.accept == Accept::Any {
                 for (_, from) in self.strangers.iter().filter(|stranger| stranger.0 == *name) {
-                    want(SocketAddr::new(*from, port), PeerKind::Learned);
+                    want(SocketAddr::new(*from, port), PeerKind::Learned, false);
                 }
             }
         }
         wanted
     }
 
-    /// Writes the static entries that point to peers.
-    fn pin_remote_entries(&self, now: crate::time::Timestamp) {
+    /// Makes the entries behind peers that do not come from frames what the engines say.
+    fn pin_remote_entries(&self, now: Timestamp) {
         let port = self.vtep_port();
-        for entry in &self.statics {
-            let Place::Peer(remote) = entry.place else {
-                continue;
-            };
-            let to = remote.address(port);
-            let peer = self
+        for bridge in &self.bridges {
+            let Some(vni) = bridge.spec.vni else { continue };
+            let peers = self
                 .peers
                 .iter()
-                .find(|peer| peer.bridge == entry.bridge && peer.to == to);
-            if let (Some(peer), Some(bridge)) = (peer, self.bridge(&entry.bridge)) {
-                let key = FdbKey::new(entry.mac, entry.vlan);
-                let egress = Egress::Peer(peer.id);
-                let is_there = bridge
-                    .fdb
-                    .get(key)
-                    .is_some_and(|old| old.kind == EntryKind::Static && old.egress == egress);
-                if !is_there {
-                    bridge.fdb.pin(key, egress, EntryKind::Static, now);
+                .filter(|peer| peer.bridge == bridge.spec.name);
+            let peers: BTreeMap<SocketAddr, PeerId> =
+                peers.map(|peer| (peer.to, peer.id)).collect();
+            let mut wanted = BTreeMap::new();
+            // The settings have the last word.
+            for told in [&self.engines.of_control, &self.engines.of_settings] {
+                let claims = told.macs.iter().filter(|((of, ..), _)| *of == vni);
+                for (&(_, mac, vlan), claim) in claims {
+                    if let Some(&peer) = peers.get(&claim.remote.address(port)) {
+                        let place = (Egress::Peer(peer), claim.kind);
+                        wanted.insert(FdbKey::new(mac, vlan), place);
+                    }
+                }
+            }
+            bridge.fdb.flush(|key, entry| {
+                entry.kind != EntryKind::Learned
+                    && entry.egress.peer().is_some()
+                    && wanted.get(&key) != Some(&(entry.egress, entry.kind))
+            });
+            for (key, (egress, kind)) in wanted {
+                let old = bridge.fdb.get(key);
+                // What a person or a host port has here stays here.
+                let is_ours = old.is_some_and(|old| {
+                    old.egress.port().is_some() && old.kind != EntryKind::Learned
+                });
+                let is_there = old.is_some_and(|old| (old.egress, old.kind) == (egress, kind));
+                if !is_there && !is_ours {
+                    bridge.fdb.pin(key, egress, kind, now);
                 }
             }
         }
@@ -525,21 +633,6 @@ impl State {
             .map_or(VtepSpec::DEFAULT_PORT, |vtep| vtep.spec.port)
     }
 
-    fn free_peer_id(&self) -> Option<PeerId> {
-        (0..PeerId::LIMIT)
-            .filter_map(PeerId::new)
-            .find(|&id| self.peers.iter().all(|peer| peer.id != id))
-    }
-
-    /// What is known of the path to `ip`, which all VNIs share.
-    fn path_to(&self, ip: IpAddr) -> Arc<PathMtu> {
-        let known = self.peers.iter().find(|peer| peer.to.ip() == ip);
-        known.map_or_else(
-            || Arc::new(PathMtu::new(DEFAULT_PATH_MTU)),
-            |peer| Arc::clone(&peer.path),
-        )
-    }
-
     /// How the `auto` MTU of a bridge on the overlay comes about: the narrowest path, less what
     /// the overlay adds.
     fn mtu_chain(&self, name: &Name) -> Option<MtuChain> {
@@ -558,7 +651,16 @@ impl State {
             let (device, mtu) = vtep.underlay()?.device()?;
             Some((mtu, format!("device {device}")))
         })?;
-        let mtu = path_mtu.saturating_sub(vxlan::overhead(is_v6));
+        let overhead = vxlan::overhead(is_v6);
+        let mut mtu = path_mtu.saturating_sub(overhead);
+        if mtu < LEAST_MTU {
+            // Below this Linux takes IPv6 away from an interface, and whoever can forge an ICMP
+            // message can narrow a path. So a path alone never does that: what does not fit it is
+            // dropped, and its sender told.
+            let device = vtep.underlay().and_then(|underlay| underlay.device());
+            let of_device = device.map_or(mtu, |(_, mtu)| mtu.saturating_sub(overhead));
+            mtu = mtu.max(of_device.min(LEAST_MTU));
+        }
         let ip = if is_v6 {
             ("outer IPv6", 40)
         } else {
@@ -569,7 +671,7 @@ impl State {
             from,
             path_mtu,
             less: less.map(|(layer, len)| (layer.to_owned(), len)).into(),
-            mtu: mtu.max(LEAST_MTU),
+            mtu: mtu.max(LEAST_V4_MTU),
         })
     }
 
@@ -594,7 +696,10 @@ impl State {
             },
             answers_too_big: too_big_answers,
         };
-        let io: Arc<dyn UnderlayIo> = Arc::clone(vtep.underlay()?) as Arc<dyn UnderlayIo>;
+        let io: Arc<dyn UnderlayIo> = match &vtep.link {
+            VtepLink::Open(underlay) => Arc::clone(underlay) as Arc<dyn UnderlayIo>,
+            VtepLink::Closed(_) => Arc::new(NoUnderlay),
+        };
         let mut result = Vtep::new(io, policy, Arc::clone(&vtep.counters));
         for bridge in &self.bridges {
             if let (Some(vni), Some(index)) = (bridge.spec.vni, index_of(&bridge.spec.name)) {
@@ -620,9 +725,31 @@ impl State {
     pub(super) fn flood_list(&self, bridge: &Name) -> Vec<PeerId> {
         self.peers
             .iter()
-            .filter(|peer| peer.bridge == *bridge && peer.kind == PeerKind::Listed)
+            .filter(|peer| peer.bridge == *bridge && peer.is_flooded)
             .map(|peer| peer.id)
             .collect()
+    }
+}
+
+/// An endpoint without sockets: what goes to its peers is lost, and counted there.
+#[derive(Debug)]
+struct NoUnderlay;
+
+impl UnderlayIo for NoUnderlay {
+    fn receive(&self, _buf: &mut [u8]) -> Arrived {
+        Arrived::Empty
+    }
+
+    fn transmit(&self, _departure: &Departure, _parts: &[IoSlice<'_>]) -> Departed {
+        Departed::Dropped(DropReason::NoRoute)
+    }
+
+    fn most_in_message(&self) -> usize {
+        1
+    }
+
+    fn path_mtu(&self, _to: SocketAddr) -> Option<u32> {
+        None
     }
 }
 
@@ -644,7 +771,9 @@ const LONGEST_MESSAGE: u32 = 65_507;
 pub(super) const ANY_SEGMENTS: u32 = 65_535;
 /// What a path is believed to take until the kernel has said more.
 const DEFAULT_PATH_MTU: u32 = 1500;
-/// The least MTU of IPv4 (RFC 791), below which Linux switches IPv4 off.
-const LEAST_MTU: u32 = 68;
+/// The least MTU of IPv6 (RFC 8200 §5), below which Linux switches IPv6 off.
+const LEAST_MTU: u32 = 1280;
+/// The same of IPv4 (RFC 791).
+const LEAST_V4_MTU: u32 = 68;
 /// Learned peers of one bridge: a bound for what others can make the process remember.
 const MOST_STRANGERS: usize = 1024;

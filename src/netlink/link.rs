@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec,
     packet_route::{
-        address::AddressAttribute,
+        address::{AddressAttribute, AddressMessage},
         link::{LinkAttribute, LinkFlags, LinkMessage, State},
     },
 };
@@ -234,20 +234,24 @@ pub(super) async fn addresses_of(handle: &Handle, index: u32) -> Result<Vec<IpNe
     let request = handle.address().get().set_link_index_filter(index);
     let failed = |error| LinkError::step("read addresses", error);
     let messages: Vec<_> = request.execute().try_collect().await.map_err(failed)?;
-    let net = |message: &rtnetlink::packet_route::address::AddressMessage| {
-        // IFA_LOCAL is the address itself; IFA_ADDRESS is the peer on a point-to-point link, and
-        // the only one that IPv6 has.
-        let mut found: Option<IpAddr> = None;
-        for attribute in &message.attributes {
-            match attribute {
-                AddressAttribute::Local(address) => found = Some(*address),
-                AddressAttribute::Address(address) => found = found.or(Some(*address)),
-                _ => {}
-            }
-        }
-        IpNet::new(found?, message.header.prefix_len).ok()
+    let net = |message: &AddressMessage| {
+        IpNet::new(local_address(message)?, message.header.prefix_len).ok()
     };
     Ok(messages.iter().filter_map(net).collect())
+}
+
+/// The address itself: `IFA_LOCAL`. `IFA_ADDRESS` is the peer on a point-to-point link, and the
+/// only one that IPv6 has.
+pub(super) fn local_address(message: &AddressMessage) -> Option<IpAddr> {
+    let mut found = None;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(address) => found = Some(*address),
+            AddressAttribute::Address(address) => found = found.or(Some(*address)),
+            _ => {}
+        }
+    }
+    found
 }
 
 fn read(message: &LinkMessage) -> LinkState {
