@@ -497,7 +497,7 @@ fn a_burst_of_one_flow_shares_messages_and_flows_do_not() {
 fn with_df(mut frame: Vec<u8>) -> Vec<u8> {
     frame[20] |= 0x40;
     frame[24..26].fill(0);
-    let checksum = tapswitch::wire::checksum::sum(&frame[14..34]).checksum();
+    let checksum = checksum::sum(&frame[14..34]).checksum();
     frame[24..26].copy_from_slice(&checksum.to_be_bytes());
     frame
 }
