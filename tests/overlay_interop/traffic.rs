@@ -119,9 +119,11 @@ fn send(mut socket: TcpStream, stream: Stream) {
         }
         let size = dice.size().min(usize::try_from(left).unwrap_or(usize::MAX));
         bytes.fill(&mut buf[..size]);
-        socket
-            .write_all(&buf[..size])
-            .unwrap_or_else(|error| panic!("{left} bytes before the end of {stream:?}: {error}"));
+        if let Err(error) = socket.write_all(&buf[..size]) {
+            // With a reset the other end need not wait for the rest.
+            let reset = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+            panic!("{left} bytes before the end of {stream:?}: {error} ({reset:?})");
+        }
         left -= size as u64;
     }
 }
