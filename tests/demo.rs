@@ -10,7 +10,6 @@ use std::{
 };
 
 use common::{Env, command, links};
-use libtest_mimic::Trial;
 use nix::unistd::{Uid, geteuid};
 use tapswitch::sys::clock;
 

@@ -24,7 +24,7 @@ use crate::{
     },
     names::Name,
     netlink,
-    sys::udp::PathProbe,
+    sys::{cause_text, udp::PathProbe},
     time::Timestamp,
     vxlan,
     wire::Vni,
@@ -305,7 +305,7 @@ impl Inner {
                 }
             }
             Err(error) => {
-                let reason = error.to_string();
+                let reason = cause_text(&error);
                 if peer.no_route.is_none() {
                     self.events.peer(peer, "no route", Some(&reason));
                 }

@@ -161,7 +161,7 @@ impl Stage {
                 let remote = entry.remote.and_then(|remote| remote.parse().ok());
                 let port = entry.port.map(|port| Place::Port(port.to_string()));
                 let places = known.entry(entry.mac).or_default();
-                places[index] = port.or(remote.map(Place::Vtep));
+                places[index] = port.or_else(|| remote.map(Place::Vtep));
             }
         }
         Ok(known.into_iter().collect())

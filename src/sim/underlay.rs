@@ -23,6 +23,8 @@ struct Wires {
     holds: bool,
     /// Sent and not arrived yet.
     held: VecDeque<MemMessage>,
+    /// Buffers for further messages, so that a network in steady state allocates nothing.
+    spare: Vec<Vec<u8>>,
 }
 
 /// The sockets of one endpoint on a [`MemNet`].
@@ -51,7 +53,6 @@ struct State {
     inbox: VecDeque<MemMessage>,
     /// What was sent to nobody.
     stray: VecDeque<MemMessage>,
-    spare: Vec<Vec<u8>>,
 }
 
 impl MemNet {
@@ -70,7 +71,6 @@ impl MemNet {
                 most_in_message: 128,
                 inbox: VecDeque::new(),
                 stray: VecDeque::new(),
-                spare: Vec::new(),
             }),
         });
         let weak = Arc::downgrade(&endpoint);
@@ -144,8 +144,7 @@ impl MemUnderlay {
 
 impl UnderlayIo for MemUnderlay {
     fn receive(&self, buf: &mut [u8]) -> Arrived {
-        let mut state = self.state();
-        let Some(message) = state.inbox.pop_front() else {
+        let Some(message) = self.state().inbox.pop_front() else {
             return Arrived::Empty;
         };
         let len = message.bytes.len().min(buf.len());
@@ -156,7 +155,7 @@ impl UnderlayIo for MemUnderlay {
             segment: message.departure.segment.map(usize::from),
             tos: message.departure.tos,
         };
-        state.spare.push(message.bytes);
+        self.net.wires().spare.push(message.bytes);
         Arrived::Message(arrival)
     }
 
@@ -167,14 +166,14 @@ impl UnderlayIo for MemUnderlay {
         let overhead = vxlan::overhead(departure.to.is_ipv6()) - 14 - 8;
         let target = self.net.endpoint(departure.to);
         let mut bytes = {
-            let mut state = self.state();
+            let state = self.state();
             if longest + overhead as usize > state.mtu as usize {
                 return Departed::TooLong;
             }
             if departure.segment.is_some() && state.most_in_message <= 1 {
                 return Departed::Unsupported;
             }
-            state.spare.pop().unwrap_or_default()
+            self.net.wires().spare.pop().unwrap_or_default()
         };
         bytes.clear();
         parts.iter().for_each(|part| bytes.extend_from_slice(part));
