@@ -24,7 +24,7 @@ use crate::{
     },
     names::Name,
     netlink,
-    sys::{cause_text, udp::PathProbe},
+    sys::cause_text,
     time::Timestamp,
     vxlan,
     wire::Vni,
@@ -60,7 +60,9 @@ pub(super) struct PeerState {
     pub(super) counters: Arc<Counters>,
     /// Why frames do not reach it, as far as the kernel knows.
     pub(super) no_route: Option<String>,
-    probe: Option<PathProbe>,
+    /// The path's MTU that subscribers know of: a worker may be the first to hear of another, or the
+    /// peer of another bridge at the same address.
+    told_mtu: Option<u32>,
 }
 
 impl VtepState {
@@ -140,9 +142,6 @@ impl Inner {
 
     /// The sockets of the endpoint are new: the workers wait for them.
     fn opened(&self, state: &mut State) {
-        for peer in &mut state.peers {
-            peer.probe = None;
-        }
         self.reconcile(state);
         if let Some(underlay) = state.vtep.as_ref().and_then(VtepState::underlay)
             && let Err(error) = self.workers.watch_underlay(&**underlay)
@@ -159,9 +158,6 @@ impl Inner {
             return;
         };
         self.workers.unwatch_underlay(&*underlay);
-        for peer in &mut state.peers {
-            peer.probe = None;
-        }
         self.publish(state);
         // Every worker has the new topology; one may still be about to drop the old.
         let mut rounds = 0;
@@ -245,7 +241,7 @@ impl Inner {
                 path,
                 counters: Arc::new(Counters::new(self.workers.len())),
                 no_route: None,
-                probe: None,
+                told_mtu: None,
             });
         }
         self.follow_paths(state);
@@ -287,20 +283,13 @@ impl Inner {
     }
 
     fn follow_path(&self, peer: &mut PeerState, underlay: &Underlay) {
-        let asked = match &peer.probe {
-            Some(probe) => probe.mtu(),
-            None => underlay.path_probe(peer.to).and_then(|probe| {
-                let mtu = probe.mtu();
-                peer.probe = Some(probe);
-                mtu
-            }),
-        };
-        match asked {
+        match underlay.ask_path(peer.to) {
             Ok(mtu) => {
                 if peer.no_route.take().is_some() {
                     self.events.peer(peer, "route back", None);
                 }
-                if peer.path.set(mtu) {
+                peer.path.set(mtu);
+                if peer.told_mtu.replace(mtu).is_some_and(|told| told != mtu) {
                     self.events.peer(peer, "mtu", None);
                 }
             }

@@ -255,13 +255,14 @@ impl Underlay {
         self.overflow.load(Ordering::Relaxed)
     }
 
-    /// A probe of the path to `to`.
+    /// The MTU of the path to `to`, in bytes of IP packets. Costs two calls on a socket that is
+    /// there, however many peers are asked for.
     ///
     /// # Errors
-    /// As [`PathProbe::new`], or that the namespace cannot be entered.
-    pub fn path_probe(&self, to: SocketAddr) -> io::Result<PathProbe> {
-        inside(self.netns.as_ref(), || PathProbe::new(self.local.ip(), to))
-            .map_err(io::Error::other)?
+    /// As [`PathProbe::mtu`].
+    pub fn ask_path(&self, to: SocketAddr) -> io::Result<u32> {
+        let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
+        probe.mtu_to(to)
     }
 
     /// The name and MTU of the interface that has our address. Asks the kernel on a thread of its
@@ -387,8 +388,7 @@ impl UnderlayIo for Underlay {
     }
 
     fn path_mtu(&self, to: SocketAddr) -> Option<u32> {
-        let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
-        probe.mtu_to(to).ok()
+        self.ask_path(to).ok()
     }
 }
 

@@ -141,7 +141,7 @@ fn passes() {
         assert_eq!(left.device(), Some(("u0".to_owned(), 1500)));
         assert_eq!(left.path_mtu(right_of(theirs)), Some(1500));
         assert_eq!(
-            left.path_probe(right_of(theirs)).unwrap().mtu().unwrap(),
+            left.ask_path(right_of(theirs)).unwrap(),
             1500
         );
         assert_eq!(left.overflow(), 0);
@@ -328,7 +328,6 @@ fn survives() {
     for ((ours, theirs), len) in FAMILIES.into_iter().zip(["24", "64 nodad"]) {
         let left = opened(&cable.left, ours);
         let right = opened(&cable.right, theirs);
-        let probe = left.path_probe(right_of(theirs)).unwrap();
         let mut buf = [0; 100];
         let works = |buf: &mut [u8]| {
             for (from, to, at) in [(&left, theirs, &right), (&right, ours, &left)] {
@@ -339,7 +338,7 @@ fn survives() {
                 wait_until("a way", 5 * SECOND, passes);
                 while at.receive(buf) != Arrived::Empty {}
             }
-            assert_eq!(probe.mtu().unwrap(), 1500);
+            assert_eq!(left.ask_path(right_of(theirs)).unwrap(), 1500);
             assert_eq!(left.device(), Some(("u0".to_owned(), 1500)));
         };
         works(&mut buf);
@@ -363,7 +362,7 @@ fn survives() {
 
         cable.left.ip("link set u0 mtu 1400");
         assert_eq!(left.device(), Some(("u0".to_owned(), 1400)));
-        assert_eq!(probe.mtu().unwrap(), 1400);
+        assert_eq!(left.ask_path(right_of(theirs)).unwrap(), 1400);
         cable.left.ip("link set u0 mtu 1500");
         for (ip, len) in [("192.0.2.1", "24"), ("2001:db8::1", "64 nodad")] {
             cable.left.ip(&format!("address replace {ip}/{len} dev u0"));
