@@ -1,7 +1,7 @@
 //! The overlay: the VXLAN endpoint, its peers, and what follows from the paths to them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     io::IoSlice,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     bridge::{DropReason, Egress, EntryKind, FdbKey, PeerId},
-    config::{Accept, OffloadMode, PeerAddr, Tos, VtepSpec},
+    config::{Accept, BridgeSpec, OffloadMode, PeerAddr, Tos, VtepSpec},
     control::api::{ApiError, MtuChain, PeerKind},
     datapath::{
         Arrived, Counters, Departed, Departure, Dscp, PathMtu, Peer, Stranger, UnderlayIo, Vtep,
@@ -74,6 +74,15 @@ impl VtepState {
     }
 }
 
+impl VtepLink {
+    fn of(opened: Result<Underlay, UnderlayError>) -> Self {
+        match opened {
+            Ok(underlay) => Self::Open(Arc::new(underlay)),
+            Err(error) => Self::Closed(error.to_string()),
+        }
+    }
+}
+
 impl Inner {
     /// Opens the endpoint, changes it, or closes it (`None`). All or nothing; returns the settings
     /// that it had.
@@ -84,6 +93,21 @@ impl Inner {
     ) -> Result<Option<VtepSpec>, ApiError> {
         let old = state.vtep.as_ref().map(|vtep| vtep.spec.clone());
         if !state.is_applying {
+            let user = state.bridges.iter().find(|b| b.spec.vni.is_some());
+            if let (
+                None,
+                Some(BridgeSpec {
+                    name,
+                    vni: Some(vni),
+                    ..
+                }),
+            ) = (&new, user.map(|b| &b.spec))
+            {
+                return Err(ApiError::failed(format!(
+                    "delete vtep: bridge {name} has VNI {vni}; take it off the overlay first: tapswitch \
+                     bridge set {name} --vni none"
+                )));
+            }
             let mut whole = state.spec();
             whole.vtep.clone_from(&new);
             super::rules::check_whole(&whole)?;
@@ -123,10 +147,10 @@ impl Inner {
                 match old.clone() {
                     None => state.vtep = None,
                     Some(spec) => {
-                        let link = open(&spec).map_or_else(
-                            |error| VtepLink::Closed(error.to_string()),
-                            |underlay| VtepLink::Open(Arc::new(underlay)),
-                        );
+                        let link = VtepLink::of(open(&spec));
+                        if let VtepLink::Closed(reason) = &link {
+                            self.events.vtep("down", Some(reason));
+                        }
                         state.vtep = Some(VtepState {
                             spec,
                             counters,
@@ -175,8 +199,21 @@ impl Inner {
     ) -> Result<(), ApiError> {
         let operation = format!("add peer {remote}");
         let mut spec = state.overlay_bridge(&operation, bridge)?.spec.clone();
+        let default = state.vtep_port();
+        let is_it = |peer: &PeerAddr| peer.address(default) == remote.address(default);
+        if spec.peers.iter().any(is_it) {
+            let name = &spec.name;
+            return Err(ApiError::failed(format!(
+                "{operation}: bridge {name} has this peer; see: tapswitch peer show --bridge {name}"
+            )));
+        }
         spec.peers.push(remote);
-        self.set_bridge(state, spec).map(drop)
+        self.set_bridge(state, spec)
+            .map(drop)
+            .map_err(|error| ApiError {
+                message: format!("{operation}: {}", error.message),
+                ..error
+            })
     }
 
     pub(super) fn delete_peer(
@@ -317,11 +354,8 @@ impl Inner {
         let before = bridge.mtu();
         bridge.mtu_chain = chain;
         let mtu = bridge.mtu();
-        if mtu == before {
-            return;
-        }
-        if let Err(error) = self.push_mtu(state, name, mtu) {
-            tracing::warn!("{}; frames that do not fit are dropped", error.message);
+        if mtu != before {
+            self.offer_mtu(state, name, mtu);
         }
     }
 
@@ -338,7 +372,7 @@ impl Inner {
                 if let Some(reason) = underlay.is_abandoned() {
                     tracing::warn!("vtep closed: {reason}");
                     self.close_vtep(state, &reason);
-                    self.events.vtep("closed", Some(&reason));
+                    self.events.vtep("down", Some(&reason));
                 } else {
                     let before: Vec<u32> = state.bridges.iter().map(BridgeState::mtu).collect();
                     self.follow_paths(state);
@@ -349,38 +383,103 @@ impl Inner {
                 }
             }
             VtepLink::Closed(_) => {
-                if let Ok(underlay) = open(&vtep.spec) {
-                    if let Some(vtep) = &mut state.vtep {
-                        vtep.link = VtepLink::Open(Arc::new(underlay));
-                    }
+                let opened = open(&vtep.spec);
+                let is_back = opened.is_ok();
+                if let Some(vtep) = &mut state.vtep {
+                    vtep.link = VtepLink::of(opened);
+                }
+                if is_back {
                     self.opened(state);
-                    self.events.vtep("opened", None);
+                    self.events.vtep("up", None);
                 }
             }
         }
     }
 
-    /// A VTEP that is no peer has sent something to a bridge that takes it from anybody.
-    pub(super) fn meet(&self, state: &mut State, stranger: Stranger) {
-        let accepts = state
-            .vtep
-            .as_ref()
-            .is_some_and(|vtep| vtep.spec.accept == Accept::Any);
-        let bridge = state
-            .bridges
-            .iter()
-            .find(|bridge| bridge.spec.vni == Some(stranger.vni));
-        let Some(bridge) = bridge.filter(|_| accepts) else {
-            return;
-        };
-        let name = bridge.spec.name.clone();
-        let is_known = |peer: &PeerState| peer.bridge == name && peer.to.ip() == stranger.from;
-        let of_bridge = state.strangers.iter().filter(|other| other.0 == name);
-        if state.peers.iter().any(is_known) || of_bridge.count() >= MOST_STRANGERS {
+    /// VTEPs that are no peers have sent something to bridges that take it from anybody.
+    pub(super) fn meet(&self, state: &mut State, strangers: &[Stranger]) {
+        let accepts = |vtep: &VtepState| vtep.spec.accept == Accept::Any;
+        if !state.vtep.as_ref().is_some_and(accepts) {
             return;
         }
-        state.strangers.push((name, stranger.from));
-        self.reconcile(state);
+        let now = self.clock.now();
+        let before = state.strangers.len();
+        for stranger in strangers {
+            let of_vni = |bridge: &&BridgeState| bridge.spec.vni == Some(stranger.vni);
+            let Some(bridge) = state.bridges.iter().find(of_vni) else {
+                continue;
+            };
+            let name = &bridge.spec.name;
+            let is_known = |peer: &PeerState| peer.bridge == *name && peer.to.ip() == stranger.from;
+            let of_bridge = || state.strangers.iter().filter(|met| met.bridge == *name);
+            if state.peers.iter().any(is_known)
+                || of_bridge().any(|met| met.ip == stranger.from)
+                || of_bridge().count() >= MOST_STRANGERS
+            {
+                continue;
+            }
+            let (bridge, ip) = (name.clone(), stranger.from);
+            state.strangers.push(Met {
+                bridge,
+                ip,
+                used_at: now,
+            });
+        }
+        if state.strangers.len() > before {
+            self.reconcile(state);
+        }
+    }
+
+    /// Forgets VTEPs that nobody listed and that nothing has been behind for as long as a bridge
+    /// remembers addresses: others decide how many there are.
+    pub(super) fn forget_strangers(&self, state: &mut State, now: Timestamp) {
+        let State {
+            strangers,
+            bridges,
+            peers,
+            ..
+        } = state;
+        if strangers.is_empty() {
+            return;
+        }
+        let mut used = HashSet::new();
+        for bridge in &*bridges {
+            let entries = bridge.fdb.entries();
+            used.extend(entries.iter().filter_map(|(_, entry)| entry.egress.peer()));
+        }
+        let used: HashSet<(&Name, IpAddr)> = peers
+            .iter()
+            .filter(|peer| used.contains(&peer.id))
+            .map(|peer| (&peer.bridge, peer.to.ip()))
+            .collect();
+        let before = strangers.len();
+        strangers.retain_mut(|met| {
+            if used.contains(&(&met.bridge, met.ip)) {
+                met.used_at = now;
+            }
+            let bridge = bridges.iter().find(|bridge| bridge.spec.name == met.bridge);
+            bridge.is_some_and(|bridge| now.since(met.used_at) < patience(&bridge.spec))
+        });
+        if strangers.len() < before {
+            self.reconcile(state);
+        }
+    }
+}
+
+/// A VTEP that has sent without being a peer.
+#[derive(Debug)]
+pub(super) struct Met {
+    pub(super) bridge: Name,
+    pub(super) ip: IpAddr,
+    /// When there was last an FDB entry that pointed to it, or else when it was met.
+    pub(super) used_at: Timestamp,
+}
+
+/// How long a stranger may be there for nothing: the ageing time, also where nothing is learned.
+fn patience(spec: &BridgeSpec) -> Duration {
+    match spec.ageing {
+        Duration::ZERO => BridgeSpec::DEFAULT_AGEING,
+        ageing => ageing,
     }
 }
 
@@ -469,8 +568,8 @@ impl State {
                 }
             }
             if vtep.spec.accept == Accept::Any {
-                for (_, from) in self.strangers.iter().filter(|stranger| stranger.0 == *name) {
-                    want(SocketAddr::new(*from, port), PeerKind::Learned, false);
+                for met in self.strangers.iter().filter(|met| met.bridge == *name) {
+                    want(SocketAddr::new(met.ip, port), PeerKind::Learned, false);
                 }
             }
         }
@@ -552,6 +651,11 @@ impl State {
                     .join(", ")
             ))),
         }
+    }
+
+    /// The sockets of the endpoint, if they are open.
+    pub(super) fn underlay(&self) -> Option<&Arc<Underlay>> {
+        self.vtep.as_ref().and_then(VtepState::underlay)
     }
 
     /// The UDP port of the endpoint, and of peers that name none.

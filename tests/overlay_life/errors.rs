@@ -101,8 +101,7 @@ fn wrong_requests(a: &Node) -> Vec<(Request, ErrorKind, &'static str)> {
             place: Place::Peer(remote.parse().unwrap()),
         })
     };
-    let (failed, invalid, not_found) =
-        (ErrorKind::Failed, ErrorKind::Invalid, ErrorKind::NotFound);
+    let (failed, invalid, not_found) = (ErrorKind::Failed, ErrorKind::Invalid, ErrorKind::NotFound);
     vec![
         (
             vtep(&|spec| spec.local = Family::V4.host(50, 99)),
@@ -113,7 +112,8 @@ fn wrong_requests(a: &Node) -> Vec<(Request, ErrorKind, &'static str)> {
         (
             vtep(&|spec| spec.netns = Some("nowhere".parse().unwrap())),
             failed,
-            "open vtep 192.168.50.10:4789: ",
+            "open vtep 192.168.50.10:4789: open netns \"nowhere\": no such namespace; create it: ip \
+             netns add nowhere",
         ),
         (
             vtep(&|spec| spec.local = "239.1.1.1".parse().unwrap()),
@@ -252,7 +252,10 @@ fn port_in_use() {
     spec.port = 8472;
     let error = b.refused(Request::VtepSet(spec));
     let there = at(&b.host).replace("4789", "8472");
-    assert!(error.message.starts_with(&format!("{there}process {id}")), "{error}");
+    assert!(
+        error.message.starts_with(&format!("{there}process {id}")),
+        "{error}"
+    );
     pods[0].ping(pods[1].v4());
     drop(socket);
 
@@ -318,10 +321,7 @@ fn half_way() {
     let stats = third.stats();
     assert!(stats.vtep.is_none() && stats.peers.is_empty());
     assert_eq!(open_fds(), fds);
-    drop(udp(
-        &third.host.netns,
-        SocketAddr::new(third.host.ip, 4789),
-    ));
+    drop(udp(&third.host.netns, SocketAddr::new(third.host.ip, 4789)));
     drop(events.told());
 
     // An endpoint, peers and bridges that change and change back.
@@ -377,7 +377,11 @@ fn one_host() {
     // Over a path that never leaves the machine there is room for more.
     assert!(one.peer("ov0", second).path_mtu >= 1500);
     let shared = |node: &Node| node.vtep().source_ports.len();
-    assert!([&one, &two, &three].into_iter().all(|node| shared(node) == 16));
+    assert!(
+        [&one, &two, &three]
+            .into_iter()
+            .all(|node| shared(node) == 16)
+    );
 }
 
 fn keys() {
@@ -416,5 +420,8 @@ fn keys() {
     let entry = &fdb[0];
     assert_eq!(entry["remote"], ip_b.to_string());
     assert!(entry["port"].is_null() && entry["age_s"].is_number());
-    assert_eq!((&entry["state"], &entry["vlan"]), (&"learned".into(), &0.into()));
+    assert_eq!(
+        (&entry["state"], &entry["vlan"]),
+        (&"learned".into(), &0.into())
+    );
 }

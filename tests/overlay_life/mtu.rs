@@ -38,6 +38,11 @@ pub(crate) const TESTS: &[Test] = &[
         "ipv6_in_pods_survives_a_path_that_is_narrower_than_ipv6_allows",
         keeps_ipv6,
     ),
+    (
+        &[],
+        "a_pod_that_is_just_dying_does_not_keep_others_from_a_new_mtu",
+        dying,
+    ),
     (&[], "the_program_tells_how_the_mtu_comes_about", tells),
 ];
 
@@ -105,6 +110,7 @@ fn follows() {
             });
             let expected = chain(family, format!("path to {ip_b}"), path);
             assert_eq!(a.bridge_info("ov0").mtu_chain, Some(expected));
+            assert_eq!(a.bridge_info("given").mtu_chain, None);
             // Each peer is told of, though all of them are at the same address.
             let told = events.told();
             for bridge in ["ov0", "ov1", "given"] {
@@ -118,7 +124,9 @@ fn follows() {
                 let expected: &[u32] = if port == "pod3" { &[] } else { &[mtu] };
                 let told: Vec<u32> = told
                     .iter()
-                    .filter(|event| matches!(event, Event::Mtu { port: of, .. } if of.as_str() == port))
+                    .filter(
+                        |event| matches!(event, Event::Mtu { port: of, .. } if of.as_str() == port),
+                    )
                     .filter_map(mtu_of)
                     .collect();
                 assert_eq!(told, expected, "{port}");
@@ -239,14 +247,15 @@ fn narrowest() {
     assert_eq!(a.peer("ov0", ip_b).mtu, 1450);
     assert_eq!(a.peer("ov0", third).mtu, 1350);
     // A port that comes later gets it too, and one with an MTU of its own keeps that.
-    assert_eq!(a.pod("ov0", 2).mtu(), 1350);
+    let later = a.pod("ov0", 2);
+    assert_eq!(later.mtu(), 1350);
     let own = a.pod_with("ov0", 3, |spec| spec.mtu = Some(1300));
     a.request(Request::FdbDel {
         bridge: None,
         mac: MacAddr::new([2, 0, 0, 0, 9, 9]),
         vlan: 0,
     });
-    assert_eq!((pod.mtu(), own.mtu()), (1450, 1300));
+    assert_eq!((pod.mtu(), later.mtu(), own.mtu()), (1450, 1450, 1300));
     assert!(a.find_peer("ov0", third).is_none());
 }
 
@@ -269,6 +278,33 @@ fn keeps_ipv6() {
     wait_until("the pod follows", SOON, || pod.mtu() == 1450);
     let addresses = pod.netns.ip("-6 addr show dev eth0");
     assert!(addresses.contains(&pod.v6().to_string()), "{addresses}");
+}
+
+fn dying() {
+    let [a, b] = lan(Family::V4);
+    let third = Family::V4.host(50, 99);
+    a.netns.ip(&format!("route add {third} dev u0 mtu 1400"));
+    let a = Node::joined(a, &[b.ip]);
+    let remote = PeerAddr::new(third);
+    let first = a.pod("ov0", 1);
+    for _ in 0..10 {
+        let dies = a.pod("ov0", 2);
+        let last = a.pod("ov0", 3);
+        dies.netns.delete();
+        a.request(Request::PeerAdd {
+            bridge: None,
+            remote,
+        });
+        assert_eq!((first.mtu(), last.mtu()), (1350, 1350));
+        a.request(Request::PeerDel {
+            bridge: None,
+            remote,
+        });
+        assert_eq!((first.mtu(), last.mtu()), (1450, 1450));
+        for port in ["pod2", "pod3"] {
+            a.request(Request::PortDel { name: name(port) });
+        }
+    }
 }
 
 fn tells() {

@@ -42,21 +42,13 @@ pub(crate) const TESTS: &[Test] = &[
         "silence_is_told_as_far_as_it_can_be_told",
         silence,
     ),
-    (
-        &[],
-        "only_peers_are_answered_and_only_so_often",
-        only_peers,
-    ),
+    (&[], "only_peers_are_answered_and_only_so_often", only_peers),
     (
         &[],
         "what_cannot_be_pinged_is_refused_with_a_reason",
         refused,
     ),
-    (
-        &[],
-        "a_long_ping_does_not_keep_the_endpoint_as_it_is",
-        long,
-    ),
+    (&[], "a_long_ping_does_not_keep_the_endpoint_as_it_is", long),
 ];
 
 /// The real program on a host, with bridge `ov0` as VNI 42.
@@ -132,7 +124,8 @@ fn answered() {
         sweep(longest);
         // Narrower on our way there, as the kernel knows.
         let version = if ip.is_ipv6() { "-6 " } else { "" };
-        a.netns.ip(&format!("{version}route add {ip} dev u0 mtu 1400"));
+        a.netns
+            .ip(&format!("{version}route add {ip} dev u0 mtu 1400"));
         sweep(longest - 100);
         // Narrower on the way back, which only the other one knows.
         let back = format!("{version}route add {} dev u0 mtu 1300", a.ip);
@@ -199,7 +192,10 @@ fn silence() {
 
     let ask = |ip: IpAddr| {
         let ping = report(&daemon, 1, &format!("{ip} -c 1 -W 300ms"));
-        assert_eq!((&ping["received"], &ping["largest"]), (&0.into(), &Value::Null));
+        assert_eq!(
+            (&ping["received"], &ping["largest"]),
+            (&0.into(), &Value::Null)
+        );
         let word = |key: &str| ping[key].as_str().unwrap().to_owned();
         (word("udp"), word("verdict"))
     };
@@ -230,15 +226,15 @@ fn silence() {
     assert_eq!(
         ask(dead),
         (
-            "unreachable: No route to host".to_owned(),
-            format!("there is no way to {dead}: No route to host")
+            "unreachable: no route to host".to_owned(),
+            format!("there is no way to {dead}: no route to host")
         )
     );
     assert_eq!(
         ask(refused),
         (
-            "unreachable: No route to host".to_owned(),
-            format!("there is no way to {refused}: No route to host")
+            "unreachable: no route to host".to_owned(),
+            format!("there is no way to {refused}: no route to host")
         )
     );
     // A host that is there and says nothing at all.
@@ -285,7 +281,10 @@ fn only_peers() {
             let len = socket.recv(&mut buf).ok()?;
             let (_, frame) = vxlan::parse(&buf[..len]).unwrap();
             let probe = decode(frame)?;
-            assert_eq!((probe.kind, probe.token, frame.len()), (Kind::Reply, 7, 100));
+            assert_eq!(
+                (probe.kind, probe.token, frame.len()),
+                (Kind::Reply, 7, 100)
+            );
             Some(probe.sequence)
         })
         .collect::<Vec<u32>>()
@@ -296,8 +295,12 @@ fn only_peers() {
         listed.send_to(&request, to).unwrap();
         stranger.send_to(&request, to).unwrap();
         // No answer to an answer, and none in a segment that is not ours.
-        listed.send_to(&probe(42, sequence, Kind::Reply), to).unwrap();
-        listed.send_to(&probe(43, sequence, Kind::Request), to).unwrap();
+        listed
+            .send_to(&probe(42, sequence, Kind::Reply), to)
+            .unwrap();
+        listed
+            .send_to(&probe(43, sequence, Kind::Request), to)
+            .unwrap();
     }
     assert_eq!(answers(&listed), [1, 2, 3, 4, 5]);
     assert!(answers(&stranger).is_empty());
@@ -306,7 +309,9 @@ fn only_peers() {
 
     let start = clock::now();
     for sequence in 0..20_000 {
-        listed.send_to(&probe(42, sequence, Kind::Request), to).unwrap();
+        listed
+            .send_to(&probe(42, sequence, Kind::Request), to)
+            .unwrap();
     }
     wait_until("all have been read", SOON, || {
         a.peer("ov0", b.ip).rx.frames + a.vtep().socket_overflow >= 20_010
@@ -357,16 +362,12 @@ fn refused() {
         )
     );
     crate::common::ip(&format!("netns del {netns}"));
-    wait_until("the endpoint is down", SOON, || {
-        a.vtep().reason.is_some()
-    });
+    wait_until("the endpoint is down", SOON, || a.vtep().reason.is_some());
     let (kind, message) = refused(ping(ip_b));
     assert_eq!(kind, ErrorKind::Failed);
     assert_eq!(
         message,
-        format!(
-            "ping peer {ip_b}: the VXLAN endpoint is down; see why: tapswitch vtep show"
-        )
+        format!("ping peer {ip_b}: the VXLAN endpoint is down; see why: tapswitch vtep show")
     );
     let _again = crate::common::Netns::named(&netns);
 }
@@ -383,7 +384,9 @@ fn long() {
     };
     let switch = a.switch.clone();
     let pinging = thread::spawn(move || switch.execute(Request::PeerPing(request)).unwrap());
-    wait_until("the first answer", SOON, || b.peer("ov0", ip_a).rx.frames > 0);
+    wait_until("the first answer", SOON, || {
+        b.peer("ov0", ip_a).rx.frames > 0
+    });
 
     let start = clock::now();
     let mut spec = a.vtep_spec();

@@ -94,7 +94,10 @@ fn anybody() {
     stranger.send(&frames::broadcast(frames::mac(9)));
     events.wait_for_peer("ov0", b.ip, "added");
     let peer = a.peer("ov0", b.ip);
-    assert_eq!((peer.kind, peer.port, peer.mtu), (PeerKind::Learned, 4789, 1450));
+    assert_eq!(
+        (peer.kind, peer.port, peer.mtu),
+        (PeerKind::Learned, 4789, 1450)
+    );
     // Its first frame was forwarded all the same.
     assert!(a.port(&pod).tx.frames > 0);
     assert_eq!(peer.fdb_entries, 0);
@@ -102,7 +105,10 @@ fn anybody() {
     wait_until("its address is learned", SOON, || {
         a.peer("ov0", b.ip).fdb_entries == 1
     });
-    let entry = a.fdb().into_iter().find(|entry| entry.mac == frames::mac(9));
+    let entry = a
+        .fdb()
+        .into_iter()
+        .find(|entry| entry.mac == frames::mac(9));
     let entry = entry.unwrap();
     assert_eq!(entry.remote, Some(b.ip.to_string()));
     assert_eq!((entry.port, entry.state), (None, FdbState::Learned));
@@ -182,8 +188,12 @@ fn bounded() {
     // Strangers cost no descriptors, of which there may be no more than that.
     let more = crate::common::open_fds() - fds;
     assert!(more < 64, "{more} descriptors");
-    // All of them are heard, known or not.
-    assert!(a.vtep().drops.is_empty(), "{:?}", a.vtep().drops);
+    // Whoever is one too many is heard all the same.
+    let drops = a.vtep().drops;
+    assert!(
+        drops.keys().all(|reason| reason == "no_egress"),
+        "{drops:?}"
+    );
 }
 
 fn goes() {

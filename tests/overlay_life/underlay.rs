@@ -104,14 +104,17 @@ fn address_gone() {
     for family in FAMILIES {
         let ([a, b], pods) = pair(family);
         let (netns, ip) = (&a.host.netns, a.host.ip);
+        // Its MTU comes from the device that has the address.
+        a.bridge("lone", 43, &[], |_| {});
+        let lone = a.pod("lone", 3);
+        let mtu = 1500 - family.overhead();
+        assert_eq!(lone.mtu(), mtu);
         let mut events = a.events();
 
-        netns.ip(&format!(
-            "address del {ip}/{} dev u0",
-            family.prefix()
-        ));
+        netns.ip(&format!("address del {ip}/{} dev u0", family.prefix()));
         events.wait_for_peer("ov0", b.host.ip, "no route");
         assert_eq!(a.peer("ov0", b.host.ip).state, PeerState::NoRoute);
+        assert_eq!(lone.mtu(), mtu, "nothing better is known");
         add_address(netns, "u0", ip, family);
         heals(&pods);
         events.wait_for_peer("ov0", b.host.ip, "route back");
@@ -140,7 +143,7 @@ fn route_gone() {
         route("add");
         let (_, reason) = events.wait_for_peer("ov0", b.host.ip, "no route");
         let reason = reason.unwrap();
-        assert!(reason.starts_with("No route to host"), "{reason}");
+        assert!(reason.starts_with("no route to host"), "{reason}");
         assert_eq!(a.peer("ov0", b.host.ip).reason, Some(reason));
         assert_eq!(a.peer("ov0", b.host.ip).state, PeerState::NoRoute);
         assert_eq!(a.peer("ov0", c.host.ip).state, PeerState::Up);
@@ -162,10 +165,10 @@ fn route_gone() {
 fn netns_anew() {
     let ([a, b], pods) = pair(Family::V4);
     let (name, ip) = (a.host.netns.name().to_owned(), a.host.ip);
+    a.bridge("lone", 43, &[], |_| {});
+    let lone = a.pod("lone", 3);
     let mut events = a.events();
-    let is_vtep = |event: &Event, wanted: &str| {
-        matches!(event, Event::Vtep { change, .. } if change == wanted)
-    };
+    let is_vtep = |event: &Event, wanted: &str| matches!(event, Event::Vtep { change, .. } if change == wanted);
 
     crate::common::ip(&format!("netns del {name}"));
     let event = events.wait_for("the endpoint goes", |event| is_vtep(event, "down"));
@@ -176,13 +179,21 @@ fn netns_anew() {
     let info = a.vtep();
     assert_eq!(info.state, VtepState::Down);
     let reason = info.reason.unwrap();
-    assert!(reason.contains(&name) && reason.contains("ip netns add"), "{reason}");
+    assert!(
+        reason.contains(&name) && reason.contains("ip netns add"),
+        "{reason}"
+    );
     assert_eq!(a.peer("ov0", b.host.ip).state, PeerState::Down);
+    assert_eq!((pods[0].mtu(), lone.mtu()), (1450, 1450));
     // Nothing keeps the old one alive, and nothing goes wrong with frames.
     wait_until("the old cable is gone", SOON, || {
         !a.host.middle.links().contains(&a.host.port)
     });
-    assert!(!pods[0].output(&["ping", "-c", "1", "-W", "0.1", "10.1.1.2"]).0);
+    assert!(
+        !pods[0]
+            .output(&["ping", "-c", "1", "-W", "0.1", "10.1.1.2"])
+            .0
+    );
 
     let again = Netns::named(&name);
     wait_until("the reason is the present one", SOON, || {
@@ -198,6 +209,7 @@ fn netns_anew() {
     assert_eq!((info.state, info.reason), (VtepState::Up, None));
     heals(&pods);
     assert_eq!(a.peer("ov0", b.host.ip).state, PeerState::Up);
+    assert_eq!((pods[0].mtu(), lone.mtu()), (1450, 1450));
     drop(again);
 }
 
@@ -250,7 +262,10 @@ fn dead_peer() {
     let late = done.since(sent);
     assert!(late < SECOND / 2, "the last one came {late:?} late");
     let live = a.peer("ov0", ip_b);
-    assert!(live.tx.frames >= count.into() && live.drops.is_empty(), "{live:?}");
+    assert!(
+        live.tx.frames >= count.into() && live.drops.is_empty(),
+        "{live:?}"
+    );
     // It is not known whether a host is there before somebody asks for it.
     let request = Request::PeerDel {
         bridge: None,

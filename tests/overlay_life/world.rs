@@ -581,7 +581,7 @@ impl Drop for Daemon {
             });
         }
         let id = i32::try_from(self.child.id()).unwrap();
-        drop(kill(Pid::from_raw(id), Signal::SIGTERM));
+        kill(Pid::from_raw(id), Signal::SIGTERM).ok();
         drop(self.child.wait());
     }
 }
