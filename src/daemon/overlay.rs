@@ -1,6 +1,7 @@
 //! The overlay: the VXLAN endpoint, its peers, and what follows from the paths to them.
 
 use std::{
+    cell::LazyCell,
     collections::{BTreeMap, HashSet},
     io::IoSlice,
     net::{IpAddr, SocketAddr},
@@ -313,8 +314,12 @@ impl Inner {
             .iter()
             .map(|bridge| bridge.spec.name.clone())
             .collect();
+        // Asked for once, and only if somebody wants to know: it takes a thread and a socket.
+        let underlay = state.underlay().cloned();
+        let device = LazyCell::new(|| underlay.and_then(|underlay| underlay.device()));
+        let device = || device.clone();
         for name in names {
-            self.follow_mtu(state, &name);
+            self.follow_mtu(state, &name, &device);
         }
         fit_superframes(state);
     }
@@ -342,8 +347,14 @@ impl Inner {
 
     /// Gives the ports of a bridge on the overlay the MTU that the paths to its peers leave, unless
     /// one was given.
-    fn follow_mtu(&self, state: &mut State, name: &Name) {
-        let chain = state.mtu_chain(name);
+    fn follow_mtu(
+        &self,
+        state: &mut State,
+        name: &Name,
+        device: &dyn Fn() -> Option<(String, u32)>,
+    ) {
+        let chain = state.mtu_chain(name, device);
+        let is_unknown = chain.is_none() && state.vtep.is_some();
         let Some(bridge) = state
             .bridges
             .iter_mut()
@@ -351,6 +362,10 @@ impl Inner {
         else {
             return;
         };
+        if is_unknown && bridge.spec.vni.is_some() {
+            // The address or the endpoint is gone for now: what was known is the best guess.
+            return;
+        }
         let before = bridge.mtu();
         bridge.mtu_chain = chain;
         let mtu = bridge.mtu();
@@ -682,7 +697,11 @@ impl State {
 
     /// How the `auto` MTU of a bridge on the overlay comes about: the narrowest path, less what
     /// the overlay adds.
-    fn mtu_chain(&self, name: &Name) -> Option<MtuChain> {
+    fn mtu_chain(
+        &self,
+        name: &Name,
+        device: &dyn Fn() -> Option<(String, u32)>,
+    ) -> Option<MtuChain> {
         let bridge = self.bridge(name)?;
         let vtep = self.vtep.as_ref()?;
         bridge.spec.vni?;
@@ -695,7 +714,7 @@ impl State {
             .map(|peer| (peer.path.get(), format!("path to {}", peer.to.ip())))
             .min_by_key(|&(mtu, _)| mtu);
         let (path_mtu, from) = narrowest.or_else(|| {
-            let (device, mtu) = vtep.underlay()?.device()?;
+            let (device, mtu) = device()?;
             Some((mtu, format!("device {device}")))
         })?;
         let overhead = vxlan::overhead(is_v6);
@@ -704,8 +723,7 @@ impl State {
             // Below this Linux takes IPv6 away from an interface, and whoever can forge an ICMP
             // message can narrow a path. So a path alone never does that: what does not fit it is
             // dropped, and its sender told.
-            let device = vtep.underlay().and_then(|underlay| underlay.device());
-            let of_device = device.map_or(mtu, |(_, mtu)| mtu.saturating_sub(overhead));
+            let of_device = device().map_or(mtu, |(_, mtu)| mtu.saturating_sub(overhead));
             mtu = mtu.max(of_device.min(LEAST_MTU));
         }
         let ip = if is_v6 {

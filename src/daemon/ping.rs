@@ -5,13 +5,14 @@
 //! Where nothing comes back, two plain datagrams tell whether the host, or only the port, is silent.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     io::IoSlice,
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        mpsc::{Receiver, Sender, channel},
     },
     time::Duration,
 };
@@ -121,6 +122,7 @@ impl Ping {
             inner,
             token,
             answers,
+            longest: Cell::new(0),
         };
         let report = run.run();
         inner.pings.forget(token);
@@ -139,6 +141,8 @@ struct Run<'a> {
     inner: &'a Inner,
     token: u64,
     answers: Receiver<Pinged>,
+    /// Bytes of the longest frame that has come back, in time or late.
+    longest: Cell<u32>,
 }
 
 impl Run<'_> {
@@ -239,14 +243,14 @@ impl Run<'_> {
 
     fn await_answer(&self, sequence: u32, sent: Timestamp, timeout: Duration) -> Option<Duration> {
         loop {
-            let rest = timeout.checked_sub(self.inner.clock.now().since(sent))?;
-            match self.answers.recv_timeout(rest) {
-                Ok(pinged) if pinged.probe.sequence == sequence => {
-                    return Some(pinged.at.since(sent));
-                }
-                // Late.
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
+            // Also with no time left: an answer that came in time may have waited for this thread.
+            let rest = timeout.saturating_sub(self.inner.clock.now().since(sent));
+            let pinged = self.answers.recv_timeout(rest).ok()?;
+            let len = u32::try_from(pinged.len).unwrap_or(u32::MAX);
+            self.longest.set(self.longest.get().max(len));
+            if pinged.probe.sequence == sequence {
+                let rtt = pinged.at.since(sent);
+                return (rtt <= timeout).then_some(rtt);
             }
         }
     }
@@ -276,16 +280,22 @@ impl Run<'_> {
             lost = Some(believed);
         }
         let mut high = lost.unwrap_or(MOST_SIZE + 1);
-        while high - passes > 1 {
+        loop {
+            // An answer that is late is one all the same.
+            passes = passes.max(self.longest.get());
+            if passes >= high {
+                (high, lost) = (MOST_SIZE + 1, None);
+            }
+            if high - passes <= 1 {
+                return (Some(passes), lost);
+            }
             let middle = passes + (high - passes) / 2;
             if comes_back(middle) {
                 passes = middle;
             } else {
-                high = middle;
-                lost = Some(middle);
+                (high, lost) = (middle, Some(middle));
             }
         }
-        (Some(passes), lost)
     }
 
     /// What plain datagrams tell about a VTEP that answers no probe.

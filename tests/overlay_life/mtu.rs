@@ -12,21 +12,23 @@ use crate::{
     Test,
     common::wait_until,
     world::{
-        Daemon, Events, FAMILIES, Family, Host, Node, Pod, SOON, is_of_peer, lan, name, routed,
+        Daemon, Events, Family, Host, Node, Pod, SOON, is_of_peer, lan, name, over_both, routed,
     },
 };
 
 pub(crate) const TESTS: &[Test] = &[
-    (&["ping"], "pods_get_the_mtu_that_the_path_leaves", auto),
+    (&["ping"], "pods_get_the_mtu_that_the_path_leaves", || {
+        over_both(auto)
+    }),
     (
         &[],
         "the_mtu_follows_the_underlay_down_and_up_unless_it_was_given",
-        follows,
+        || over_both(follows),
     ),
     (
         &["ping"],
         "a_narrow_link_behind_a_router_narrows_the_path_to_its_peer_only",
-        narrow,
+        || over_both(narrow),
     ),
     (
         &[],
@@ -61,76 +63,74 @@ fn chain(family: Family, from: String, path_mtu: u32) -> MtuChain {
     }
 }
 
-fn auto() {
-    for (family, mtu) in [(Family::V4, 1450), (Family::V6, 1430)] {
-        let [a, b] = lan(family);
-        let (ip_a, ip_b) = (a.ip, b.ip);
-        let (a, b) = (Node::joined(a, &[ip_b]), Node::joined(b, &[ip_a]));
-        let pods = [a.pod("ov0", 1), a.pod("ov0", 2), b.pod("ov0", 3)];
+fn auto(family: Family) {
+    let mtu = match family {
+        Family::V4 => 1450,
+        Family::V6 => 1430,
+    };
+    let [a, b] = lan(family);
+    let (ip_a, ip_b) = (a.ip, b.ip);
+    let (a, b) = (Node::joined(a, &[ip_b]), Node::joined(b, &[ip_a]));
+    let pods = [a.pod("ov0", 1), a.pod("ov0", 2), b.pod("ov0", 3)];
 
-        for pod in &pods {
-            assert_eq!(pod.mtu(), mtu, "{family:?}");
-        }
-        let info = a.bridge_info("ov0");
-        assert_eq!(info.effective_mtu, mtu);
-        let expected = chain(family, format!("path to {ip_b}"), 1500);
-        assert_eq!(info.mtu_chain, Some(expected));
-        let peer = a.peer("ov0", ip_b);
-        assert_eq!((peer.mtu, peer.path_mtu), (mtu, 1500));
-        // The longest packet gets there, and the pod's own stack refuses a longer one.
-        pods[0].ping(pods[2].v4());
-        let (arrived, text) = pods[0].ping_of(pods[2].v4(), mtu - 28);
-        assert!(arrived, "{text}");
-        let (arrived, text) = pods[0].ping_of(pods[2].v4(), mtu - 27);
-        assert!(
-            !arrived && text.contains(&format!("mtu={mtu}")),
-            "{family:?}: {text}"
-        );
-        assert_eq!(a.peer("ov0", ip_b).drops.get("too_big"), None);
+    for pod in &pods {
+        assert_eq!(pod.mtu(), mtu, "{family:?}");
     }
+    let info = a.bridge_info("ov0");
+    assert_eq!(info.effective_mtu, mtu);
+    let expected = chain(family, format!("path to {ip_b}"), 1500);
+    assert_eq!(info.mtu_chain, Some(expected));
+    let peer = a.peer("ov0", ip_b);
+    assert_eq!((peer.mtu, peer.path_mtu), (mtu, 1500));
+    // The longest packet gets there, and the pod's own stack refuses a longer one.
+    pods[0].ping(pods[2].v4());
+    let (arrived, text) = pods[0].ping_of(pods[2].v4(), mtu - 28);
+    assert!(arrived, "{text}");
+    let (arrived, text) = pods[0].ping_of(pods[2].v4(), mtu - 27);
+    assert!(
+        !arrived && text.contains(&format!("mtu={mtu}")),
+        "{family:?}: {text}"
+    );
+    assert_eq!(a.peer("ov0", ip_b).drops.get("too_big"), None);
 }
 
-fn follows() {
-    for family in FAMILIES {
-        let [a, b] = lan(family);
-        let ip_b = b.ip;
-        let a = Node::joined(a, &[ip_b]);
-        a.bridge("ov1", 43, &[ip_b], |_| {});
-        a.bridge("given", 44, &[ip_b], |spec| spec.mtu = Some(1400));
-        let pods = [a.pod("ov0", 1), a.pod("ov1", 2), a.pod("given", 3)];
-        let wide = 1500 - family.overhead();
-        assert_eq!(pods.each_ref().map(Pod::mtu), [wide, wide, 1400]);
-        let mut events = a.events();
+fn follows(family: Family) {
+    let [a, b] = lan(family);
+    let ip_b = b.ip;
+    let a = Node::joined(a, &[ip_b]);
+    a.bridge("ov1", 43, &[ip_b], |_| {});
+    a.bridge("given", 44, &[ip_b], |spec| spec.mtu = Some(1400));
+    let pods = [a.pod("ov0", 1), a.pod("ov1", 2), a.pod("given", 3)];
+    let wide = 1500 - family.overhead();
+    assert_eq!(pods.each_ref().map(Pod::mtu), [wide, wide, 1400]);
+    let mut events = a.events();
 
-        for path in [1400, 1500] {
-            a.host.netns.ip(&format!("link set u0 mtu {path}"));
-            let mtu = path - family.overhead();
-            wait_until("the pods follow", SOON, || {
-                pods.each_ref().map(Pod::mtu) == [mtu, mtu, 1400]
-            });
-            let expected = chain(family, format!("path to {ip_b}"), path);
-            assert_eq!(a.bridge_info("ov0").mtu_chain, Some(expected));
-            assert_eq!(a.bridge_info("given").mtu_chain, None);
-            // Each peer is told of, though all of them are at the same address.
-            let told = events.told();
-            for bridge in ["ov0", "ov1", "given"] {
-                let mtu = told
-                    .iter()
-                    .filter(|event| is_of_peer(event, bridge, ip_b, "mtu"));
-                let mtu: Vec<_> = mtu.filter_map(mtu_of).collect();
-                assert_eq!(mtu, [path], "{bridge}");
-            }
-            for port in ["pod1", "pod2", "pod3"] {
-                let expected: &[u32] = if port == "pod3" { &[] } else { &[mtu] };
-                let told: Vec<u32> = told
-                    .iter()
-                    .filter(
-                        |event| matches!(event, Event::Mtu { port: of, .. } if of.as_str() == port),
-                    )
-                    .filter_map(mtu_of)
-                    .collect();
-                assert_eq!(told, expected, "{port}");
-            }
+    for path in [1400, 1500] {
+        a.host.netns.ip(&format!("link set u0 mtu {path}"));
+        let mtu = path - family.overhead();
+        wait_until("the pods follow", SOON, || {
+            pods.each_ref().map(Pod::mtu) == [mtu, mtu, 1400]
+        });
+        let expected = chain(family, format!("path to {ip_b}"), path);
+        assert_eq!(a.bridge_info("ov0").mtu_chain, Some(expected));
+        assert_eq!(a.bridge_info("given").mtu_chain, None);
+        // Each peer is told of, though all of them are at the same address.
+        let told = events.told();
+        for bridge in ["ov0", "ov1", "given"] {
+            let mtu = told
+                .iter()
+                .filter(|event| is_of_peer(event, bridge, ip_b, "mtu"));
+            let mtu: Vec<_> = mtu.filter_map(mtu_of).collect();
+            assert_eq!(mtu, [path], "{bridge}");
+        }
+        for port in ["pod1", "pod2", "pod3"] {
+            let expected: &[u32] = if port == "pod3" { &[] } else { &[mtu] };
+            let told: Vec<u32> = told
+                .iter()
+                .filter(|event| matches!(event, Event::Mtu { port: of, .. } if of.as_str() == port))
+                .filter_map(mtu_of)
+                .collect();
+            assert_eq!(told, expected, "{port}");
         }
     }
 }
@@ -143,59 +143,57 @@ fn mtu_of(event: &Event) -> Option<u32> {
     }
 }
 
-fn narrow() {
-    for family in FAMILIES {
-        let hosts: [Host; 3] = routed(family);
-        let ips = hosts.each_ref().map(|host| host.ip);
-        let nodes = hosts.map(|host| {
-            let peers: Vec<IpAddr> = ips.into_iter().filter(|ip| *ip != host.ip).collect();
-            let node = Node::joined(host, &peers);
-            let given = 1500 - family.overhead();
-            node.bridge("given", 43, &peers, |spec| spec.mtu = Some(given));
-            node
-        });
-        let [a, b, c] = &nodes;
-        let auto = a.pod("ov0", 1);
-        let pods = [a.pod("given", 2), b.pod("given", 3), c.pod("given", 4)];
-        let (wide, small) = (1500 - family.overhead(), 1400 - family.overhead());
-        pods[0].ping(pods[1].v4());
-        pods[0].ping(pods[2].v4());
-        let mut events = a.events();
+fn narrow(family: Family) {
+    let hosts: [Host; 3] = routed(family);
+    let ips = hosts.each_ref().map(|host| host.ip);
+    let nodes = hosts.map(|host| {
+        let peers: Vec<IpAddr> = ips.into_iter().filter(|ip| *ip != host.ip).collect();
+        let node = Node::joined(host, &peers);
+        let given = 1500 - family.overhead();
+        node.bridge("given", 43, &peers, |spec| spec.mtu = Some(given));
+        node
+    });
+    let [a, b, c] = &nodes;
+    let auto = a.pod("ov0", 1);
+    let pods = [a.pod("given", 2), b.pod("given", 3), c.pod("given", 4)];
+    let (wide, small) = (1500 - family.overhead(), 1400 - family.overhead());
+    pods[0].ping(pods[1].v4());
+    pods[0].ping(pods[2].v4());
+    let mut events = a.events();
 
-        b.host.set_mtu(1400);
-        // The first one is lost at the router, which says so.
-        wait_until("the router is heard", SOON, || {
-            pods[0].ping_of(pods[1].v4(), wide - 28);
-            a.peer("given", b.host.ip).path_mtu == 1400
-        });
-        assert_path(&mut events, b.host.ip, 1400);
-        wait_until("the bridge follows", SOON, || auto.mtu() == small);
-        let (arrived, text) = pods[0].ping_of(pods[1].v4(), wide - 28);
-        let told = format!("mtu = {small}");
-        let remembered = format!("mtu={small}");
-        assert!(
-            !arrived && (text.contains(&told) || text.contains(&remembered)),
-            "{text}"
-        );
-        let (arrived, text) = pods[0].ping_of(pods[1].v4(), small - 28);
-        assert!(arrived, "{text}");
-        // Nobody else is any narrower.
-        assert_eq!(a.peer("given", c.host.ip).path_mtu, 1500);
-        assert_eq!(pods[0].mtu(), wide);
-        let (arrived, text) = pods[0].ping_of(pods[2].v4(), wide - 28);
-        assert!(arrived, "{text}");
+    b.host.set_mtu(1400);
+    // The first one is lost at the router, which says so.
+    wait_until("the router is heard", SOON, || {
+        pods[0].ping_of(pods[1].v4(), wide - 28);
+        a.peer("given", b.host.ip).path_mtu == 1400
+    });
+    assert_path(&mut events, b.host.ip, 1400);
+    wait_until("the bridge follows", SOON, || auto.mtu() == small);
+    let (arrived, text) = pods[0].ping_of(pods[1].v4(), wide - 28);
+    let told = format!("mtu = {small}");
+    let remembered = format!("mtu={small}");
+    assert!(
+        !arrived && (text.contains(&told) || text.contains(&remembered)),
+        "{text}"
+    );
+    let (arrived, text) = pods[0].ping_of(pods[1].v4(), small - 28);
+    assert!(arrived, "{text}");
+    // Nobody else is any narrower.
+    assert_eq!(a.peer("given", c.host.ip).path_mtu, 1500);
+    assert_eq!(pods[0].mtu(), wide);
+    let (arrived, text) = pods[0].ping_of(pods[2].v4(), wide - 28);
+    assert!(arrived, "{text}");
 
-        b.host.set_mtu(1500);
-        // As after ten minutes without news (`mtu_expires`).
-        a.host.netns.ip("route flush cache");
-        a.host.netns.ip("-6 route flush cache");
-        wait_until("the bridge follows", SOON, || auto.mtu() == wide);
-        assert_path(&mut events, b.host.ip, 1500);
-        pods[0].netns.ip("route flush cache");
-        wait_until("long frames arrive", SOON, || {
-            pods[0].ping_of(pods[1].v4(), wide - 28).0
-        });
-    }
+    b.host.set_mtu(1500);
+    // As after ten minutes without news (`mtu_expires`).
+    a.host.netns.ip("route flush cache");
+    a.host.netns.ip("-6 route flush cache");
+    wait_until("the bridge follows", SOON, || auto.mtu() == wide);
+    assert_path(&mut events, b.host.ip, 1500);
+    pods[0].netns.ip("route flush cache");
+    wait_until("long frames arrive", SOON, || {
+        pods[0].ping_of(pods[1].v4(), wide - 28).0
+    });
 }
 
 /// That both bridges have been told of a path, and of no other on the way.

@@ -23,19 +23,19 @@ use tapswitch::{
 use crate::{
     Test,
     common::{succeeded, wait_until},
-    world::{Daemon, FAMILIES, Family, Host, Node, SECOND, SOON, lan, routed, text, udp},
+    world::{Daemon, Family, Host, Node, SECOND, SOON, lan, over_both, routed, text, udp},
 };
 
 pub(crate) const TESTS: &[Test] = &[
     (
         &[],
         "a_tapswitch_answers_and_a_sweep_finds_the_longest_frame",
-        answered,
+        || over_both(answered),
     ),
     (
         &["iptables"],
         "a_sweep_finds_the_narrow_link_with_and_without_icmp",
-        sweeps,
+        || over_both(sweeps),
     ),
     (
         &["iptables"],
@@ -76,96 +76,96 @@ fn report(daemon: &Daemon, code: i32, arguments: &str) -> Value {
     serde_json::from_str(&stdout).unwrap()
 }
 
-fn answered() {
-    for (family, longest) in [(Family::V4, 1464), (Family::V6, 1444)] {
-        let [a, b] = lan(family);
-        let daemon = daemon(&a, &[b.ip]);
-        let b = Node::joined(b, &[a.ip]);
-        let ip = b.host.ip;
+fn answered(family: Family) {
+    let longest = match family {
+        Family::V4 => 1464,
+        Family::V6 => 1444,
+    };
+    let [a, b] = lan(family);
+    let daemon = daemon(&a, &[b.ip]);
+    let b = Node::joined(b, &[a.ip]);
+    let ip = b.host.ip;
 
-        let printed = daemon.screen(&format!("peer ping {ip} --count 2 --interval 10ms"));
-        let lines: Vec<&str> = printed.lines().collect();
-        assert_eq!(
-            lines[0],
-            format!("PING {ip} port 4789 on ov0 (vni 42): frames of 60 bytes")
-        );
-        let answer = format!("60 bytes from {ip}: seq=2 time=");
-        assert!(lines[2].starts_with(&answer), "{printed}");
-        assert!(printed.contains("2 frames sent, 2 answered, 0% lost\n"));
-        let verdict = format!("{ip} is a tapswitch that has VNI 42 and lists this host");
-        assert!(printed.ends_with(&format!("udp: answers on 4789\n{verdict}\n")));
+    let printed = daemon.screen(&format!("peer ping {ip} --count 2 --interval 10ms"));
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(
+        lines[0],
+        format!("PING {ip} port 4789 on ov0 (vni 42): frames of 60 bytes")
+    );
+    let answer = format!("60 bytes from {ip}: seq=2 time=");
+    assert!(lines[2].starts_with(&answer), "{printed}");
+    assert!(printed.contains("2 frames sent, 2 answered, 0% lost\n"));
+    let verdict = format!("{ip} is a tapswitch that has VNI 42 and lists this host");
+    assert!(printed.ends_with(&format!("udp: answers on 4789\n{verdict}\n")));
 
-        let ping = report(&daemon, 0, &format!("{ip} -c 3 -i 1ms --size {longest}"));
-        let [min, avg, max] =
-            ["rtt_min_s", "rtt_avg_s", "rtt_max_s"].map(|key| ping[key].as_f64().unwrap());
-        assert!(0.0 < min && min <= avg && avg <= max && max < 1.0, "{ping}");
-        assert_eq!((&ping["sent"], &ping["received"]), (&3.into(), &3.into()));
-        let ping = report(&daemon, 1, &format!("{ip} -c 1 --size {}", longest + 1));
+    let ping = report(&daemon, 0, &format!("{ip} -c 3 -i 1ms --size {longest}"));
+    let [min, avg, max] =
+        ["rtt_min_s", "rtt_avg_s", "rtt_max_s"].map(|key| ping[key].as_f64().unwrap());
+    assert!(0.0 < min && min <= avg && avg <= max && max < 1.0, "{ping}");
+    assert_eq!((&ping["sent"], &ping["received"]), (&3.into(), &3.into()));
+    let ping = report(&daemon, 1, &format!("{ip} -c 1 --size {}", longest + 1));
+    assert_eq!(
+        ping["verdict"],
+        format!(
+            "frames of {} bytes do not fit the path to {ip}, which takes {longest}",
+            longest + 1
+        )
+    );
+
+    let sweep = |largest: u32| {
+        let ping = report(&daemon, 0, &format!("{ip} -c 1 -W 50ms --sweep"));
+        assert_eq!(ping["largest"], largest, "{ping}");
+        assert_eq!(ping["smallest_lost"], largest + 1, "{ping}");
+        let mtu = largest - 14;
         assert_eq!(
             ping["verdict"],
             format!(
-                "frames of {} bytes do not fit the path to {ip}, which takes {longest}",
-                longest + 1
+                "{verdict}; frames of up to {largest} bytes get there and back, an MTU of {mtu}"
             )
         );
-
-        let sweep = |largest: u32| {
-            let ping = report(&daemon, 0, &format!("{ip} -c 1 -W 50ms --sweep"));
-            assert_eq!(ping["largest"], largest, "{ping}");
-            assert_eq!(ping["smallest_lost"], largest + 1, "{ping}");
-            let mtu = largest - 14;
-            assert_eq!(
-                ping["verdict"],
-                format!(
-                    "{verdict}; frames of up to {largest} bytes get there and back, an MTU of {mtu}"
-                )
-            );
-        };
-        sweep(longest);
-        // Narrower on our way there, as the kernel knows.
-        let version = if ip.is_ipv6() { "-6 " } else { "" };
-        a.netns
-            .ip(&format!("{version}route add {ip} dev u0 mtu 1400"));
-        sweep(longest - 100);
-        // Narrower on the way back, which only the other one knows.
-        let back = format!("{version}route add {} dev u0 mtu 1300", a.ip);
-        b.host.netns.ip(&back);
-        sweep(longest - 200);
-        let info = b.peer("ov0", a.ip);
-        assert!(info.drops.contains_key("too_big"), "{info:?}");
-    }
+    };
+    sweep(longest);
+    // Narrower on our way there, as the kernel knows.
+    let version = if ip.is_ipv6() { "-6 " } else { "" };
+    a.netns
+        .ip(&format!("{version}route add {ip} dev u0 mtu 1400"));
+    sweep(longest - 100);
+    // Narrower on the way back, which only the other one knows.
+    let back = format!("{version}route add {} dev u0 mtu 1300", a.ip);
+    b.host.netns.ip(&back);
+    sweep(longest - 200);
+    let info = b.peer("ov0", a.ip);
+    assert!(info.drops.contains_key("too_big"), "{info:?}");
 }
 
-fn sweeps() {
-    for family in FAMILIES {
-        let [a, b]: [Host; 2] = routed(family);
-        let daemon = daemon(&a, &[b.ip]);
-        let b = Node::joined(b, &[a.ip]);
-        let ip = b.host.ip;
-        b.host.set_mtu(1400);
-        let largest = 1464 - 100 - (family.overhead() - 50);
+fn sweeps(family: Family) {
+    let [a, b]: [Host; 2] = routed(family);
+    let daemon = daemon(&a, &[b.ip]);
+    let b = Node::joined(b, &[a.ip]);
+    let ip = b.host.ip;
+    b.host.set_mtu(1400);
+    let largest = 1464 - 100 - (family.overhead() - 50);
 
-        // A firewall that loses what would have told.
-        let (program, kind) = match family {
-            Family::V4 => ("iptables", "icmp"),
-            Family::V6 => ("ip6tables", "icmpv6 --icmpv6-type packet-too-big"),
-        };
-        let firewall = |verb: &str| {
-            let rule = format!("{program} -w {verb} INPUT -p {kind} -j DROP");
-            let words: Vec<&str> = rule.split(' ').collect();
-            succeeded(&rule, Ok(a.netns.exec(&words)));
-        };
-        firewall("-A");
-        let ping = report(&daemon, 0, &format!("{ip} -c 1 -W 30ms --sweep"));
-        assert_eq!(ping["largest"], largest, "{ping}");
-        firewall("-D");
-        let ping = report(&daemon, 0, &format!("{ip} -c 1 -W 200ms --sweep"));
-        assert_eq!(ping["largest"], largest, "{ping}");
-        assert_eq!(ping["smallest_lost"], largest + 1, "{ping}");
-        wait_until("the path is known", SOON, || {
-            daemon.json("peer show")[0]["path_mtu"] == 1400
-        });
-    }
+    // A firewall that loses what would have told.
+    let (program, kind) = match family {
+        Family::V4 => ("iptables", "icmp"),
+        Family::V6 => ("ip6tables", "icmpv6 --icmpv6-type packet-too-big"),
+    };
+    let firewall = |verb: &str| {
+        let rule = format!("{program} -w {verb} INPUT -p {kind} -j DROP");
+        let words: Vec<&str> = rule.split(' ').collect();
+        succeeded(&rule, Ok(a.netns.exec(&words)));
+    };
+    firewall("-A");
+    let ping = report(&daemon, 0, &format!("{ip} -c 1 -W 60ms --sweep"));
+    assert_eq!(ping["largest"], largest, "{ping}");
+    firewall("-D");
+    let ping = report(&daemon, 0, &format!("{ip} -c 1 -W 200ms --sweep"));
+    assert_eq!(ping["largest"], largest, "{ping}");
+    assert_eq!(ping["smallest_lost"], largest + 1, "{ping}");
+    wait_until("the path is known", SOON, || {
+        daemon.json("peer show")[0]["path_mtu"] == 1400
+    });
 }
 
 fn silence() {

@@ -8,19 +8,19 @@ use crate::{
     Test,
     common::wait_until,
     stream,
-    world::{FAMILIES, Family, Node, Pod, SECOND, SOON, lan, nstat},
+    world::{Family, Node, Pod, SECOND, SOON, lan, nstat, over_both},
 };
 
 pub(crate) const TESTS: &[Test] = &[
     (
         &["ping"],
         "the_sender_of_a_packet_that_is_too_big_is_told_and_remembers",
-        told,
+        || over_both(told),
     ),
     (
         &[],
         "tcp_of_pods_that_believe_in_1500_flows_at_once_and_without_fragments",
-        tcp,
+        || over_both(tcp),
     ),
     (&["ping"], "answers_can_be_switched_off", silenced),
 ];
@@ -44,61 +44,57 @@ fn too_big(node: &Node, peer: IpAddr) -> u64 {
     drops.get("too_big").copied().unwrap_or(0)
 }
 
-fn told() {
-    for family in FAMILIES {
-        let ([a, b], pods) = pair(family);
-        let peer = b.host.ip;
-        let mtu = 1500 - family.overhead();
+fn told(family: Family) {
+    let ([a, b], pods) = pair(family);
+    let peer = b.host.ip;
+    let mtu = 1500 - family.overhead();
 
-        let (_, text) = pods[0].ping_of(pods[1].v4(), 1472);
-        let expected = format!("Frag needed and DF set (mtu = {mtu})");
-        assert!(text.contains(&expected), "{text}");
-        assert_eq!(too_big(&a, peer), 1);
-        let route = pods[0].netns.ip(&format!("route get {}", pods[1].v4()));
-        assert!(route.contains(&format!("mtu {mtu}")), "{route}");
-        // From now on its own stack knows, and nothing gets lost any more.
-        let (_, text) = pods[0].ping_of(pods[1].v4(), 1472);
-        assert!(text.contains(&format!("mtu={mtu}")), "{text}");
-        let (arrived, text) = pods[0].ping_of(pods[1].v4(), mtu - 28);
-        assert!(arrived, "{text}");
-        assert_eq!(too_big(&a, peer), 1);
+    let (_, text) = pods[0].ping_of(pods[1].v4(), 1472);
+    let expected = format!("Frag needed and DF set (mtu = {mtu})");
+    assert!(text.contains(&expected), "{text}");
+    assert_eq!(too_big(&a, peer), 1);
+    let route = pods[0].netns.ip(&format!("route get {}", pods[1].v4()));
+    assert!(route.contains(&format!("mtu {mtu}")), "{route}");
+    // From now on its own stack knows, and nothing gets lost any more.
+    let (_, text) = pods[0].ping_of(pods[1].v4(), 1472);
+    assert!(text.contains(&format!("mtu={mtu}")), "{text}");
+    let (arrived, text) = pods[0].ping_of(pods[1].v4(), mtu - 28);
+    assert!(arrived, "{text}");
+    assert_eq!(too_big(&a, peer), 1);
 
-        let (_, text) = pods[0].ping_of(pods[1].v6(), 1452);
-        let expected = format!("Packet too big: mtu={mtu}");
-        assert!(text.contains(&expected), "{text}");
-        assert_eq!(too_big(&a, peer), 2);
-        let route = pods[0].netns.ip(&format!("-6 route get {}", pods[1].v6()));
-        assert!(route.contains(&format!("mtu {mtu}")), "{route}");
-        let (arrived, text) = pods[0].ping_of(pods[1].v6(), mtu - 48);
-        assert!(arrived, "{text}");
-        assert_eq!(too_big(&a, peer), 2);
-        // In a pod nothing but its stack has been told: the path is what it was.
-        assert_eq!(a.peer("ov0", peer).path_mtu, 1500);
-        assert_eq!(pods[0].mtu(), 1500);
-    }
+    let (_, text) = pods[0].ping_of(pods[1].v6(), 1452);
+    let expected = format!("Packet too big: mtu={mtu}");
+    assert!(text.contains(&expected), "{text}");
+    assert_eq!(too_big(&a, peer), 2);
+    let route = pods[0].netns.ip(&format!("-6 route get {}", pods[1].v6()));
+    assert!(route.contains(&format!("mtu {mtu}")), "{route}");
+    let (arrived, text) = pods[0].ping_of(pods[1].v6(), mtu - 48);
+    assert!(arrived, "{text}");
+    assert_eq!(too_big(&a, peer), 2);
+    // In a pod nothing but its stack has been told: the path is what it was.
+    assert_eq!(a.peer("ov0", peer).path_mtu, 1500);
+    assert_eq!(pods[0].mtu(), 1500);
 }
 
-fn tcp() {
-    for family in FAMILIES {
-        let ([a, b], pods) = pair(family);
-        let fragments = || {
-            let of = |node: &Node| {
-                let netns = &node.host.netns;
-                nstat(netns, "IpFragCreates") + nstat(netns, "Ip6FragCreates")
-            };
-            of(&a) + of(&b)
+fn tcp(family: Family) {
+    let ([a, b], pods) = pair(family);
+    let fragments = || {
+        let of = |node: &Node| {
+            let netns = &node.host.netns;
+            nstat(netns, "IpFragCreates") + nstat(netns, "Ip6FragCreates")
         };
+        of(&a) + of(&b)
+    };
 
-        for address in [pods[1].v4(), pods[1].v6()] {
-            let start = clock::now();
-            stream::tcp(&pods[0].netns, &pods[1].netns, address, 65_536, 0x1ee7);
-            let took = clock::now().since(start);
-            // 8 MB. With each loss that waits for a timer it would be a matter of seconds.
-            assert!(took < 2 * SECOND, "{family:?}, to {address}: {took:?}");
-        }
-        assert_eq!(fragments(), 0, "{family:?}");
-        assert_eq!(stream::checksum_errors(&pods[1].netns), 0);
+    for address in [pods[1].v4(), pods[1].v6()] {
+        let start = clock::now();
+        stream::tcp(&pods[0].netns, &pods[1].netns, address, 65_536, 0x1ee7);
+        let took = clock::now().since(start);
+        // 8 MB. With each loss that waits for a timer it would be a matter of seconds.
+        assert!(took < 2 * SECOND, "{family:?}, to {address}: {took:?}");
     }
+    assert_eq!(fragments(), 0, "{family:?}");
+    assert_eq!(stream::checksum_errors(&pods[1].netns), 0);
 }
 
 fn silenced() {

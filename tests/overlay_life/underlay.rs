@@ -17,7 +17,7 @@ use crate::{
     Test,
     common::{Netns, wait_until},
     world::{
-        FAMILIES, Family, Host, Node, Pod, SECOND, SOON, add_address, is_of_peer, lan, routed, udp,
+        Family, Host, Node, Pod, SECOND, SOON, add_address, is_of_peer, lan, over_both, routed, udp,
     },
 };
 
@@ -25,17 +25,17 @@ pub(crate) const TESTS: &[Test] = &[
     (
         &["ping"],
         "the_overlay_heals_when_its_link_comes_back",
-        link_down,
+        || over_both(link_down),
     ),
     (
         &["ping"],
         "the_overlay_heals_when_its_address_comes_back",
-        address_gone,
+        || over_both(address_gone),
     ),
     (
         &["ping"],
         "a_route_that_is_gone_costs_its_peer_only",
-        route_gone,
+        || over_both(route_gone),
     ),
     (
         &["ping"],
@@ -72,94 +72,88 @@ fn heals(pods: &[Pod; 2]) {
     });
 }
 
-fn link_down() {
-    for family in FAMILIES {
-        let ([a, b], pods) = pair(family);
-        let peer = b.host.ip;
-        let mut events = a.events();
+fn link_down(family: Family) {
+    let ([a, b], pods) = pair(family);
+    let peer = b.host.ip;
+    let mut events = a.events();
 
-        a.host.netns.ip("link set u0 down");
-        let (_, reason) = events.wait_for_peer("ov0", peer, "no route");
-        assert!(reason.unwrap().contains("unreachable"));
-        let info = a.peer("ov0", peer);
-        assert_eq!(info.state, PeerState::NoRoute);
-        assert!(info.reason.unwrap().contains("unreachable"));
-        let lost = || a.peer("ov0", peer).drops.get("no_route").copied();
-        let before = lost();
-        let to = pods[1].v4().to_string();
-        assert!(!pods[0].output(&["ping", "-c", "1", "-W", "0.1", &to]).0);
-        assert!(lost() > before, "{family:?}: {:?}", lost());
-        assert_eq!(a.vtep().state, VtepState::Up);
+    a.host.netns.ip("link set u0 down");
+    let (_, reason) = events.wait_for_peer("ov0", peer, "no route");
+    assert!(reason.unwrap().contains("unreachable"));
+    let info = a.peer("ov0", peer);
+    assert_eq!(info.state, PeerState::NoRoute);
+    assert!(info.reason.unwrap().contains("unreachable"));
+    let lost = || a.peer("ov0", peer).drops.get("no_route").copied();
+    let before = lost();
+    let to = pods[1].v4().to_string();
+    assert!(!pods[0].output(&["ping", "-c", "1", "-W", "0.1", &to]).0);
+    assert!(lost() > before, "{family:?}: {:?}", lost());
+    assert_eq!(a.vtep().state, VtepState::Up);
 
-        a.host.netns.ip("link set u0 up");
-        heals(&pods);
-        events.wait_for_peer("ov0", peer, "route back");
-        let info = a.peer("ov0", peer);
-        assert_eq!((info.state, info.reason), (PeerState::Up, None));
-        assert_eq!(pods[0].mtu(), 1500 - family.overhead());
-    }
+    a.host.netns.ip("link set u0 up");
+    heals(&pods);
+    events.wait_for_peer("ov0", peer, "route back");
+    let info = a.peer("ov0", peer);
+    assert_eq!((info.state, info.reason), (PeerState::Up, None));
+    assert_eq!(pods[0].mtu(), 1500 - family.overhead());
 }
 
-fn address_gone() {
-    for family in FAMILIES {
-        let ([a, b], pods) = pair(family);
-        let (netns, ip) = (&a.host.netns, a.host.ip);
-        // Its MTU comes from the device that has the address.
-        a.bridge("lone", 43, &[], |_| {});
-        let lone = a.pod("lone", 3);
-        let mtu = 1500 - family.overhead();
-        assert_eq!(lone.mtu(), mtu);
-        let mut events = a.events();
+fn address_gone(family: Family) {
+    let ([a, b], pods) = pair(family);
+    let (netns, ip) = (&a.host.netns, a.host.ip);
+    // Its MTU comes from the device that has the address.
+    a.bridge("lone", 43, &[], |_| {});
+    let lone = a.pod("lone", 3);
+    let mtu = 1500 - family.overhead();
+    assert_eq!(lone.mtu(), mtu);
+    let mut events = a.events();
 
-        netns.ip(&format!("address del {ip}/{} dev u0", family.prefix()));
-        events.wait_for_peer("ov0", b.host.ip, "no route");
-        assert_eq!(a.peer("ov0", b.host.ip).state, PeerState::NoRoute);
-        assert_eq!(lone.mtu(), mtu, "nothing better is known");
-        add_address(netns, "u0", ip, family);
-        heals(&pods);
-        events.wait_for_peer("ov0", b.host.ip, "route back");
-        assert_eq!(a.peer("ov0", b.host.ip).state, PeerState::Up);
-    }
+    netns.ip(&format!("address del {ip}/{} dev u0", family.prefix()));
+    events.wait_for_peer("ov0", b.host.ip, "no route");
+    assert_eq!(a.peer("ov0", b.host.ip).state, PeerState::NoRoute);
+    assert_eq!(lone.mtu(), mtu, "nothing better is known");
+    add_address(netns, "u0", ip, family);
+    heals(&pods);
+    events.wait_for_peer("ov0", b.host.ip, "route back");
+    assert_eq!(a.peer("ov0", b.host.ip).state, PeerState::Up);
 }
 
-fn route_gone() {
-    for family in FAMILIES {
-        let hosts: [Host; 3] = routed(family);
-        let ips = hosts.each_ref().map(|host| host.ip);
-        let [a, b, c] = hosts.map(|host| {
-            let peers: Vec<_> = ips.into_iter().filter(|ip| *ip != host.ip).collect();
-            Node::joined(host, &peers)
-        });
-        let pods = [a.pod("ov0", 1), b.pod("ov0", 2)];
-        let other = c.pod("ov0", 3);
-        pods[0].ping(pods[1].v4());
-        pods[0].ping(other.v4());
-        let mut events = a.events();
+fn route_gone(family: Family) {
+    let hosts: [Host; 3] = routed(family);
+    let ips = hosts.each_ref().map(|host| host.ip);
+    let [a, b, c] = hosts.map(|host| {
+        let peers: Vec<_> = ips.into_iter().filter(|ip| *ip != host.ip).collect();
+        Node::joined(host, &peers)
+    });
+    let pods = [a.pod("ov0", 1), b.pod("ov0", 2)];
+    let other = c.pod("ov0", 3);
+    pods[0].ping(pods[1].v4());
+    pods[0].ping(other.v4());
+    let mut events = a.events();
 
-        let route = |verb| {
-            let netns = &a.host.netns;
-            netns.ip(&format!("route {verb} unreachable {}", b.host.ip));
-        };
-        route("add");
-        let (_, reason) = events.wait_for_peer("ov0", b.host.ip, "no route");
-        let reason = reason.unwrap();
-        assert!(reason.starts_with("no route to host"), "{reason}");
-        assert_eq!(a.peer("ov0", b.host.ip).reason, Some(reason));
-        assert_eq!(a.peer("ov0", b.host.ip).state, PeerState::NoRoute);
-        assert_eq!(a.peer("ov0", c.host.ip).state, PeerState::Up);
-        pods[0].ping(other.v4());
-        // What is flooded still gets to whom it can.
-        pods[0].netns.ip("neigh flush dev eth0");
-        pods[0].ping(other.v4());
-        let told = events.told();
-        let of_other = |change| told.iter().any(|e| is_of_peer(e, "ov0", c.host.ip, change));
-        assert!(!of_other("no route") && !of_other("mtu"), "{told:?}");
+    let route = |verb| {
+        let netns = &a.host.netns;
+        netns.ip(&format!("route {verb} unreachable {}", b.host.ip));
+    };
+    route("add");
+    let (_, reason) = events.wait_for_peer("ov0", b.host.ip, "no route");
+    let reason = reason.unwrap();
+    assert!(reason.starts_with("no route to host"), "{reason}");
+    assert_eq!(a.peer("ov0", b.host.ip).reason, Some(reason));
+    assert_eq!(a.peer("ov0", b.host.ip).state, PeerState::NoRoute);
+    assert_eq!(a.peer("ov0", c.host.ip).state, PeerState::Up);
+    pods[0].ping(other.v4());
+    // What is flooded still gets to whom it can.
+    pods[0].netns.ip("neigh flush dev eth0");
+    pods[0].ping(other.v4());
+    let told = events.told();
+    let of_other = |change| told.iter().any(|e| is_of_peer(e, "ov0", c.host.ip, change));
+    assert!(!of_other("no route") && !of_other("mtu"), "{told:?}");
 
-        route("del");
-        heals(&pods);
-        events.wait_for_peer("ov0", b.host.ip, "route back");
-        assert_eq!(a.peer("ov0", b.host.ip).state, PeerState::Up);
-    }
+    route("del");
+    heals(&pods);
+    events.wait_for_peer("ov0", b.host.ip, "route back");
+    assert_eq!(a.peer("ov0", b.host.ip).state, PeerState::Up);
 }
 
 fn netns_anew() {

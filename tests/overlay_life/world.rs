@@ -36,7 +36,13 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// The switch looks at its underlay once a second; the rest is for a machine that is busy.
 pub(crate) const SOON: Duration = Duration::from_secs(3);
 
-pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+/// Runs a test over either IP version, at the same time: most of it is waiting.
+pub(crate) fn over_both(test: fn(Family)) {
+    thread::scope(|scope| {
+        scope.spawn(|| test(Family::V6));
+        test(Family::V4);
+    });
+}
 
 /// Which IP version the underlay speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
