@@ -260,7 +260,10 @@ fn bridge_info(state: &State, bridge: &BridgeState) -> BridgeInfo {
     BridgeInfo {
         spec: bridge.spec.clone(),
         effective_mtu: bridge.mtu(),
-        mtu_chain: bridge.mtu_chain.clone(),
+        mtu_chain: bridge
+            .mtu_chain
+            .clone()
+            .filter(|_| bridge.spec.mtu.is_none()),
         peer_count: state
             .peers
             .iter()
