@@ -61,7 +61,9 @@ pub(super) struct PeerState {
     pub(super) counters: Arc<Counters>,
     /// Why frames do not reach it, as far as the kernel knows.
     pub(super) no_route: Option<String>,
-    /// The path's MTU that subscribers know of: a worker may be the first to hear of another, or the
+    /// Subscribers know of it.
+    is_told: bool,
+    /// The path's MTU that they know of: a worker may be the first to hear of another, or the
     /// peer of another bridge at the same address.
     told_mtu: Option<u32>,
 }
@@ -253,7 +255,6 @@ impl Inner {
             .into_iter()
             .partition(is_wanted);
         state.peers = kept;
-        let mut added = Vec::new();
         for ((bridge, _), want) in wanted {
             let found = state
                 .peers
@@ -267,7 +268,6 @@ impl Inner {
                 tracing::error!(%bridge, "peer {}: there are {} peers, no more are possible", want.to, PeerId::LIMIT);
                 continue;
             };
-            added.push(id);
             let path = state.path_to(want.to.ip());
             state.peers.push(PeerState {
                 id,
@@ -279,6 +279,7 @@ impl Inner {
                 path,
                 counters: Arc::new(Counters::new(self.workers.len())),
                 no_route: None,
+                is_told: false,
                 told_mtu: None,
             });
         }
@@ -296,8 +297,12 @@ impl Inner {
             self.events.peer(&peer, "deleted", None);
         }
         state.pin_remote_entries(self.clock.now());
-        for peer in state.peers.iter().filter(|peer| added.contains(&peer.id)) {
+        for peer in state.peers.iter_mut().filter(|peer| !peer.is_told) {
+            peer.is_told = true;
             self.events.peer(peer, "added", None);
+            if let Some(reason) = &peer.no_route {
+                self.events.peer(peer, "no route", Some(reason));
+            }
         }
     }
 
@@ -305,8 +310,15 @@ impl Inner {
     pub(super) fn follow_paths(&self, state: &mut State) {
         let State { vtep, peers, .. } = state;
         if let Some(underlay) = vtep.as_ref().and_then(VtepState::underlay) {
+            let is_homeless = underlay.is_homeless();
             for peer in peers {
-                self.follow_path(peer, underlay);
+                let asked = if is_homeless {
+                    Err(format!("no interface has our address {}", underlay.local()))
+                } else {
+                    let asked = underlay.ask_path(peer.to);
+                    asked.map_err(|error| cause_text(&error))
+                };
+                self.follow_path(peer, asked);
             }
         }
         let names: Vec<Name> = state
@@ -324,8 +336,9 @@ impl Inner {
         fit_superframes(state);
     }
 
-    fn follow_path(&self, peer: &mut PeerState, underlay: &Underlay) {
-        match underlay.ask_path(peer.to) {
+    /// The path to `peer` takes so much, or there is none and this is why.
+    fn follow_path(&self, peer: &mut PeerState, asked: Result<u32, String>) {
+        match asked {
             Ok(mtu) => {
                 if peer.no_route.take().is_some() {
                     self.events.peer(peer, "route back", None);
@@ -335,9 +348,8 @@ impl Inner {
                     self.events.peer(peer, "mtu", None);
                 }
             }
-            Err(error) => {
-                let reason = cause_text(&error);
-                if peer.no_route.is_none() {
+            Err(reason) => {
+                if peer.is_told && peer.no_route.is_none() {
                     self.events.peer(peer, "no route", Some(&reason));
                 }
                 peer.no_route = Some(reason);
