@@ -61,7 +61,9 @@ pub(super) struct PeerState {
     pub(super) counters: Arc<Counters>,
     /// Why frames do not reach it, as far as the kernel knows.
     pub(super) no_route: Option<String>,
-    /// The path's MTU that subscribers know of: a worker may be the first to hear of another, or the
+    /// Subscribers know of it.
+    is_told: bool,
+    /// The path's MTU that they know of: a worker may be the first to hear of another, or the
     /// peer of another bridge at the same address.
     told_mtu: Option<u32>,
 }
@@ -292,6 +294,7 @@ impl Inner {
                 path,
                 counters: Arc::new(Counters::new(self.workers.len())),
                 no_route: None,
+                is_told: false,
                 told_mtu: None,
             });
         }
@@ -301,8 +304,12 @@ impl Inner {
         self.forget_peers(state, &gone);
         state.pin_remote_entries(self.clock.now());
         state.engines.in_force();
-        for peer in state.peers.iter().skip(first_new) {
+        for peer in state.peers.iter_mut().skip(first_new) {
+            peer.is_told = true;
             self.events.peer(peer, "added", None);
+            if let Some(reason) = &peer.no_route {
+                self.events.peer(peer, "no route", Some(reason));
+            }
         }
     }
 
@@ -327,11 +334,18 @@ impl Inner {
     fn follow_paths(&self, state: &mut State, which: Paths) {
         let State { vtep, peers, .. } = state;
         if let Some(underlay) = vtep.as_ref().and_then(VtepState::underlay) {
+            let is_homeless = LazyCell::new(|| underlay.is_homeless());
             for peer in peers {
-                let is_new = peer.told_mtu.is_none() && peer.no_route.is_none();
-                if which == Paths::All || is_new {
-                    self.follow_path(peer, underlay);
+                if which == Paths::New && peer.is_told {
+                    continue;
                 }
+                let asked = if *is_homeless {
+                    Err(format!("no interface has our address {}", underlay.local()))
+                } else {
+                    let asked = underlay.ask_path(peer.to);
+                    asked.map_err(|error| cause_text(&error))
+                };
+                self.follow_path(peer, asked);
             }
         }
         let names: Vec<Name> = state
@@ -349,8 +363,9 @@ impl Inner {
         fit_superframes(state);
     }
 
-    fn follow_path(&self, peer: &mut PeerState, underlay: &Underlay) {
-        match underlay.ask_path(peer.to) {
+    /// The path to `peer` takes so much, or there is none and this is why.
+    fn follow_path(&self, peer: &mut PeerState, asked: Result<u32, String>) {
+        match asked {
             Ok(mtu) => {
                 if peer.no_route.take().is_some() {
                     self.events.peer(peer, "route back", None);
@@ -360,9 +375,8 @@ impl Inner {
                     self.events.peer(peer, "mtu", None);
                 }
             }
-            Err(error) => {
-                let reason = cause_text(&error);
-                if peer.no_route.is_none() {
+            Err(reason) => {
+                if peer.is_told && peer.no_route.is_none() {
                     self.events.peer(peer, "no route", Some(&reason));
                 }
                 peer.no_route = Some(reason);

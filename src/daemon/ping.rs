@@ -261,14 +261,15 @@ impl Run<'_> {
         let mut sequence = self.ping.request.count;
         let mut comes_back = |size: u32| {
             // One loss may be an accident.
-            (0..SWEEP_TRIES).any(|_| {
+            let tries = if size > MOST_SIZE { 0 } else { SWEEP_TRIES };
+            (0..tries).any(|_| {
                 sequence += 1;
                 let sent_at = self.inner.clock.now();
                 self.send(sequence, size) && self.await_answer(sequence, sent_at, timeout).is_some()
             })
         };
         // What the kernel believes of the path is mostly the answer.
-        let believed = self.ping.max_frame().max(least);
+        let believed = self.ping.max_frame().clamp(least, MOST_SIZE);
         if comes_back(believed) {
             passes = believed;
             if comes_back(believed + 1) {

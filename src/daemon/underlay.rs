@@ -245,6 +245,11 @@ impl Underlay {
         })
     }
 
+    /// The address that datagrams come from and are taken at.
+    pub fn local(&self) -> IpAddr {
+        self.local.ip()
+    }
+
     /// The UDP ports that datagrams come from.
     pub fn source_ports(&self) -> Vec<u16> {
         let ports = self.senders.iter().map(|sender| sender.local().port());
@@ -278,7 +283,19 @@ impl Underlay {
     /// As [`PathProbe::mtu`].
     pub fn ask_path(&self, to: SocketAddr) -> io::Result<u32> {
         let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
-        probe.mtu_to(to)
+        let mtu = probe.mtu_to(to)?;
+        // The loopback device takes a byte more than there are in a packet.
+        Ok(if to.is_ipv4() { mtu.min(MOST_V4) } else { mtu })
+    }
+
+    /// Whether our address is gone. Over IPv6 the kernel goes on sending from it while there is a
+    /// route, and no answer comes back.
+    pub fn is_homeless(&self) -> bool {
+        let bound = inside(self.netns.as_ref(), || {
+            std::net::UdpSocket::bind((self.local.ip(), 0))
+        });
+        let gone = |error: &io::Error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL);
+        bound.is_ok_and(|bound| bound.as_ref().is_err_and(gone))
     }
 
     /// The name and MTU of the interface that has our address. Asks the kernel on a thread of its
@@ -542,6 +559,8 @@ fn name_owner(owner: Option<PortOwner>, port: u16, netns: Option<&NetnsFile>) ->
     (owner, advice.to_owned())
 }
 
+/// The longest IPv4 packet (RFC 791 §3.1).
+const MOST_V4: u32 = 65_535;
 /// How many source ports there are. More spread flows no better over the links of a bundle.
 const SENDERS: usize = 16;
 /// Bytes of memory for each socket, if we may have that much: a message of 64 KiB takes some 72.

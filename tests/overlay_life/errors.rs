@@ -4,13 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use tapswitch::{
     config::{BridgeSpec, PeerAddr, Place, PortSpec, StaticSpec, SwitchSpec, VtepSpec},
-    control::api::{ErrorKind, Request},
+    control::api::{ErrorKind, PingRequest, Request, Response},
     wire::{MacAddr, Vni},
 };
 
 use crate::{
     Test,
     common::{Netns, open_fds},
+    stream,
     world::{Daemon, Family, Node, Pod, add_address, lan, name, udp},
 };
 
@@ -34,6 +35,11 @@ pub(crate) const TESTS: &[Test] = &[
         &["ping"],
         "switches_of_one_host_share_it_by_address_or_port",
         one_host,
+    ),
+    (
+        &["ping"],
+        "an_overlay_within_a_machine_carries_what_udp_can",
+        loopback,
     ),
     (&[], "scripts_find_the_keys_that_they_rely_on", keys),
 ];
@@ -374,14 +380,47 @@ fn one_host() {
     let by_port = [one.pod("ov1", 3), three.pod("ov0", 4)];
     by_port[0].ping(by_port[1].v4());
     by_port[1].ping(by_port[0].v6());
-    // Over a path that never leaves the machine there is room for more.
-    assert!(one.peer("ov0", second).path_mtu >= 1500);
     let shared = |node: &Node| node.vtep().source_ports.len();
     assert!(
         [&one, &two, &three]
             .into_iter()
             .all(|node| shared(node) == 16)
     );
+}
+
+fn loopback() {
+    let [host, _] = lan(Family::V4);
+    let nodes = [host.another(), host].map(Node::bare);
+    for (node, (port, other)) in nodes.iter().zip([(4789, 8472), (8472, 4789)]) {
+        let mut spec = node.vtep_spec();
+        (spec.local, spec.port) = ("127.0.0.1".parse().unwrap(), port);
+        node.request(Request::VtepSet(spec));
+        let mut spec = BridgeSpec::new(name("ov0"));
+        spec.vni = Vni::new(42);
+        spec.peers = vec![format!("127.0.0.1:{other}").parse().unwrap()];
+        node.request(Request::BridgeAdd(spec));
+    }
+    let pods = [nodes[0].pod("ov0", 1), nodes[1].pod("ov0", 2)];
+    pods[0].ping(pods[1].v4());
+
+    // The device takes 65,536 bytes, and IPv4 one less.
+    let mtu = 65_535 - 50;
+    assert_eq!(pods[0].mtu(), mtu);
+    let (arrived, text) = pods[0].ping_of(pods[1].v4(), mtu - 28);
+    assert!(arrived, "{text}");
+    let (from, to) = (&pods[0].netns, &pods[1].netns);
+    stream::tcp(from, to, pods[1].v4(), 65_536, 0x100b);
+    let ping = Request::PeerPing(PingRequest {
+        count: 1,
+        sweep: true,
+        ..PingRequest::new("127.0.0.1:8472".parse().unwrap())
+    });
+    let Response::Ping(ping) = nodes[0].request(ping) else {
+        panic!("no report");
+    };
+    assert_eq!(ping.largest, Some(mtu + 14), "{ping:?}");
+    let drops = nodes[0].stats().peers.remove(0).drops;
+    assert_eq!(drops.get("too_big"), None);
 }
 
 fn keys() {

@@ -1,8 +1,17 @@
 //! Packets of pods that are too big for the path: their senders are told, and TCP never notices.
 
-use std::net::IpAddr;
+use std::{
+    io::IoSlice,
+    net::{IpAddr, SocketAddr},
+};
 
-use tapswitch::{control::api::Request, sys::clock};
+use tapswitch::{
+    control::api::Request,
+    sys::{
+        clock,
+        udp::{UdpOptions, UdpSocket},
+    },
+};
 
 use crate::{
     Test,
@@ -21,6 +30,11 @@ pub(crate) const TESTS: &[Test] = &[
         &[],
         "tcp_of_pods_that_believe_in_1500_flows_at_once_and_without_fragments",
         || over_both(tcp),
+    ),
+    (
+        &[],
+        "who_sends_datagrams_as_a_superframe_is_told_too",
+        superframe,
     ),
     (&["ping"], "answers_can_be_switched_off", silenced),
 ];
@@ -95,6 +109,35 @@ fn tcp(family: Family) {
     }
     assert_eq!(fragments(), 0, "{family:?}");
     assert_eq!(stream::checksum_errors(&pods[1].netns), 0);
+}
+
+fn superframe() {
+    let ([a, b], pods) = pair(Family::V4);
+    // One that sets DF.
+    let options = UdpOptions {
+        local: SocketAddr::new(pods[0].v4(), 0),
+        gro: false,
+        ttl: 64,
+        receive_buffer: 0,
+        send_buffer: 0,
+        no_checksum_tx: false,
+        no_checksum6_rx: false,
+        receives: true,
+    };
+    let socket = pods[0].netns.run(|| UdpSocket::bind(&options)).unwrap();
+    let to = SocketAddr::new(pods[1].v4(), 9);
+    let bytes = [0; 10 * 1472];
+    socket
+        .send(to, &[IoSlice::new(&bytes)], Some(1472), 0)
+        .unwrap();
+
+    wait_until("all of them are counted", SOON, || {
+        too_big(&a, b.host.ip) == 10
+    });
+    wait_until("the sender knows", SOON, || {
+        let route = pods[0].netns.ip(&format!("route get {}", pods[1].v4()));
+        route.contains("mtu 1450")
+    });
 }
 
 fn silenced() {

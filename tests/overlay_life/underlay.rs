@@ -108,8 +108,14 @@ fn address_gone(family: Family) {
     assert_eq!(lone.mtu(), mtu);
     let mut events = a.events();
 
+    if family == Family::V6 {
+        // There is a way even without it, and the kernel would take it with the address that is gone.
+        let net = family.host(50, 0);
+        netns.ip(&format!("-6 route add {net}/64 dev u0 metric 4096"));
+    }
     netns.ip(&format!("address del {ip}/{} dev u0", family.prefix()));
-    events.wait_for_peer("ov0", b.host.ip, "no route");
+    let (_, reason) = events.wait_for_peer("ov0", b.host.ip, "no route");
+    assert_eq!(reason, Some(format!("no interface has our address {ip}")));
     assert_eq!(a.peer("ov0", b.host.ip).state, PeerState::NoRoute);
     assert_eq!(lone.mtu(), mtu, "nothing better is known");
     add_address(netns, "u0", ip, family);
@@ -146,7 +152,19 @@ fn route_gone(family: Family) {
     // What is flooded still gets to whom it can.
     pods[0].netns.ip("neigh flush dev eth0");
     pods[0].ping(other.v4());
+    // A peer that comes without a way is there before it is without a way.
+    let fourth = family.host(99, 99);
+    a.host.netns.ip(&format!("route add unreachable {fourth}"));
+    a.request(Request::PeerAdd {
+        bridge: None,
+        remote: PeerAddr::new(fourth),
+    });
     let told = events.told();
+    let changes = told.iter().filter_map(|event| match event {
+        Event::Peer { remote, change, .. } if *remote == fourth.to_string() => Some(change),
+        _ => None,
+    });
+    assert!(changes.eq(["added", "no route"]), "{told:?}");
     let of_other = |change| told.iter().any(|e| is_of_peer(e, "ov0", c.host.ip, change));
     assert!(!of_other("no route") && !of_other("mtu"), "{told:?}");
 
@@ -178,6 +196,7 @@ fn netns_anew() {
         "{reason}"
     );
     assert_eq!(a.peer("ov0", b.host.ip).state, PeerState::Down);
+    assert_eq!(a.peer("ov0", b.host.ip).reason, Some(reason));
     assert_eq!((pods[0].mtu(), lone.mtu()), (1450, 1450));
     // Nothing keeps the old one alive, and nothing goes wrong with frames.
     wait_until("the old cable is gone", SOON, || {
@@ -225,8 +244,11 @@ fn flood(pod: &Pod, count: u32) -> Duration {
 
 fn dead_peer() {
     let [a, b] = lan(Family::V4);
-    let (ip_a, ip_b, dead) = (a.ip, b.ip, Family::V4.host(50, 99));
-    let (a, b) = (Node::joined(a, &[dead, ip_b]), Node::joined(b, &[ip_a]));
+    let (ip_a, ip_b) = (a.ip, b.ip);
+    // Before the one that lives, and behind it.
+    let dead = [9, 99].map(|number| Family::V4.host(50, number));
+    let peers = [dead[0], ip_b, dead[1]];
+    let (a, b) = (Node::joined(a, &peers), Node::joined(b, &[ip_a]));
     let long = |spec: &mut tapswitch::config::PortSpec| spec.txqueuelen = 10_000;
     let pods = [a.pod_with("ov0", 1, long), b.pod_with("ov0", 2, long)];
     pods[0].ping(pods[1].v4());
@@ -260,11 +282,7 @@ fn dead_peer() {
         live.tx.frames >= count.into() && live.drops.is_empty(),
         "{live:?}"
     );
-    // It is not known whether a host is there before somebody asks for it.
-    let request = Request::PeerDel {
-        bridge: None,
-        remote: PeerAddr::new(dead),
-    };
-    a.request(request);
-    pods[0].ping(pods[1].v4());
+    for ip in dead {
+        assert!(a.peer("ov0", ip).tx.frames >= count.into());
+    }
 }
