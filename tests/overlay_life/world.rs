@@ -306,14 +306,6 @@ impl Node {
         error
     }
 
-    /// Sets something of a bridge.
-    #[track_caller]
-    pub(crate) fn set(&self, bridge: &str, change: impl FnOnce(&mut BridgeChange)) {
-        let mut settings = BridgeChange::new(name(bridge));
-        change(&mut settings);
-        self.request(Request::BridgeSet(settings));
-    }
-
     pub(crate) fn stats(&self) -> StatsInfo {
         match self.request(Request::Stats { port: None }) {
             Response::Stats(stats) => stats,
