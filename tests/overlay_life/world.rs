@@ -21,8 +21,8 @@ use nix::{
 use tapswitch::{
     config::{BridgeSpec, PeerAddr, PortSpec, SwitchSpec, VtepSpec},
     control::api::{
-        ApiError, BridgeChange, BridgeInfo, Event, FdbInfo, FdbSelector, PeerInfo, PortInfo,
-        Request, Response, StatsInfo, VtepInfo,
+        ApiError, BridgeInfo, Event, FdbInfo, FdbSelector, PeerInfo, PortInfo, Request, Response,
+        StatsInfo, VtepInfo,
     },
     daemon::{Switch, SwitchOptions},
     names::Name,
@@ -304,14 +304,6 @@ impl Node {
         let error = self.switch.execute(request).expect_err(&asked);
         assert_eq!(self.switch.spec(), before, "{asked}");
         error
-    }
-
-    /// Sets something of a bridge.
-    #[track_caller]
-    pub(crate) fn set(&self, bridge: &str, change: impl FnOnce(&mut BridgeChange)) {
-        let mut settings = BridgeChange::new(name(bridge));
-        change(&mut settings);
-        self.request(Request::BridgeSet(settings));
     }
 
     pub(crate) fn stats(&self) -> StatsInfo {
