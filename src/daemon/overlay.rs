@@ -170,6 +170,7 @@ impl Inner {
     /// The sockets of the endpoint are new: the workers wait for them.
     fn opened(&self, state: &mut State) {
         self.reconcile(state);
+        self.ask_all_paths(state);
         if let Some(underlay) = state.vtep.as_ref().and_then(VtepState::underlay)
             && let Err(error) = self.workers.watch_underlay(&**underlay)
         {
@@ -384,6 +385,16 @@ impl Inner {
         }
     }
 
+    /// Asks for the paths to all peers, and puts in force what follows.
+    fn ask_all_paths(&self, state: &mut State) {
+        let before: Vec<u32> = state.bridges.iter().map(BridgeState::mtu).collect();
+        self.follow_paths(state, Paths::All);
+        let after = state.bridges.iter().map(BridgeState::mtu);
+        if !after.eq(before) {
+            self.publish(state);
+        }
+    }
+
     /// Gives the ports of a bridge on the overlay the MTU that the paths to its peers leave, unless
     /// one was given.
     fn follow_mtu(
@@ -428,12 +439,7 @@ impl Inner {
                     self.close_vtep(state, &reason);
                     self.events.vtep("down", Some(&reason));
                 } else {
-                    let before: Vec<u32> = state.bridges.iter().map(BridgeState::mtu).collect();
-                    self.follow_paths(state, Paths::All);
-                    let after = state.bridges.iter().map(BridgeState::mtu);
-                    if !after.eq(before) {
-                        self.publish(state);
-                    }
+                    self.ask_all_paths(state);
                 }
             }
             VtepLink::Closed(_) => {

@@ -14,7 +14,8 @@ use crate::{
     common::wait_until,
     stream,
     world::{
-        Daemon, Events, Family, Host, Node, Pod, SOON, is_of_peer, lan, name, over_both, routed,
+        Daemon, Events, Family, Host, Node, Pod, SOON, add_address, is_of_peer, lan, name,
+        over_both, routed,
     },
 };
 
@@ -41,6 +42,11 @@ pub(crate) const TESTS: &[Test] = &[
         &[],
         "ipv6_in_pods_survives_a_path_that_is_narrower_than_ipv6_allows",
         keeps_ipv6,
+    ),
+    (
+        &[],
+        "an_endpoint_that_moves_brings_the_mtu_of_its_new_place",
+        moves,
     ),
     (
         &[],
@@ -93,6 +99,7 @@ fn auto(family: Family) {
         !arrived && text.contains(&format!("mtu={mtu}")),
         "{family:?}: {text}"
     );
+    stream::udp(&pods[0].netns, &pods[2].netns, pods[2].v6());
     assert_eq!(a.peer("ov0", ip_b).drops.get("too_big"), None);
 }
 
@@ -285,6 +292,29 @@ fn keeps_ipv6() {
     wait_until("the pod follows", SOON, || pod.mtu() == 1450);
     let addresses = pod.netns.ip("-6 addr show dev eth0");
     assert!(addresses.contains(&pod.v6().to_string()), "{addresses}");
+}
+
+fn moves() {
+    let [a, b] = lan(Family::V4);
+    let other = Family::V4.host(50, 11);
+    a.netns.ip("link add v0 type veth peer name v1");
+    a.netns.ip("link set v1 up");
+    add_address(&a.netns, "v0", other, Family::V4);
+    a.netns.ip("link set v0 mtu 1400 up");
+    let a = Node::joined(a, &[b.ip]);
+    let pod = a.pod("ov0", 1);
+    assert_eq!(pod.mtu(), 1450);
+
+    // From that address another way is the best.
+    let netns = &a.host.netns;
+    netns.ip(&format!("rule add from {other} lookup 100"));
+    netns.ip("route add default dev v0 table 100");
+    let mut spec = a.vtep_spec();
+    spec.local = other;
+    a.request(Request::VtepSet(spec));
+    assert_eq!(pod.mtu(), 1350);
+    a.request(Request::VtepSet(a.vtep_spec()));
+    assert_eq!(pod.mtu(), 1450);
 }
 
 fn dying() {

@@ -21,8 +21,8 @@ use nix::{
 use tapswitch::{
     config::{BridgeSpec, PeerAddr, PortSpec, SwitchSpec, VtepSpec},
     control::api::{
-        ApiError, BridgeChange, BridgeInfo, Event, FdbInfo, FdbSelector, PeerInfo, PortInfo,
-        Request, Response, StatsInfo, VtepInfo,
+        ApiError, BridgeInfo, Event, FdbInfo, FdbSelector, PeerInfo, PortInfo, Request, Response,
+        StatsInfo, VtepInfo,
     },
     daemon::{Switch, SwitchOptions},
     names::Name,
