@@ -88,6 +88,7 @@ fn refusals() {
 }
 
 /// Requests, how they fail, and what is said; the node is called NODE.
+#[expect(clippy::too_many_lines, reason = "it is one long table")]
 fn wrong_requests(a: &Node) -> Vec<(Request, ErrorKind, &'static str)> {
     let vtep = |change: &dyn Fn(&mut VtepSpec)| {
         let mut spec = a.vtep_spec();
