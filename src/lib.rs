@@ -1,23 +1,33 @@
-//! tapswitch: a virtual switch in userspace, between network namespaces.
+//! tapswitch: a virtual switch in userspace, between network namespaces and between machines.
 //!
-//! One process owns TAP devices in many namespaces and is a learning bridge between them. The
-//! README says how to use the program; this is the map of the house.
+//! One process owns TAP devices in many namespaces, is a learning bridge between them, and carries
+//! bridges to other machines as a VXLAN endpoint (RFC 7348). The README says how to use the
+//! program; this is the map of the house.
 //!
 //! # The way of a frame
 //! ```text
-//!   namespace "red"                                              namespace "green"
-//!  (1) TAP --read--> Batch: virtio-net header + frame
-//!                      |
+//!   namespace "red"                                       underlay
+//!  (1) TAP --read--> Batch <--take apart-- UDP 4789 <--recvmsg (UDP_GRO)
+//!                      |     virtio-net header + frame, many frames
 //!  (2) parse           wire: views, checked once
 //!  (3) decide          bridge::Bridge::process(now, ingress, frame) -> Verdict
 //!                      |    learn(source), look up(destination), flood, or drop and why
 //!  (4) plan            datapath: who gets which bytes, in order
 //!                      |
-//!                      +-- the port takes it as it is, or offload segments or joins it
-//!  (5)                                                           TAP <--write--
+//!         +------------+--------------------+
+//!    Egress::Port                      Egress::Peer
+//!    as it is, or joined to a          cut to what the path takes, a VXLAN
+//!    superframe, or cut                header before each piece
+//!         |                                 |
+//!  (5) TAP <--write--                  UDP --sendmsg (UDP_SEGMENT)--> remote VTEP
 //! ```
-//! Steps 1 to 5 are [`datapath::Datapath::service`], a batch at a time; step 3 is one function,
-//! which the daemon, the lab, the benches and the tests all call.
+//! Steps 1 to 5 are [`datapath::Datapath::service`] for a port and
+//! [`datapath::Datapath::service_underlay`] for the overlay, a batch at a time; step 3 is one
+//! function, which the daemon, the lab, the benches and the tests all call.
+//!
+//! Two offloads are in play. The *inner* one is between a port and its namespace: superframes of
+//! TCP or UDP, which a virtio-net header describes. The *outer* one is between this process and the
+//! underlay: many datagrams in one message.
 //!
 //! # The rooms
 //! | room | what lives there | may not |
@@ -36,8 +46,7 @@
 //! | [`daemon`] | the running switch: workers, state, requests, housekeeping | |
 //! | [`cli`], [`demo`] | the program | |
 //!
-//! `tests/layering.rs` holds the rooms to their rules. A VXLAN endpoint will be one more kind of
-//! [`bridge::Ingress`] and [`bridge::Egress`], beside ports.
+//! `tests/layering.rs` holds the rooms to their rules.
 //!
 //! # What always holds
 //! * The decision about a frame is a value, and one function makes it.
@@ -46,7 +55,8 @@
 //! * No allocation, no lock and no log line per frame in the steady state.
 //! * A frame leaves with the bytes that it came with, except what offload rules allow.
 //! * No frame, namespace or client can make it panic, block or grow without bound.
-//! * It sends no frame of its own.
+//! * It sends no frame of its own, but for what an overlay needs: answers to packets that do not fit
+//!   the path (`too_big_answers = false` for none) and to the probes of listed peers. Both are few.
 //!
 //! Where trusted systems disagree, [`bridge`] has the list of choices.
 //!
@@ -54,13 +64,14 @@
 //! | what | bound |
 //! | --- | --- |
 //! | ports | [`bridge::PortId::LIMIT`] |
+//! | remote VTEPs | [`bridge::PeerId::LIMIT`]; 1024 listed for a bridge, 1024 learned |
 //! | learned addresses of a bridge | `fdb_limit`, 8192 if nobody says |
 //! | memory of a worker | one [`datapath::Batch`], one [`bridge::FdbCache`], one superframe's segments |
 //! | events that wait for a slow subscriber | 4096, then the oldest are lost and counted |
 //! | control connections | 64, each with a deadline |
 //!
 //! The examples, in order: `01_read_a_frame`, `02_learning_bridge`, `03_arp_and_flooding`,
-//! `04_hub_switch_wire`, `05_fdb_limits`.
+//! `04_hub_switch_wire`, `05_fdb_limits`, `06_vxlan_by_hand`.
 
 #![warn(
     missing_docs,

@@ -3,14 +3,15 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
+    net::SocketAddr,
 };
 
 use tapswitch::{
     bridge::{Egress, PortId},
     config::Mode,
     datapath::Datapath,
-    sim::{Lab, frames},
-    wire::{MacAddr, VirtioNetHdr},
+    sim::{Lab, MemNet, frames},
+    wire::{MacAddr, VirtioNetHdr, Vni},
 };
 
 use frames::{broadcast, mac, unicast};
@@ -141,4 +142,49 @@ fn deciding_allocates_nothing_from_the_first_frame_on() {
             );
         }
     }
+}
+
+/// Two switches on one underlay: everything that a frame meets on its way across.
+#[test]
+fn the_way_across_the_overlay_allocates_nothing() {
+    let net = MemNet::new();
+    let vni = Vni::new(42).unwrap();
+    let address = |host: u8| SocketAddr::from(([192, 0, 2, host], 4789));
+    let [mut one, mut two] = [1, 2].map(|host| {
+        let (mut lab, [port]) = Lab::switch(["pod"]);
+        lab.add_vtep(net.attach(address(host)));
+        lab.set_vni(0, vni);
+        lab.add_peer(0, address(3 - host));
+        (lab, port)
+    });
+    let across = [
+        ("broadcast", broadcast(mac(1))),
+        ("unicast", unicast(mac(1), mac(3))),
+        ("udp", frames::udp4(1, 3, &[7; 18])),
+        ("tcp", frames::tcp4(1, 3, 0, &[7; 1000])),
+        ("too big", frames::udp4(1, 3, &[7; 2000])),
+    ];
+    two.0.send(two.1, &broadcast(mac(3)));
+    two.0.run();
+    one.0.run();
+    let topologies = [one.0.topology(), two.0.topology()];
+    let (now, from, to) = (one.0.now(), one.0.io(one.1), two.0.io(two.1));
+    let mut datapaths = [Datapath::new(0), Datapath::new(0)];
+    for (name, frame) in across {
+        let mut round = || {
+            for _ in 0..80 {
+                from.inject(&frame);
+            }
+            while datapaths[0].service(now, &topologies[0], one.1).frames > 0 {}
+            while datapaths[1].service_underlay(now, &topologies[1]).frames > 0 {}
+            to.drain(|_| {});
+            from.drain(|_| {});
+        };
+        (0..4).for_each(|_| round());
+        assert_eq!(allocations(round), 0, "{name}");
+    }
+    one.0.assert_accounted();
+    two.0.assert_accounted();
+    // All but what does not fit, in four rounds and the one that counts.
+    assert_eq!(two.0.totals(two.1).tx_frames, 4 * 5 * 80);
 }

@@ -545,23 +545,43 @@ fn datagrams_keep_their_boundaries_and_need_a_checksum() {
             ..base.clone()
         };
         assert_eq!(counts(&none.burst(3)), [1, 1, 1]);
-        // A length that is not that of the packet.
-        let mut frames: Vec<Input> = base
-            .burst(2)
+    }
+}
+
+// G22
+#[test]
+fn a_datagram_shorter_than_its_packet_is_never_joined() {
+    for v6 in [false, true] {
+        let base = Packet {
+            v6,
+            ..Packet::udp4()
+        };
+        let good: Vec<Input> = base
+            .burst(3)
             .iter()
             .map(|packet| (None, packet.frame()))
             .collect();
         let at = base.l4() + 4;
-        for (_, frame) in &mut frames {
-            frame[at + 1] -= 4;
-            frame[at + 2..at + 4].fill(0);
-            let covered = &frame[base.l4()..frame.len() - 4];
-            let pseudo = superframe::pseudo(frame, base.l3(), true, covered.len());
-            let check = !checksum::combine(&[pseudo, checksum::data(covered)]);
-            frame[at + 2..at + 4].copy_from_slice(&check.to_be_bytes());
-            assert!(matches!(Mark::of(frame, None, 1500), Mark::Complete(_)));
+        // Four bytes less, and a checksum of that or of all.
+        for less in [4, 0] {
+            for short in 0..3 {
+                let mut frames = good.clone();
+                let frame = &mut frames[short].1;
+                frame[at + 1] -= 4;
+                frame[at + 2..at + 4].fill(0);
+                let covered = &frame[base.l4()..frame.len() - less];
+                let pseudo = superframe::pseudo(frame, base.l3(), true, covered.len());
+                let check = !checksum::combine(&[pseudo, checksum::data(covered)]);
+                frame[at + 2..at + 4].copy_from_slice(&check.to_be_bytes());
+                let is_complete = matches!(Mark::of(frame, None, 1500), Mark::Complete(_));
+                assert_eq!(is_complete, less == 4);
+                let expected = [vec![1, 2], vec![1, 1, 1], vec![2, 1]];
+                assert_eq!(counts_of(&frames), expected[short]);
+                let from_tunnel = |(_, frame): &Input| Mark::of(frame, None, 1500);
+                let out = joined(&frames, from_tunnel);
+                assert!(out.iter().map(|o| o.count).eq(expected[short].clone()));
+            }
         }
-        assert_eq!(counts_of(&frames), [1, 1]);
     }
 }
 
@@ -769,6 +789,16 @@ fn datagrams_whose_boundaries_nobody_knows_stay_together_and_are_too_long() {
     // More than a kernel takes in one superframe.
     assert_eq!(
         unfinished(&packet.frame(), Some(100), 1450),
+        Some(packet.ask())
+    );
+    // A superframe ends where the frame does.
+    let trailer = vec![0; 4];
+    let padded = Packet {
+        trailer,
+        ..packet.clone()
+    };
+    assert_eq!(
+        unfinished(&padded.frame(), Some(1000), 1450),
         Some(packet.ask())
     );
     // One datagram, though the message had a size.

@@ -1,6 +1,7 @@
 //! Segmentation against the kernel's own: whatever superframe goes into a kernel bridge through a
 //! TAP with all offloads comes out of a TAP without any as frames that the kernel cut, and ours must
-//! be the same bytes. Likewise, what we joined the kernel must cut into what it was.
+//! be the same bytes. Likewise, what we joined the kernel must cut into what it was, and what a vxlan
+//! device leaves undone we must recognise.
 //!
 //! Needs root or unprivileged user namespaces, /dev/net/tun and `ip`; ignored without them.
 //! `TAPSWITCH_OFFLOAD_CASES` sets the number of cases, `TAPSWITCH_OFFLOAD_SEED` repeats a run.
@@ -8,6 +9,8 @@
 //! Where we differ on purpose is in [`Difference`]; every other difference fails.
 
 mod superframe;
+#[path = "offload_kernel/tunnel.rs"]
+mod tunnel;
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +23,7 @@ use std::{
     time::SystemTime,
 };
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sched::{CloneFlags, unshare},
@@ -32,9 +35,10 @@ use superframe::{
     recipe, whole,
 };
 use tapswitch::{
-    offload::{self, BadOffload, Segments},
+    offload::{self, BadOffload, Mark, Segments},
     wire::{GsoType, VirtioNetHdr},
 };
+use tunnel::Tunnel;
 use zerocopy::IntoBytes;
 
 /// Where we knowingly do something else than the kernel.
@@ -90,6 +94,13 @@ fn main() -> ExitCode {
         trial("superframes_are_cut_as_the_kernel_cuts_them", superframes),
         trial("what_passes_the_check_the_kernel_accepts", damaged),
         trial("what_was_joined_the_kernel_cuts_back", joined_frames),
+        Trial::ignorable_test("what_a_vxlan_device_leaves_undone_is_recognised", || {
+            match Tunnel::supported() {
+                Err(reason) => Ok(Completion::ignored_with(reason)),
+                Ok(()) => tunnelled().map(|()| Completion::Completed),
+            }
+        })
+        .with_ignored_flag(ignored),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -184,6 +195,61 @@ fn joined_frames(wire: &mut Wire) -> Result<(), Failed> {
         }
     }
     eprintln!("joined: {frames} frames in {superframes} superframes, the same after the kernel");
+    Ok(())
+}
+
+/// Random frames and superframes go through a kernel's vxlan device, and lose their headers there.
+fn tunnelled() -> Result<(), Failed> {
+    let mut tunnel = Tunnel::new()?;
+    let (cases, seed) = settings("tunnelled");
+    let mut seeds = Noise(seed);
+    let mut tally: BTreeMap<&str, u64> = BTreeMap::new();
+    for number in 0..cases {
+        let mut noise = Noise(seeds.next());
+        let mut spec = Superframe {
+            extensions: vec![],
+            padding: 0,
+            hdr_len: 0,
+            ..random(&mut noise)
+        };
+        // Behind two tags a device leaves nothing undone, and the segments are too many for a socket.
+        spec.tags.truncate(1);
+        // See `Difference::FitsOneSegment`.
+        spec.gso &= spec.payload > usize::from(spec.gso_size);
+        spec.needs_csum |= spec.gso;
+        let (header, frame) = (spec.header(), spec.frame());
+        let blame =
+            |what: String| Failed::from(format!("case {number} of seed {seed}: {what}\n{spec:?}"));
+        let mut out = Segments::new();
+        if offload::segment(&header, &frame, None, &mut out).is_err() {
+            continue;
+        }
+        let expected = whole(&out, &frame);
+        // An MTU that makes us cut TCP where its sender would have cut it.
+        let size = if spec.gso { spec.gso_size } else { u16::MAX };
+        let mtu = spec.headers() - spec.l3() + usize::from(size);
+        let mut ours = Vec::new();
+        for (frame, segment) in tunnel.carry(&header, &frame).map_err(blame)? {
+            let mark = Mark::of(&frame, segment, u32::try_from(mtu).unwrap());
+            let kind = match mark {
+                Mark::Complete(_) => "complete",
+                Mark::Unfinished(header) if header.gso_type == 0 => "unfinished",
+                Mark::Unfinished(_) => "superframe",
+                Mark::Wrong => "wrong",
+                Mark::Unknown | Mark::Unchecked => "unknown",
+            };
+            *tally.entry(kind).or_default() += 1;
+            offload::segment(&mark.header(), &frame, None, &mut out)
+                .map_err(|error| blame(error.to_string()))?;
+            ours.extend(whole(&out, &frame));
+        }
+        if ours != expected {
+            return Err(blame(describe(&ours, &Ok(expected))));
+        }
+    }
+    for (kind, count) in tally {
+        eprintln!("tunnelled: {count:8} {kind}");
+    }
     Ok(())
 }
 

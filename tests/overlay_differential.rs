@@ -16,6 +16,8 @@ mod namespace;
 mod packets;
 #[path = "overlay_differential/runner.rs"]
 mod runner;
+#[path = "overlay_differential/tshark.rs"]
+mod tshark;
 
 mod common;
 mod superframe;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     let settings = |v6, strict| Settings { v6, strict, any: false, inherit: v6, offload: strict, underlay_mtu: 1600 };
     common::main(|env| {
         vec![
+            env.trial_with(&["tshark"], "tshark", move || tshark_reads(seed, &settings(false, true))),
             env.trial("v4", move || compare(seed, steps / 4, settings(false, true), 80)),
             env.trial("big4", move || compare(seed, steps / 4, Settings { underlay_mtu: 1500, ..settings(false, true) }, 0)),
             env.trial("big6", move || compare(seed, steps / 4, Settings { underlay_mtu: 1500, ..settings(true, true) }, 0)),
@@ -70,4 +73,42 @@ fn compare(seed: u64, steps: u64, settings: Settings, hearing: u64) {
         }
     }
     eprint!("intended deviations in {steps} steps, {:?}:\n{}", pair.tally, pair.counts);
+}
+
+fn tshark_reads(seed: u64, settings: &Settings) {
+    let mut pair = Pair::new(*settings).unwrap();
+    let mut captures = [Vec::new(), Vec::new()];
+    let mut step = 0;
+    while captures[0].len() < 1000 {
+        let op = generator::op(seed, step, settings, 5);
+        let seen = pair.step(&op).unwrap();
+        step += 1;
+        let sort = |seen: &host::Seen| {
+            let mut p: Vec<_> = seen.underlay.iter().map(|p| (runner::masked(p), p.clone())).collect();
+            p.sort_unstable();
+            p
+        };
+        let [k, o] = [sort(&seen[0]), sort(&seen[1])];
+        if k.iter().map(|k| &k.0).eq(o.iter().map(|o| &o.0)) {
+            captures[0].extend(k.into_iter().map(|p| p.1));
+            captures[1].extend(o.into_iter().map(|p| p.1));
+        }
+    }
+    let dir = std::path::Path::new("/tmp/tsh");
+    std::fs::create_dir_all(dir).unwrap();
+    let [k, o] = [("kernel.pcap", &captures[0]), ("ours.pcap", &captures[1])].map(|(n, c)| tshark::decode(dir, n, c).unwrap());
+    assert_eq!(k.len(), captures[0].len());
+    std::fs::write("/tmp/tsh/k.json", serde_json::to_string_pretty(&k[0]).unwrap()).unwrap();
+    let mut bad = 0;
+    for (k, o) in k.into_iter().zip(o) {
+        let (k, o) = (tshark::without_masked(k), tshark::without_masked(o));
+        if k != o {
+            bad += 1;
+            if bad < 3 {
+            std::fs::write("/tmp/tsh/k.json", serde_json::to_string_pretty(&k).unwrap()).unwrap();
+            std::fs::write("/tmp/tsh/o.json", serde_json::to_string_pretty(&o).unwrap()).unwrap();
+            }
+        }
+    }
+    panic!("{bad} bad");
 }

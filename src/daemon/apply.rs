@@ -212,6 +212,10 @@ impl State {
         let bridge = |name: &Name| spec.bridges.iter().position(|bridge| bridge.name == *name);
         let port = |name: &Name| spec.ports.iter().position(|port| port.name == *name);
         self.bridges.sort_by_key(|state| bridge(&state.spec.name));
+        for (state, like) in self.bridges.iter_mut().zip(&spec.bridges) {
+            let place = |peer: &PeerAddr| like.peers.iter().position(|other| other == peer);
+            state.spec.peers.sort_by_key(place);
+        }
         self.ports
             .sort_by_key(|state: &PortState| port(&state.spec.name));
         self.statics

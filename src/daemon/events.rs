@@ -11,15 +11,18 @@ use arc_swap::ArcSwap;
 use tokio::sync::broadcast;
 
 use super::{
+    engine::Ear,
     overlay::PeerState,
     state::{PortState, State},
 };
 use crate::{
-    bridge::{Egress, FdbEntry, FdbKey, Learn, PeerId, PortId},
+    bridge::{Egress, FdbEntry, FdbKey, Ingress, Learn, PeerId, PortId},
     control::api::{Event, PortState as Condition},
     datapath::Learned,
     names::Name,
+    overlay::Local,
     sys::clock,
+    wire::Vni,
 };
 
 /// Events on their way to subscribers. A slow subscriber loses the oldest; nobody waits for it.
@@ -27,6 +30,8 @@ use crate::{
 pub(super) struct EventBus {
     sender: broadcast::Sender<Event>,
     directory: ArcSwap<Directory>,
+    /// Where a control plane listens, if there is one.
+    ear: Option<Ear>,
 }
 
 /// Numbers to names, for news that come from workers.
@@ -34,6 +39,8 @@ pub(super) struct EventBus {
 pub(super) struct Directory {
     /// Port and bridge.
     ports: Vec<Option<(Name, Name)>>,
+    /// Of bridges that have one.
+    vnis: HashMap<Name, Vni>,
     /// Remote VTEP and bridge.
     peers: HashMap<PeerId, (String, Name)>,
 }
@@ -57,8 +64,11 @@ impl Directory {
         }
         let name = |peer: &PeerState| (state.remote_name(peer), peer.bridge.clone());
         let peers = state.peers.iter().map(|peer| (peer.id, name(peer)));
+        let vnis = state.bridges.iter();
+        let vnis = vnis.filter_map(|bridge| Some((bridge.spec.name.clone(), bridge.spec.vni?)));
         Self {
             ports,
+            vnis: vnis.collect(),
             peers: peers.collect(),
         }
     }
@@ -85,10 +95,11 @@ impl Directory {
 }
 
 impl EventBus {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(ear: Option<Ear>) -> Self {
         Self {
             sender: broadcast::Sender::new(QUEUE),
             directory: ArcSwap::default(),
+            ear,
         }
     }
 
@@ -185,7 +196,12 @@ impl EventBus {
         change: &str,
         gone: &[(FdbKey, FdbEntry)],
     ) {
+        let vni = state.bridge(bridge).and_then(|bridge| bridge.spec.vni);
         for (key, entry) in gone {
+            if let (Some(vni), Some(ear), Egress::Port(_)) = (vni, &self.ear, entry.egress) {
+                let (mac, vlan) = (key.mac(), key.vlan());
+                ear.tell(Local::Aged { vni, mac, vlan });
+            }
             let place = state.whereabouts(entry.egress);
             self.fdb(change, bridge, *key, place, Whereabouts::default());
         }
@@ -229,9 +245,37 @@ impl EventBus {
             Learn::Full => ("limit", None),
             Learn::Known | Learn::Off => return,
         };
+        self.tell_control(&directory, bridge, news, from);
         let old = from.map(|from| directory.whereabouts(from));
         let (place, old) = (directory.whereabouts(here), old.unwrap_or_default());
         self.fdb(change, bridge, news.key, place, old);
+    }
+
+    /// What a control plane wants to know of what was learned at a port.
+    fn tell_control(
+        &self,
+        directory: &Directory,
+        bridge: &Name,
+        news: &Learned,
+        from: Option<Egress>,
+    ) {
+        let is_here = matches!(news.ingress, Ingress::Port(_));
+        let Some((ear, &vni)) = self.ear.as_ref().zip(directory.vnis.get(bridge)) else {
+            return;
+        };
+        let (mac, vlan) = (news.key.mac(), news.key.vlan());
+        let is_static = false;
+        match (news.learn, from) {
+            (Learn::New, _) if is_here => ear.tell(Local::Learned {
+                vni,
+                mac,
+                vlan,
+                is_static,
+            }),
+            (_, Some(Egress::Peer(_))) if is_here => ear.tell(Local::Moved { vni, mac, vlan }),
+            (_, Some(Egress::Port(_))) if !is_here => ear.tell(Local::Aged { vni, mac, vlan }),
+            _ => {}
+        }
     }
 
     fn send(&self, event: Event) {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod clock;
+mod engine;
 mod events;
 mod fdb;
 mod housekeeping;
@@ -24,4 +25,5 @@ pub use self::{
     options::{DaemonOptions, Tuning},
     run::{RunError, load, run},
     switch::{Switch, SwitchOptions, default_name},
+    underlay::{UdpAnswer, Underlay, UnderlayError, UnderlayOptions},
 };

@@ -2,23 +2,30 @@
 
 use std::{
     collections::BTreeMap,
+    io::IoSlice,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use super::{
-    state::{BridgeState, State},
+    engine::Engines,
+    state::{BridgeState, Link, State},
     switch::Inner,
     underlay::{Underlay, UnderlayError, UnderlayOptions},
 };
 use crate::{
-    bridge::{Egress, EntryKind, FdbKey, PeerId},
-    config::{Accept, OffloadMode, PeerAddr, Place, Tos, VtepSpec},
+    bridge::{DropReason, Egress, EntryKind, FdbKey, PeerId},
+    config::{Accept, OffloadMode, PeerAddr, Tos, VtepSpec},
     control::api::{ApiError, MtuChain, PeerKind},
-    datapath::{Counters, Dscp, PathMtu, Peer, Stranger, UnderlayIo, Vtep, VtepPolicy},
+    datapath::{
+        Arrived, Counters, Departed, Departure, Dscp, PathMtu, Peer, Stranger, UnderlayIo, Vtep,
+        VtepPolicy,
+    },
     names::Name,
-    sys::udp::PathProbe,
+    netlink,
+    sys::{cause_text, udp::PathProbe},
+    time::Timestamp,
     vxlan,
     wire::Vni,
 };
@@ -47,6 +54,8 @@ pub(super) struct PeerState {
     pub(super) vni: Vni,
     pub(super) to: SocketAddr,
     pub(super) kind: PeerKind,
+    /// It gets copies of what is flooded.
+    pub(super) is_flooded: bool,
     pub(super) path: Arc<PathMtu>,
     pub(super) counters: Arc<Counters>,
     /// Why frames do not reach it, as far as the kernel knows.
@@ -197,6 +206,9 @@ impl Inner {
 
     /// Makes peers, their FDB entries and MTUs what the settings say, and puts all in force.
     pub(super) fn reconcile(&self, state: &mut State) {
+        let spec = state.spec();
+        state.engines.set(&spec);
+        state.poll_engines();
         let wanted = state.wanted_peers();
         let is_wanted = |peer: &PeerState| {
             wanted
@@ -214,7 +226,7 @@ impl Inner {
                 .iter_mut()
                 .find(|peer| peer.bridge == bridge && peer.to == want.to);
             if let Some(peer) = found {
-                peer.kind = want.kind;
+                (peer.kind, peer.is_flooded) = (want.kind, want.is_flooded);
                 continue;
             }
             let Some(id) = state.free_peer_id() else {
@@ -229,6 +241,7 @@ impl Inner {
                 vni: want.vni,
                 to: want.to,
                 kind: want.kind,
+                is_flooded: want.is_flooded,
                 path,
                 counters: Arc::new(Counters::new(self.workers.len())),
                 no_route: None,
@@ -270,6 +283,7 @@ impl Inner {
         for name in names {
             self.follow_mtu(state, &name);
         }
+        fit_superframes(state);
     }
 
     fn follow_path(&self, peer: &mut PeerState, underlay: &Underlay) {
@@ -291,7 +305,7 @@ impl Inner {
                 }
             }
             Err(error) => {
-                let reason = error.to_string();
+                let reason = cause_text(&error);
                 if peer.no_route.is_none() {
                     self.events.peer(peer, "no route", Some(&reason));
                 }
@@ -322,8 +336,12 @@ impl Inner {
         }
     }
 
-    /// Once a second: what happened to the underlay while nobody asked.
+    /// Once a second: what happened to the underlay while nobody asked, and what a control plane
+    /// has to say.
     pub(super) fn keep_overlay(&self, state: &mut State) {
+        if state.poll_engines() {
+            self.reconcile(state);
+        }
         let Some(vtep) = &state.vtep else { return };
         match &vtep.link {
             VtepLink::Open(underlay) => {
@@ -377,12 +395,50 @@ impl Inner {
     }
 }
 
+/// Keeps superframes of ports on the overlay so short that one fits one message to a peer, headers
+/// of all its segments included: two messages for one superframe cost a tenth of the throughput.
+pub(super) fn fit_superframes(state: &mut State) {
+    let State { bridges, ports, .. } = state;
+    for port in ports {
+        let Link::Plugged(plugged) = &mut port.link else {
+            continue;
+        };
+        let is_on_overlay = bridges
+            .iter()
+            .any(|bridge| bridge.spec.name == port.spec.bridge && bridge.spec.vni.is_some());
+        let segments = if is_on_overlay {
+            // An inner Ethernet header and a VXLAN header go with each.
+            (LONGEST_MESSAGE / (port.mtu + 14 + 8)).max(1)
+        } else {
+            ANY_SEGMENTS
+        };
+        if segments == plugged.gso_max_segs {
+            continue;
+        }
+        let netns = plugged
+            .io
+            .device()
+            .netns()
+            .map_err(|error| error.to_string());
+        let done = netns.and_then(|netns| {
+            netlink::set_gso_max_segs(Some(&netns), plugged.ifindex, segments)
+                .map_err(|error| error.to_string())
+        });
+        match done {
+            Ok(()) => plugged.gso_max_segs = segments,
+            // It only costs time.
+            Err(error) => tracing::debug!(port = %port.spec.name, "{error}"),
+        }
+    }
+}
+
 /// What the settings want of one peer.
 #[derive(Clone, Copy)]
 struct Wanted {
     to: SocketAddr,
     vni: Vni,
     kind: PeerKind,
+    is_flooded: bool,
 }
 
 impl State {
@@ -396,48 +452,78 @@ impl State {
         for bridge in &self.bridges {
             let Some(vni) = bridge.spec.vni else { continue };
             let name = &bridge.spec.name;
-            let mut want = |to: SocketAddr, kind| {
-                wanted
-                    .entry((name.clone(), to.ip()))
-                    .or_insert(Wanted { to, vni, kind });
+            let mut want = |to: SocketAddr, kind, is_flooded| {
+                wanted.entry((name.clone(), to.ip())).or_insert(Wanted {
+                    to,
+                    vni,
+                    kind,
+                    is_flooded,
+                });
             };
-            for peer in &bridge.spec.peers {
-                want(peer.address(port), PeerKind::Listed);
+            let Engines {
+                of_settings,
+                of_control,
+                ..
+            } = &self.engines;
+            let told = [
+                (of_settings, PeerKind::Listed, PeerKind::Static),
+                (of_control, PeerKind::Control, PeerKind::Control),
+            ];
+            for (told, flooded, _) in told {
+                for (_, remote) in told.flood.iter().filter(|flood| flood.0 == vni) {
+                    want(remote.address(port), flooded, true);
+                }
             }
-            let statics = self.statics.iter().filter(|entry| entry.bridge == *name);
-            for peer in statics.filter_map(|entry| entry.place.peer()) {
-                want(peer.address(port), PeerKind::Static);
+            for (told, _, behind) in told {
+                for (_, claim) in told.macs.iter().filter(|((of, ..), _)| *of == vni) {
+                    want(claim.remote.address(port), behind, false);
+                }
             }
             if vtep.spec.accept == Accept::Any {
                 for (_, from) in self.strangers.iter().filter(|stranger| stranger.0 == *name) {
-                    want(SocketAddr::new(*from, port), PeerKind::Learned);
+                    want(SocketAddr::new(*from, port), PeerKind::Learned, false);
                 }
             }
         }
         wanted
     }
 
-    /// Writes the static entries that point to peers.
-    fn pin_remote_entries(&self, now: crate::time::Timestamp) {
+    /// Makes the entries behind peers that do not come from frames what the engines say.
+    fn pin_remote_entries(&self, now: Timestamp) {
         let port = self.vtep_port();
-        for entry in &self.statics {
-            let Place::Peer(remote) = entry.place else {
-                continue;
-            };
-            let to = remote.address(port);
-            let peer = self
+        for bridge in &self.bridges {
+            let Some(vni) = bridge.spec.vni else { continue };
+            let peers = self
                 .peers
                 .iter()
-                .find(|peer| peer.bridge == entry.bridge && peer.to == to);
-            if let (Some(peer), Some(bridge)) = (peer, self.bridge(&entry.bridge)) {
-                let key = FdbKey::new(entry.mac, entry.vlan);
-                let egress = Egress::Peer(peer.id);
-                let is_there = bridge
-                    .fdb
-                    .get(key)
-                    .is_some_and(|old| old.kind == EntryKind::Static && old.egress == egress);
-                if !is_there {
-                    bridge.fdb.pin(key, egress, EntryKind::Static, now);
+                .filter(|peer| peer.bridge == bridge.spec.name);
+            let peers: BTreeMap<SocketAddr, PeerId> =
+                peers.map(|peer| (peer.to, peer.id)).collect();
+            let mut wanted = BTreeMap::new();
+            // The settings have the last word.
+            for told in [&self.engines.of_control, &self.engines.of_settings] {
+                let claims = told.macs.iter().filter(|((of, ..), _)| *of == vni);
+                for (&(_, mac, vlan), claim) in claims {
+                    if let Some(&peer) = peers.get(&claim.remote.address(port)) {
+                        let place = (Egress::Peer(peer), claim.kind);
+                        wanted.insert(FdbKey::new(mac, vlan), place);
+                    }
+                }
+            }
+            bridge.fdb.flush(|key, entry| {
+                entry.kind != EntryKind::Learned
+                    && entry.egress.peer().is_some()
+                    && wanted.get(&key) != Some(&(entry.egress, entry.kind))
+            });
+            for (key, (egress, kind)) in wanted {
+                let old = bridge.fdb.get(key);
+                // What a person or a host port has here stays here.
+                let is_ours = old.is_some_and(|old| {
+                    old.egress.port().is_some() && old.kind != EntryKind::Learned
+                });
+                let is_there = old.is_some_and(|old| (old.egress, old.kind) == (egress, kind));
+                if !is_there && !is_ours {
+                    bridge.fdb.pin(key, egress, kind, now);
                 }
             }
         }
@@ -519,7 +605,16 @@ impl State {
             let (device, mtu) = vtep.underlay()?.device()?;
             Some((mtu, format!("device {device}")))
         })?;
-        let mtu = path_mtu.saturating_sub(vxlan::overhead(is_v6));
+        let overhead = vxlan::overhead(is_v6);
+        let mut mtu = path_mtu.saturating_sub(overhead);
+        if mtu < LEAST_MTU {
+            // Below this Linux takes IPv6 away from an interface, and whoever can forge an ICMP
+            // message can narrow a path. So a path alone never does that: what does not fit it is
+            // dropped, and its sender told.
+            let device = vtep.underlay().and_then(|underlay| underlay.device());
+            let of_device = device.map_or(mtu, |(_, mtu)| mtu.saturating_sub(overhead));
+            mtu = mtu.max(of_device.min(LEAST_MTU));
+        }
         let ip = if is_v6 {
             ("outer IPv6", 40)
         } else {
@@ -530,7 +625,7 @@ impl State {
             from,
             path_mtu,
             less: less.map(|(layer, len)| (layer.to_owned(), len)).into(),
-            mtu: mtu.max(LEAST_MTU),
+            mtu: mtu.max(LEAST_V4_MTU),
         })
     }
 
@@ -555,7 +650,10 @@ impl State {
             },
             answers_too_big: too_big_answers,
         };
-        let io: Arc<dyn UnderlayIo> = Arc::clone(vtep.underlay()?) as Arc<dyn UnderlayIo>;
+        let io: Arc<dyn UnderlayIo> = match &vtep.link {
+            VtepLink::Open(underlay) => Arc::clone(underlay) as Arc<dyn UnderlayIo>,
+            VtepLink::Closed(_) => Arc::new(NoUnderlay),
+        };
         let mut result = Vtep::new(io, policy, Arc::clone(&vtep.counters));
         for bridge in &self.bridges {
             if let (Some(vni), Some(index)) = (bridge.spec.vni, index_of(&bridge.spec.name)) {
@@ -581,9 +679,31 @@ impl State {
     pub(super) fn flood_list(&self, bridge: &Name) -> Vec<PeerId> {
         self.peers
             .iter()
-            .filter(|peer| peer.bridge == *bridge && peer.kind == PeerKind::Listed)
+            .filter(|peer| peer.bridge == *bridge && peer.is_flooded)
             .map(|peer| peer.id)
             .collect()
+    }
+}
+
+/// An endpoint without sockets: what goes to its peers is lost, and counted there.
+#[derive(Debug)]
+struct NoUnderlay;
+
+impl UnderlayIo for NoUnderlay {
+    fn receive(&self, _buf: &mut [u8]) -> Arrived {
+        Arrived::Empty
+    }
+
+    fn transmit(&self, _departure: &Departure, _parts: &[IoSlice<'_>]) -> Departed {
+        Departed::Dropped(DropReason::NoRoute)
+    }
+
+    fn most_in_message(&self) -> usize {
+        1
+    }
+
+    fn path_mtu(&self, _to: SocketAddr) -> Option<u32> {
+        None
     }
 }
 
@@ -599,9 +719,15 @@ fn open(spec: &VtepSpec) -> Result<Underlay, UnderlayError> {
     })
 }
 
+/// Bytes of one UDP message over IPv4.
+const LONGEST_MESSAGE: u32 = 65_507;
+/// The kernel's default (`GSO_MAX_SEGS`, include/linux/netdevice.h).
+pub(super) const ANY_SEGMENTS: u32 = 65_535;
 /// What a path is believed to take until the kernel has said more.
 const DEFAULT_PATH_MTU: u32 = 1500;
-/// The least MTU of IPv4 (RFC 791), below which Linux switches IPv4 off.
-const LEAST_MTU: u32 = 68;
+/// The least MTU of IPv6 (RFC 8200 §5), below which Linux switches IPv6 off.
+const LEAST_MTU: u32 = 1280;
+/// The same of IPv4 (RFC 791).
+const LEAST_V4_MTU: u32 = 68;
 /// Learned peers of one bridge: a bound for what others can make the process remember.
 const MOST_STRANGERS: usize = 1024;

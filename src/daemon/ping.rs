@@ -9,7 +9,7 @@ use std::{
     io::IoSlice,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
@@ -70,7 +70,8 @@ pub(super) struct Ping {
     vni: Vni,
     to: SocketAddr,
     path: Arc<PathMtu>,
-    underlay: Arc<Underlay>,
+    /// Not held: the endpoint may be closed, and its port wanted again, in the meantime.
+    underlay: Weak<Underlay>,
     src: MacAddr,
 }
 
@@ -107,7 +108,7 @@ impl Inner {
             vni: peer.vni,
             to: peer.to,
             path: Arc::clone(&peer.path),
-            underlay: Arc::clone(underlay),
+            underlay: Arc::downgrade(underlay),
             src: MacAddr::derived(&[&self.name, "peer ping"]),
         })
     }
@@ -230,8 +231,8 @@ impl Run<'_> {
             segment: None,
         };
         let parts = [IoSlice::new(&header), IoSlice::new(&frame)];
-        let sent = self.ping.underlay.transmit(&departure, &parts);
-        sent == Departed::Sent
+        let underlay = self.ping.underlay.upgrade();
+        underlay.is_some_and(|underlay| underlay.transmit(&departure, &parts) == Departed::Sent)
     }
 
     fn await_answer(&self, sequence: u32, sent: Timestamp, timeout: Duration) -> Option<Duration> {
@@ -289,11 +290,14 @@ impl Run<'_> {
     fn plain_udp(&self, timeout: Duration) -> String {
         let port = self.ping.to.port();
         let closed = SocketAddr::new(self.ping.to.ip(), CLOSED_PORT);
-        match self.ping.underlay.udp_answer(self.ping.to, timeout) {
+        let Some(underlay) = self.ping.underlay.upgrade() else {
+            return "unknown".to_owned();
+        };
+        match underlay.udp_answer(self.ping.to, timeout) {
             UdpAnswer::Refused => format!("port {port} closed (ICMP port unreachable)"),
             UdpAnswer::Answered => format!("answers on {port}"),
             UdpAnswer::Unreachable(why) => format!("unreachable: {why}"),
-            UdpAnswer::Silent => match self.ping.underlay.udp_answer(closed, timeout) {
+            UdpAnswer::Silent => match underlay.udp_answer(closed, timeout) {
                 UdpAnswer::Refused | UdpAnswer::Answered => {
                     format!("host answers UDP, {port} silent")
                 }

@@ -4,6 +4,7 @@ use std::{fmt::Display, sync::Arc};
 
 use super::{
     events::Whereabouts,
+    overlay::{ANY_SEGMENTS, fit_superframes},
     rules::{check_port, check_together, check_wire},
     state::{Gone, Link, Plugged, PortState, State},
     switch::Inner,
@@ -57,7 +58,9 @@ impl Inner {
         self.go_live(state, &name, "added").or_else(|error| {
             self.delete_port(state, &name)?;
             Err(error)
-        })
+        })?;
+        fit_superframes(state);
+        Ok(())
     }
 
     /// Puts a freshly plugged port to work.
@@ -294,7 +297,9 @@ impl Inner {
                 .map(|port| std::mem::replace(&mut port.link, gone));
             self.publish(state);
             drop(device);
-        })
+        })?;
+        fit_superframes(state);
+        Ok(())
     }
 
     /// Plugs in again what went with its namespace, where a namespace of that name is back.
@@ -378,6 +383,7 @@ fn plug(spec: &PortSpec, mac: MacAddr, mtu: u32) -> Result<Plugged, ApiError> {
         io: Arc::new(TapPort::new(spec.name.clone(), plugged.device)),
         netns: plugged.netns_id,
         ifindex: plugged.ifindex_in_netns,
+        gso_max_segs: ANY_SEGMENTS,
         down_inside: false,
     })
 }

@@ -5,6 +5,7 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -90,7 +91,7 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
             dry_run: false,
         })?;
     }
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let ends = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
         let [terminate, interrupt] = ends;
         let mut terminate = terminate.map_err(system("wait for SIGTERM"))?;
@@ -111,8 +112,10 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
         let served = serve(socket, Arc::new(switch.clone()), ended).await;
         reload.abort();
         served.map_err(system("wait for clients"))
-    })
-    // The runtime goes first, then the switch with its devices.
+    });
+    // A request that takes its time, such as a long ping, does not keep the switch.
+    runtime.shutdown_timeout(PATIENCE);
+    result
 }
 
 /// Reads a configuration file.
@@ -158,5 +161,7 @@ async fn reload_on(mut hangup: Signal, switch: Switch, options: DaemonOptions) {
     }
 }
 
+/// How long requests may go on when the switch ends.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Threads for clients; frames have their own.
 const CONTROL_THREADS: usize = 2;

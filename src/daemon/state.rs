@@ -14,6 +14,7 @@ use crate::{
 };
 
 use super::{
+    engine::Engines,
     events::Whereabouts,
     overlay::{PeerState, VtepState},
 };
@@ -26,6 +27,7 @@ pub(super) struct State {
     pub(super) statics: Vec<StaticSpec>,
     pub(super) vtep: Option<VtepState>,
     pub(super) peers: Vec<PeerState>,
+    pub(super) engines: Engines,
     /// Who has sent without being a peer, by bridge.
     pub(super) strangers: Vec<(Name, IpAddr)>,
     /// On the way between two switches that have been checked as a whole: what stands in between
@@ -69,6 +71,8 @@ pub(super) struct Plugged {
     pub(super) io: Arc<TapPort>,
     pub(super) netns: NetnsId,
     pub(super) ifindex: u32,
+    /// Segments that a superframe from there may have.
+    pub(super) gso_max_segs: u32,
     /// Set down by somebody inside the namespace, when last looked at.
     pub(super) down_inside: bool,
 }
@@ -203,7 +207,8 @@ impl State {
             let spec = &state.spec;
             let bridge = Bridge::new(spec, &members(&spec.name), Arc::clone(&state.fdb));
             if spec.vni.is_some() {
-                bridge.with_overlay(self.flood_list(&spec.name), spec.peer_learning)
+                let learns = spec.peer_learning && self.engines.learn_from_peers();
+                bridge.with_overlay(self.flood_list(&spec.name), learns)
             } else {
                 bridge
             }

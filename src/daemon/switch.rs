@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{self, sync_channel},
@@ -14,15 +15,17 @@ use tokio::sync::broadcast;
 
 use super::{
     clock::Clock,
+    engine::Engines,
     events::{Directory, EventBus},
     housekeeping::Housekeeping,
     options::Tuning,
+    overlay::PeerState,
     ping::PingBoard,
     state::{BridgeState, State},
     worker::Workers,
 };
 use crate::{
-    bridge::{EntryKind, PortId},
+    bridge::{EntryKind, PeerId, PortId},
     config::{BridgeSpec, OffloadMode, PortSpec, SwitchSpec},
     control::{
         Controller,
@@ -30,6 +33,7 @@ use crate::{
     },
     datapath::{Datapath, Observer},
     names::Name,
+    overlay::Engine,
 };
 
 /// Settings of a switch that hold as long as it runs.
@@ -45,6 +49,8 @@ pub struct SwitchOptions {
     pub tuning: Tuning,
     /// The clock.
     pub clock: Clock,
+    /// A control plane beside the settings.
+    pub engine: Option<Box<dyn Engine>>,
     /// Shown every frame of the first worker; for demos and tests.
     pub observer: Option<Box<dyn Observer>>,
 }
@@ -57,6 +63,7 @@ impl Default for SwitchOptions {
             offload: OffloadMode::default(),
             tuning: Tuning::default(),
             clock: Clock::default(),
+            engine: None,
             observer: None,
         }
     }
@@ -116,7 +123,8 @@ impl Switch {
             options.tuning,
             &notices,
         )?;
-        let events = Arc::new(EventBus::new());
+        let engines = Engines::new(options.engine);
+        let events = Arc::new(EventBus::new(engines.ear()));
         events.follow(news)?;
         let inner = Arc::new(Inner {
             name: options.name,
@@ -125,7 +133,10 @@ impl Switch {
             offload: options.offload,
             events,
             pings: PingBoard::default(),
-            state: Mutex::new(State::default()),
+            state: Mutex::new(State {
+                engines,
+                ..State::default()
+            }),
         });
         super::news::follow(&inner, overlay_news)?;
         let housekeeping = Housekeeping::start(&inner, inbox, notices)?;
@@ -219,6 +230,13 @@ impl Switch {
     /// The number of the port of that name, as an [`Observer`] is told it.
     pub fn port_id(&self, name: &Name) -> Option<PortId> {
         self.inner.state().port(name).map(|port| port.id)
+    }
+
+    /// The number of a bridge's remote VTEP at `ip`, likewise.
+    pub fn peer_id(&self, bridge: &Name, ip: IpAddr) -> Option<PeerId> {
+        let state = self.inner.state();
+        let is_it = |peer: &&PeerState| peer.bridge == *bridge && peer.to.ip() == ip;
+        state.peers.iter().find(is_it).map(|peer| peer.id)
     }
 
     /// Deletes what has aged. The switch does it by itself once a second; for tests that have

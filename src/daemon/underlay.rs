@@ -1,10 +1,21 @@
 //! The sockets of the VXLAN endpoint.
+//!
+//! One socket has the endpoint's port and only receives. A pool of others only sends: RFC 7348
+//! section 5 wants the source port to depend on the inner flow, so that routers and network cards
+//! spread the flows, and a socket has one port. Each flow stays with one socket, and so in order.
+//!
+//! All of them belong to the endpoint's namespace and work from any thread. They outlive their
+//! address and their link (`sys::udp`), so nothing has to be opened again unless the namespace dies.
 
 use std::{
-    io::{self, IoSlice},
+    io,
     net::{IpAddr, SocketAddr},
     os::fd::{AsFd, BorrowedFd},
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    process,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,204 +23,512 @@ use crate::{
     bridge::DropReason,
     datapath::{Arrival, Arrived, Departed, Departure, UnderlayIo},
     names::NetnsRef,
+    netlink::{self, AddressState, HeldAddress},
     sys::{
-        netns::{NetnsError, NetnsFile, NetnsId},
-        udp::{PathProbe, UdpOptions, UdpSocket},
+        cause_text, clock,
+        netns::{NetnsError, NetnsFile},
+        udp::{Answer, Knock, PathProbe, PortOwner, UdpOptions, UdpSocket, owner_of},
     },
     vxlan,
 };
 
-pub(super) struct UnderlayOptions<'a> {
-    pub(super) local: IpAddr,
-    pub(super) port: u16,
-    pub(super) ttl: u8,
-    pub(super) udpcsum: bool,
-    pub(super) udp6zerocsumrx: bool,
-    pub(super) offload: bool,
-    pub(super) netns: Option<&'a NetnsRef>,
+/// How to open an [`Underlay`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnderlayOptions<'a> {
+    /// The address that datagrams come from and are taken at.
+    pub local: IpAddr,
+    /// The UDP port that is listened on.
+    pub port: u16,
+    /// TTL or hop limit, 1 to 255.
+    pub ttl: u8,
+    /// Whether UDP checksums are sent. Without them there is no `UDP_SEGMENT`.
+    pub udpcsum: bool,
+    /// Whether IPv6 datagrams without a checksum are taken.
+    pub udp6zerocsumrx: bool,
+    /// Whether the kernel may segment and join datagrams.
+    pub offload: bool,
+    /// The namespace; `None`: that of the calling thread.
+    pub netns: Option<&'a NetnsRef>,
 }
 
+/// Why there are no sockets. `at` is the address and port that were wanted, with the namespace where
+/// the rest does not tell it.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum UnderlayError {
-    #[error("{0}")]
-    Netns(#[from] NetnsError),
-    #[error("open {0}: {1}")]
-    Bind(SocketAddr, io::Error),
+#[non_exhaustive]
+pub enum UnderlayError {
+    /// The namespace cannot be used.
+    #[error("open vtep {at}: {cause}")]
+    Netns {
+        /// What was wanted.
+        at: String,
+        /// Why.
+        cause: NetnsError,
+    },
+    /// Somebody has the port.
+    #[error("open vtep {at}: {owner} has the UDP port; {advice}, or choose another port")]
+    PortTaken {
+        /// What was wanted.
+        at: String,
+        /// Who has it.
+        owner: String,
+        /// What to do about that.
+        advice: String,
+    },
+    /// No interface has the address.
+    #[error(
+        "open vtep {at}: no interface has the address; add it to one, or choose another: {}",
+        list(.held)
+    )]
+    NoAddress {
+        /// What was wanted.
+        at: String,
+        /// What interfaces have of the same family.
+        held: Vec<HeldAddress>,
+    },
+    /// An interface has the address, but it cannot be used yet, or never.
+    #[error("open vtep {at}: {}", unusable(.address))]
+    UnusableAddress {
+        /// What was wanted.
+        at: String,
+        /// Its state.
+        address: HeldAddress,
+    },
+    /// There is no port to send from.
+    #[error(
+        "open vtep {at}: all UDP ports from 49152 to 65535 are taken, and it sends from those; see \
+         who has them: ss -lunp"
+    )]
+    NoSourcePort {
+        /// What was wanted.
+        at: String,
+    },
+    /// Anything else that the kernel refuses.
+    #[error("open vtep {at}: {}; {}", cause_text(.cause), advice(.cause))]
+    Refused {
+        /// What was wanted.
+        at: String,
+        /// What the kernel answered.
+        cause: io::Error,
+    },
 }
 
+/// The addresses that could be meant.
+fn list(held: &[HeldAddress]) -> String {
+    let mut names: Vec<String> = held
+        .iter()
+        .take(MOST_LISTED)
+        .map(|address| format!("{} ({})", address.ip, address.link))
+        .collect();
+    match held.len().saturating_sub(MOST_LISTED) {
+        0 if names.is_empty() => return "there is none of its family".to_owned(),
+        0 => {}
+        more => names.push(format!("and {more} more")),
+    }
+    names.join(", ")
+}
+
+fn unusable(address: &HeldAddress) -> String {
+    let (ip, link) = (address.ip, &address.link);
+    match address.state {
+        AddressState::Tentative => format!(
+            "the kernel still looks for duplicates of the address on {link}; try again in a \
+             second, or add it without the search: ip address add {ip}/LEN dev {link} nodad"
+        ),
+        AddressState::Duplicate => format!(
+            "another host on {link} has the address too (duplicate address detection); give one \
+             of them another"
+        ),
+        AddressState::Usable => "the address cannot be used; try again".to_owned(),
+    }
+}
+
+fn advice(cause: &io::Error) -> &'static str {
+    match cause.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => {
+            "for a port below 1024, run as root or grant CAP_NET_BIND_SERVICE"
+        }
+        Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files (ulimit -n)",
+        Some(libc::EAFNOSUPPORT) => "the kernel has no IPv6; choose an IPv4 address",
+        _ => "see `dmesg`",
+    }
+}
+
+/// The sockets of one VXLAN endpoint.
 #[derive(Debug)]
-pub(super) struct Underlay {
+pub struct Underlay {
     receiver: UdpSocket,
+    /// Never empty.
     senders: Vec<UdpSocket>,
-    netns: NetnsFile,
+    /// Asks for one thread at a time.
+    probe: Mutex<PathProbe>,
     name: Option<NetnsRef>,
-    id: NetnsId,
-    local: IpAddr,
-    offload: bool,
-    segments: AtomicBool,
-    overflow: AtomicU32,
+    netns: Option<NetnsFile>,
+    local: SocketAddr,
+    /// Datagrams a message, as far as we want: 1 without `UDP_SEGMENT`.
+    wanted: usize,
+    /// Datagrams a message, as far as the kernel takes them.
+    most: AtomicUsize,
+    joins: bool,
+    refusal_told: AtomicBool,
+    /// What the kernel said last; it wraps.
+    overflow_seen: AtomicU32,
+    overflow: AtomicU64,
 }
 
-pub(super) enum UdpAnswer {
+/// What plain UDP says of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UdpAnswer {
+    /// It is there, and nobody listens on the port (ICMP port unreachable).
     Refused,
+    /// A datagram came back.
     Answered,
+    /// Nothing came back.
     Silent,
+    /// There is no way, for this reason.
     Unreachable(String),
 }
 
 impl Underlay {
-    pub(super) fn open(options: &UnderlayOptions<'_>) -> Result<Self, UnderlayError> {
-        let netns = match options.netns {
-            Some(netns) => NetnsFile::open(netns)?,
-            None => NetnsFile::current()?,
+    /// Opens the sockets in the namespace.
+    ///
+    /// # Errors
+    /// An [`UnderlayError`]; nothing stays open.
+    pub fn open(options: &UnderlayOptions<'_>) -> Result<Self, UnderlayError> {
+        let local = SocketAddr::new(options.local, options.port);
+        let at = || match options.netns {
+            Some(netns) => format!("{local} in netns {:?}", netns.to_string()),
+            None => local.to_string(),
         };
-        let local = options.local;
-        let bind = |port: u16, receives: bool| {
-            let local = SocketAddr::new(local, port);
-            UdpSocket::bind(&UdpOptions {
-                local,
-                gro: options.offload,
-                ttl: options.ttl,
-                receive_buffer: if receives { 32 << 20 } else { 0 },
-                send_buffer: 32 << 20,
-                no_checksum_tx: !options.udpcsum,
-                no_checksum6_rx: options.udp6zerocsumrx,
-                receives,
-            })
-            .map_err(|cause| UnderlayError::Bind(local, cause))
+        let failed = |cause| UnderlayError::Netns {
+            at: local.to_string(),
+            cause,
         };
-        let (receiver, senders) = netns.run_in(|| -> Result<_, UnderlayError> {
-            let receiver = bind(options.port, true)?;
-            let mut senders = Vec::new();
-            for port in vxlan::SOURCE_PORTS {
-                if let Ok(sender) = bind(port, false) {
-                    senders.push(sender);
-                }
-                if senders.len() == 16 {
-                    break;
-                }
-            }
-            Ok((receiver, senders))
-        })??;
+        let netns = options.netns.map(NetnsFile::open).transpose();
+        let netns = netns.map_err(failed)?;
+        let opened = inside(netns.as_ref(), || open_sockets(options)).map_err(failed)?;
+        let (receiver, senders, probe) =
+            opened.map_err(|refusal| explain(refusal, local, at(), netns.as_ref()))?;
+        let wanted = if options.offload && options.udpcsum {
+            MOST_SEGMENTS
+        } else {
+            1
+        };
         Ok(Self {
             receiver,
             senders,
-            id: netns.id(),
-            netns,
+            probe: Mutex::new(probe),
             name: options.netns.cloned(),
+            netns,
             local,
-            offload: options.offload && options.udpcsum,
-            segments: AtomicBool::new(options.offload && options.udpcsum),
-            overflow: AtomicU32::new(0),
+            wanted,
+            most: AtomicUsize::new(wanted),
+            joins: options.offload,
+            refusal_told: AtomicBool::new(false),
+            overflow_seen: AtomicU32::new(0),
+            overflow: AtomicU64::new(0),
         })
     }
 
-    pub(super) fn source_ports(&self) -> Vec<u16> {
-        let local = self.senders.iter().filter_map(|s| s.local().ok());
-        local.map(|local| local.port()).collect()
+    /// The UDP ports that datagrams come from.
+    pub fn source_ports(&self) -> Vec<u16> {
+        let ports = self.senders.iter().map(|sender| sender.local().port());
+        ports.collect()
     }
 
-    pub(super) fn offloads(&self) -> String {
-        format!("gso {}", self.segments.load(Ordering::Relaxed))
+    /// The offloads in force, in words.
+    pub fn offloads(&self) -> String {
+        let segments = match (self.wanted, self.most.load(Ordering::Relaxed)) {
+            (1, _) => None,
+            (_, 1) => Some("no UDP_SEGMENT (the kernel refuses it)"),
+            _ => Some("UDP_SEGMENT"),
+        };
+        let joins = self.joins.then_some("UDP_GRO");
+        let words: Vec<&str> = segments.into_iter().chain(joins).collect();
+        if words.is_empty() {
+            return "none".to_owned();
+        }
+        words.join(", ")
     }
 
-    pub(super) fn overflow(&self) -> u64 {
-        self.overflow.load(Ordering::Relaxed).into()
+    /// How many datagrams the kernel had no room for, as far as is known.
+    pub fn overflow(&self) -> u64 {
+        self.overflow.load(Ordering::Relaxed)
     }
 
-    pub(super) fn path_probe(&self, to: SocketAddr) -> io::Result<PathProbe> {
-        self.netns
-            .run_in(|| PathProbe::new(self.local, to))
+    /// A probe of the path to `to`.
+    ///
+    /// # Errors
+    /// As [`PathProbe::new`], or that the namespace cannot be entered.
+    pub fn path_probe(&self, to: SocketAddr) -> io::Result<PathProbe> {
+        inside(self.netns.as_ref(), || PathProbe::new(self.local.ip(), to))
             .map_err(io::Error::other)?
     }
 
-    pub(super) fn device(&self) -> Option<(String, u32)> {
-        None
+    /// The name and MTU of the interface that has our address. Asks the kernel on a thread of its
+    /// own.
+    pub fn device(&self) -> Option<(String, u32)> {
+        let held = netlink::held_addresses(self.netns.as_ref()).ok()?;
+        let ours = |address: &HeldAddress| address.ip == self.local.ip();
+        let address = held.into_iter().find(ours)?;
+        Some((address.link, address.mtu))
     }
 
-    pub(super) fn retry_offload(&self) {
-        self.segments.store(self.offload, Ordering::Relaxed);
+    /// Lets messages of several datagrams be tried again after a refusal: the route may go over
+    /// another device by now.
+    pub fn retry_offload(&self) {
+        self.most.store(self.wanted, Ordering::Relaxed);
     }
 
-    pub(super) fn is_abandoned(&self) -> Option<String> {
-        let name = self.name.as_ref()?;
+    /// Why the sockets are of no use any more: the name stands for another namespace, or for none.
+    pub fn is_abandoned(&self) -> Option<String> {
+        let (name, ours) = (self.name.as_ref()?, self.netns.as_ref()?);
         match NetnsFile::open(name) {
-            Ok(netns) if netns.id() == self.id => None,
+            Ok(now) if now.id() == ours.id() => None,
             Ok(_) => Some(format!("netns {name} is another one now")),
             Err(error) => Some(error.to_string()),
         }
     }
 
-    pub(super) fn udp_answer(&self, _to: SocketAddr, _timeout: Duration) -> UdpAnswer {
-        UdpAnswer::Silent
-    }
-}
-
-impl UnderlayIo for Underlay {
-    fn receive(&self, buf: &mut [u8]) -> Arrived {
-        match self.receiver.recv(buf) {
-            Ok(message) => {
-                if let Some(overflow) = message.overflow {
-                    self.overflow.store(overflow, Ordering::Relaxed);
-                }
-                Arrived::Message(Arrival {
-                    len: message.len,
-                    from: message.from.ip(),
-                    segment: message.segment,
-                    tos: message.tos,
-                })
-            }
-            Err(_) => Arrived::Empty,
+    /// Sends a datagram of one byte to `to`, which a VTEP drops without a word, and waits for at most
+    /// `timeout` for what comes back.
+    pub fn udp_answer(&self, to: SocketAddr, timeout: Duration) -> UdpAnswer {
+        let knock = inside(self.netns.as_ref(), || Knock::new(self.local.ip(), to));
+        let knock = match knock {
+            Ok(Ok(knock)) => knock,
+            Ok(Err(error)) => return UdpAnswer::Unreachable(cause_text(&error)),
+            Err(error) => return UdpAnswer::Unreachable(error.to_string()),
+        };
+        match knock.ask(timeout) {
+            Answer::Answered => UdpAnswer::Answered,
+            Answer::Refused => UdpAnswer::Refused,
+            Answer::Silent => UdpAnswer::Silent,
+            Answer::Unreachable(error) => UdpAnswer::Unreachable(cause_text(&error)),
         }
     }
 
-    fn transmit(&self, departure: &Departure, parts: &[IoSlice<'_>]) -> Departed {
-        let Departure {
-            to,
-            flow,
-            tos,
-            segment,
-        } = *departure;
-        let index = flow as usize % self.senders.len().max(1);
-        let sender = self.senders.get(index).unwrap_or(&self.receiver);
-        let Err(error) = sender.send(to, parts, segment, tos) else {
-            return Departed::Sent;
-        };
+    #[cold]
+    fn refused(&self, departure: &Departure, error: &io::Error) -> Departed {
         match error.raw_os_error() {
             Some(libc::EMSGSIZE) => Departed::TooLong,
             Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => {
                 Departed::Dropped(DropReason::EgressFull)
             }
-            Some(libc::EINVAL | libc::EIO | libc::EOPNOTSUPP) if segment.is_some() => {
-                self.segments.store(false, Ordering::Relaxed);
+            Some(libc::EINVAL | libc::EIO | libc::EOPNOTSUPP) if departure.segment.is_some() => {
+                self.expect_less(departure.to, error);
                 Departed::Unsupported
             }
+            // EINVAL: older kernels, if our address is gone.
             Some(
                 libc::ENETUNREACH
                 | libc::EHOSTUNREACH
                 | libc::ENETDOWN
+                | libc::ENODEV
                 | libc::EADDRNOTAVAIL
+                | libc::EACCES
                 | libc::EINVAL,
             ) => Departed::Dropped(DropReason::NoRoute),
             _ => Departed::Dropped(DropReason::EgressRefused),
         }
     }
 
-    fn most_in_message(&self) -> usize {
-        if self.segments.load(Ordering::Relaxed) {
-            128
-        } else {
-            1
+    /// The kernel refused a message of several datagrams: smaller ones from now on, then single ones.
+    fn expect_less(&self, to: SocketAddr, error: &io::Error) {
+        let less = match self.most.load(Ordering::Relaxed) {
+            MOST_SEGMENTS => MOST_SEGMENTS_BEFORE_6_9,
+            _ => 1,
+        };
+        self.most.store(less, Ordering::Relaxed);
+        if less == 1 && !self.refusal_told.swap(true, Ordering::Relaxed) {
+            let cause = cause_text(error);
+            tracing::warn!(%to, "outer offload off: the kernel refuses UDP_SEGMENT: {cause}; one datagram a call, and the offload is tried again every second");
+        }
+    }
+}
+
+impl UnderlayIo for Underlay {
+    #[inline]
+    fn receive(&self, buf: &mut [u8]) -> Arrived {
+        let Ok(message) = self.receiver.recv(buf) else {
+            return Arrived::Empty;
+        };
+        if let Some(total) = message.overflow {
+            // One worker receives at a time.
+            let seen = self.overflow_seen.swap(total, Ordering::Relaxed);
+            let more = total.wrapping_sub(seen).into();
+            self.overflow.fetch_add(more, Ordering::Relaxed);
+        }
+        Arrived::Message(Arrival {
+            len: message.len,
+            from: message.from.ip(),
+            segment: message.segment,
+            tos: message.tos,
+        })
+    }
+
+    #[inline]
+    fn transmit(&self, departure: &Departure, parts: &[io::IoSlice<'_>]) -> Departed {
+        let &Departure {
+            to,
+            flow,
+            tos,
+            segment,
+        } = departure;
+        let index = flow as usize % self.senders.len().max(1);
+        let sender = self.senders.get(index).unwrap_or(&self.receiver);
+        match sender.send(to, parts, segment, tos) {
+            Ok(_) => Departed::Sent,
+            Err(error) => self.refused(departure, &error),
         }
     }
 
+    #[inline]
+    fn most_in_message(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
     fn path_mtu(&self, to: SocketAddr) -> Option<u32> {
-        self.path_probe(to).ok()?.mtu().ok()
+        let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
+        probe.mtu_to(to).ok()
     }
 }
 
 impl AsFd for Underlay {
+    /// The socket that receives.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.receiver.as_fd()
     }
 }
+
+/// Runs `f` in the namespace. Our own needs no privilege to enter.
+fn inside<T: Send>(
+    netns: Option<&NetnsFile>,
+    f: impl FnOnce() -> T + Send,
+) -> Result<T, NetnsError> {
+    match netns {
+        Some(netns) => netns.run_in(f),
+        None => Ok(f()),
+    }
+}
+
+/// Why a socket was not opened.
+enum Refusal {
+    Kernel(io::Error),
+    /// With who has it, since that can be seen from inside only.
+    PortTaken(Option<PortOwner>),
+    NoSourcePort,
+}
+
+impl From<io::Error> for Refusal {
+    fn from(cause: io::Error) -> Self {
+        Self::Kernel(cause)
+    }
+}
+
+/// Opens all sockets in the namespace of the calling thread.
+fn open_sockets(
+    options: &UnderlayOptions<'_>,
+) -> Result<(UdpSocket, Vec<UdpSocket>, PathProbe), Refusal> {
+    let local = SocketAddr::new(options.local, options.port);
+    let socket = UdpOptions {
+        local,
+        gro: options.offload,
+        ttl: options.ttl,
+        receive_buffer: BUFFER,
+        send_buffer: BUFFER,
+        no_checksum_tx: !options.udpcsum,
+        no_checksum6_rx: options.udp6zerocsumrx,
+        receives: true,
+    };
+    let receiver = UdpSocket::bind(&socket).map_err(|cause| match cause.raw_os_error() {
+        Some(libc::EADDRINUSE) => Refusal::PortTaken(owner_of(options.port, options.local)),
+        _ => Refusal::Kernel(cause),
+    })?;
+    let mut senders = Vec::with_capacity(SENDERS);
+    for port in shuffled_ports() {
+        let bound = UdpSocket::bind(&UdpOptions {
+            local: SocketAddr::new(options.local, port),
+            receives: false,
+            ..socket
+        });
+        match bound {
+            Ok(sender) => senders.push(sender),
+            Err(cause) if cause.raw_os_error() == Some(libc::EADDRINUSE) => {}
+            Err(cause) => return Err(cause.into()),
+        }
+        if senders.len() == SENDERS {
+            break;
+        }
+    }
+    if senders.is_empty() {
+        return Err(Refusal::NoSourcePort);
+    }
+    Ok((receiver, senders, PathProbe::new(options.local, local)?))
+}
+
+/// All source ports, from one on that is another each time: after a restart routers and firewalls
+/// do not take our flows for those of the endpoint before.
+fn shuffled_ports() -> impl Iterator<Item = u16> {
+    let ports = vxlan::SOURCE_PORTS;
+    let seed = clock::now().as_nanos() ^ u64::from(process::id()).rotate_left(32);
+    // Fibonacci hashing; the high bits are the good ones.
+    let hash = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let count = ports.clone().count();
+    let skipped = usize::try_from(hash).unwrap_or(0) % count;
+    ports.cycle().skip(skipped).take(count)
+}
+
+fn explain(
+    refusal: Refusal,
+    local: SocketAddr,
+    at: String,
+    netns: Option<&NetnsFile>,
+) -> UnderlayError {
+    let cause = match refusal {
+        Refusal::NoSourcePort => return UnderlayError::NoSourcePort { at },
+        Refusal::PortTaken(owner) => {
+            let (owner, advice) = name_owner(owner, local.port(), netns);
+            return UnderlayError::PortTaken { at, owner, advice };
+        }
+        Refusal::Kernel(cause) => cause,
+    };
+    if cause.raw_os_error() == Some(libc::EADDRNOTAVAIL)
+        && let Ok(mut held) = netlink::held_addresses(netns)
+    {
+        if let Some(address) = held.iter().find(|address| address.ip == local.ip()) {
+            let address = address.clone();
+            return UnderlayError::UnusableAddress { at, address };
+        }
+        held.retain(|address| address.ip.is_ipv4() == local.is_ipv4());
+        return UnderlayError::NoAddress { at, held };
+    }
+    UnderlayError::Refused { at, cause }
+}
+
+/// Who has the port, and what to do about it.
+fn name_owner(owner: Option<PortOwner>, port: u16, netns: Option<&NetnsFile>) -> (String, String) {
+    let (owner, advice) = match owner {
+        None => ("a socket that is gone by now".to_owned(), "try again"),
+        Some(owner @ PortOwner::Process { .. }) => (owner.to_string(), "stop it"),
+        Some(owner) => match netlink::vxlan_devices(netns, port)
+            .unwrap_or_default()
+            .pop()
+        {
+            Some(device) => {
+                let advice = format!("delete it (ip link del {device})");
+                return (format!("the kernel's vxlan device {device:?}"), advice);
+            }
+            None => (owner.to_string(), "see which: ip -d link"),
+        },
+    };
+    (owner, advice.to_owned())
+}
+
+/// How many source ports there are. More spread flows no better over the links of a bundle.
+const SENDERS: usize = 16;
+/// Bytes of memory for each socket, if we may have that much: a message of 64 KiB takes some 72.
+const BUFFER: usize = 16 << 20;
+/// How many datagrams a message of `UDP_SEGMENT` may hold (`UDP_MAX_SEGMENTS`).
+const MOST_SEGMENTS: usize = 128;
+const MOST_SEGMENTS_BEFORE_6_9: usize = 64;
+/// How many addresses a message names.
+const MOST_LISTED: usize = 8;

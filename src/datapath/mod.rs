@@ -270,6 +270,10 @@ impl Datapath {
         while let Some(&Copy { frame, is_done, to }) = self.plan.get(position) {
             position += match to {
                 _ if is_done => 1,
+                Egress::Port(to) if topology.port(to).is_none() => {
+                    self.lose(topology, ingress);
+                    1
+                }
                 Egress::Port(to) => self.transmit_to_port(
                     topology,
                     to,
@@ -298,6 +302,19 @@ impl Datapath {
         self.plan
             .iter()
             .map(|copy| (usize::from(copy.frame), copy.to))
+    }
+
+    /// Counts a copy whose egress went away after the decision, where its frame came in.
+    #[cold]
+    fn lose(&self, topology: &Topology, ingress: Ingress) {
+        let counters = match ingress {
+            Ingress::Port(port) => topology.port(port).map(|port| &port.counters),
+            Ingress::Peer(_) => topology.vtep().map(|vtep| &vtep.counters),
+        };
+        if let Some(counters) = counters {
+            let lost = Transmitted::Dropped(DropReason::EgressGone);
+            counters.worker(self.worker).copied(lost, 0);
+        }
     }
 
     #[cold]

@@ -63,6 +63,8 @@ pub(super) struct Scratch {
     answer_at: Box<[Timestamp]>,
     /// Likewise for answers to probes, of all peers together.
     reply_at: Timestamp,
+    /// And when the kernel may be asked for a path's MTU again, which takes a while.
+    ask_at: Timestamp,
 }
 
 /// One datagram: a piece of the segments' memory, and the payload where it was received.
@@ -81,6 +83,7 @@ impl Scratch {
             reply: Vec::with_capacity(Batch::CAPACITY),
             answer_at: vec![Timestamp::ZERO; PortId::LIMIT].into_boxed_slice(),
             reply_at: Timestamp::ZERO,
+            ask_at: Timestamp::ZERO,
         }
     }
 }
@@ -284,7 +287,7 @@ impl Datapath {
             .vtep()
             .and_then(|vtep| Some((vtep, vtep.peer(to)?)))
         else {
-            return;
+            return self.lose(topology, ingress);
         };
         let Some(&first) = self.plan.get(position) else {
             return;
@@ -296,6 +299,9 @@ impl Datapath {
         for index in position..self.plan.len() {
             let copy = self.plan[index];
             let frame = usize::from(copy.frame);
+            if self.tunnel.datagrams.len() >= ENOUGH {
+                break;
+            }
             let goes_along = index == position
                 || copy.to == Egress::Peer(to)
                     && !copy.is_done
@@ -305,7 +311,7 @@ impl Datapath {
                 self.pack(now, topology, vtep, peer, frame, ingress);
             }
         }
-        self.send_datagrams(vtep, peer, departure);
+        self.send_datagrams(now, vtep, peer, departure);
     }
 
     /// How frame number `frame` travels: what may share a message has this in common.
@@ -372,7 +378,7 @@ impl Datapath {
 
     /// Sends the datagrams that wait, in messages of equal ones; only the last of a message may be
     /// shorter (`UDP_SEGMENT`).
-    fn send_datagrams(&mut self, vtep: &Vtep, peer: &Peer, departure: Departure) {
+    fn send_datagrams(&mut self, now: Timestamp, vtep: &Vtep, peer: &Peer, departure: Departure) {
         let counters = peer.counters.worker(self.worker);
         let mut start = 0;
         while let Some(first) = self.tunnel.datagrams.get(start) {
@@ -393,7 +399,9 @@ impl Datapath {
                 Departed::Unsupported if most > 1 => continue,
                 Departed::TooLong => {
                     // The kernel has learned more of the path than this has been told.
-                    if let Some(mtu) = vtep.io.path_mtu(peer.to) {
+                    if is_due(now, &mut self.tunnel.ask_at, ASK_INTERVAL)
+                        && let Some(mtu) = vtep.io.path_mtu(peer.to)
+                    {
                         peer.path.set(mtu);
                     }
                 }
@@ -532,5 +540,10 @@ const LONGEST_MESSAGE: usize = 65_507;
 const ANSWER_INTERVAL: u64 = 10_000_000;
 /// 10,000 a second: enough to measure, and a bound for what a peer can make the switch send.
 const REPLY_INTERVAL: u64 = 100_000;
+/// 100 a second: a path does not change more often.
+const ASK_INTERVAL: u64 = 10_000_000;
+/// Datagrams after which no further frame is taken along: a bound for what superframes of tiny
+/// segments make of the memory for heads.
+const ENOUGH: usize = 256;
 /// What may go out at once before the interval counts.
 const BURST: u64 = 20;

@@ -67,7 +67,7 @@ pub enum Departed {
     Dropped(DropReason),
     /// Its datagrams are longer than the path takes; none went out.
     TooLong,
-    /// Several datagrams in a message are not supported; [`UnderlayIo::most_in_message`] says 1 from
-    /// now on.
+    /// So many datagrams in a message are not supported; [`UnderlayIo::most_in_message`] says less
+    /// from now on, in the end 1.
     Unsupported,
 }

@@ -1,21 +1,31 @@
 //! `tapswitch demo`: the whole thing in one command, with nothing set up and nothing left behind.
 //!
-//! Three hosts on one bridge, real pings, and the story of the first one told frame by frame. As
-//! root in real namespaces; as an ordinary user in a user namespace; where neither is possible, in
-//! memory. Everything hangs on descriptors of this process, so the kernel cleans up however it ends.
+//! Two nodes with two pods each, a switch on each node, and VXLAN between them over a cable: real
+//! pings, and the story of the first one across told frame by frame. As root in real namespaces; as
+//! an ordinary user in a user namespace; where neither is possible, in memory. Everything hangs on
+//! descriptors of this process, so the kernel cleans up however it ends.
 
 mod memory;
 mod namespaces;
 mod ping;
+mod tell;
 
-use std::{env, io, io::Write, os::unix::process::CommandExt, process::Command};
+use std::{
+    env, io,
+    io::Write,
+    net::{IpAddr, Ipv4Addr},
+    os::unix::process::CommandExt,
+    process::Command,
+    time::Duration,
+};
 
 use nix::unistd::{Uid, geteuid};
 
 use crate::{
-    control::api::FdbInfo,
-    sim::Sentence,
+    control::api::MtuChain,
+    sim::Scene,
     sys::userns::{Mounts, enter_user_namespace},
+    wire::MacAddr,
 };
 
 /// Runs the demo and tells it on `out`. Must be called before the process has started threads, so
@@ -25,10 +35,10 @@ use crate::{
 /// If `out` cannot be written, or the demo itself fails, which is a bug.
 pub fn run(out: &mut impl Write) -> io::Result<()> {
     match prepare() {
-        Ok(place) => match namespaces::Scene::build() {
-            Ok(scene) => {
+        Ok(place) => match namespaces::Stage::build() {
+            Ok(stage) => {
                 writeln!(out, "{place}\n")?;
-                namespaces::play(scene, out)
+                tell::play(&stage.play()?, out)
             }
             Err(reason) => in_memory(out, &reason),
         },
@@ -41,7 +51,7 @@ fn in_memory(out: &mut impl Write, reason: &str) -> io::Result<()> {
         out,
         "In memory, with simulated hosts: real namespaces are not possible here.\n  ({reason})\n"
     )?;
-    memory::play(out)
+    tell::play(&memory::play()?, out)
 }
 
 /// Moves to where namespaces can be made, and says where that is; or why there is no such place.
@@ -64,67 +74,66 @@ fn prepare() -> Result<&'static str, String> {
     Err(format!("run myself again in a user namespace: {error}"))
 }
 
-/// The hosts of the demo.
-const HOSTS: [(&str, &str); 3] = [
-    ("red", "192.0.2.1"),
-    ("green", "192.0.2.2"),
-    ("blue", "192.0.2.3"),
+/// A pod: its name, its node counted from 0, and its address. The last octet is its number, which
+/// is its MAC address too.
+struct Pod {
+    name: &'static str,
+    node: usize,
+    ip: Ipv4Addr,
+}
+
+const fn pod(name: &'static str, node: usize, number: u8) -> Pod {
+    Pod {
+        name,
+        node,
+        ip: Ipv4Addr::new(192, 0, 2, number),
+    }
+}
+
+/// The pods, in the order of their numbers.
+const PODS: [Pod; 4] = [
+    pod("podA", 0, 1),
+    pod("podB", 0, 2),
+    pod("podC", 1, 3),
+    pod("podD", 1, 4),
+];
+/// The nodes' addresses on the cable between them.
+const VTEPS: [Ipv4Addr; 2] = [
+    Ipv4Addr::new(198, 51, 100, 1),
+    Ipv4Addr::new(198, 51, 100, 2),
 ];
 
-fn tell_setting(out: &mut impl Write) -> io::Result<()> {
-    writeln!(
-        out,
-        "    red 192.0.2.1      green 192.0.2.2     blue 192.0.2.3"
-    )?;
-    writeln!(out, "        |                  |                  |")?;
-    writeln!(out, "   +----+------------------+------------------+----+")?;
-    writeln!(out, "   |          br0, a learning bridge               |")?;
-    writeln!(
-        out,
-        "   +-----------------------------------------------+\n"
-    )
+/// The pings, in order: from which pod to which, and bytes of data.
+const PINGS: [(usize, usize, usize); 5] = [
+    (0, 2, SHORT),
+    (0, 2, SHORT),
+    (0, 2, SHORT),
+    // With headers as long as the pods' MTU.
+    (0, 2, 1450 - HEADERS),
+    (0, 1, SHORT),
+];
+/// What `ping` sends if nobody says.
+const SHORT: usize = 56;
+/// IPv4 and ICMP.
+const HEADERS: usize = 28;
+
+/// All that happened.
+struct Play {
+    /// How long each of [`PINGS`] took.
+    trips: Vec<Duration>,
+    /// The first of them.
+    story: Vec<Scene>,
+    /// The longest frame on the cable, in bytes from its Ethernet header on.
+    longest: usize,
+    /// What the switches know in the end: address, and where each has it.
+    known: Vec<(MacAddr, [Option<Place>; 2])>,
+    chain: MtuChain,
+    frames: u64,
+    unaccounted: i64,
 }
 
-fn tell_story(out: &mut impl Write, title: &str, story: &[Sentence]) -> io::Result<()> {
-    writeln!(out, "\n{title}\n")?;
-    let Some(first) = story.first() else {
-        return writeln!(out, "  (no frame was seen)");
-    };
-    for (number, sentence) in story.iter().enumerate() {
-        let micros = sentence.at.nanos_since(first.at) / 1_000;
-        writeln!(
-            out,
-            "  {}. +{micros} us  from {}: {}",
-            number + 1,
-            sentence.ingress,
-            sentence.frame
-        )?;
-        write!(out, "       {}", sentence.fate)?;
-        match &sentence.lesson {
-            Some(lesson) => writeln!(out, "; {lesson}")?,
-            None => writeln!(out)?,
-        }
-    }
-    Ok(())
-}
-
-fn tell_fdb(
-    out: &mut impl Write,
-    rows: impl Iterator<Item = (String, String, f64)>,
-) -> io::Result<()> {
-    writeln!(out, "\nWhat the bridge has learned (its FDB):\n")?;
-    writeln!(out, "  {:<19} {:<8} age", "address", "port")?;
-    for (mac, port, age) in rows {
-        writeln!(out, "  {mac:<19} {port:<8} {age:.1} s")?;
-    }
-    Ok(())
-}
-
-fn fdb_row(entry: &FdbInfo) -> (String, String, f64) {
-    let port = entry
-        .port
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    (entry.mac.to_string(), port, entry.age_s)
+/// Where a switch has an address.
+enum Place {
+    Port(String),
+    Vtep(IpAddr),
 }

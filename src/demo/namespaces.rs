@@ -1,151 +1,321 @@
-//! The demo in real network namespaces.
+//! The demo in real network namespaces: two switches, and a third one as the cable between them, so
+//! that it can be seen what is on it.
 
 use std::{
-    fs,
-    io::{self, Write},
-    net::Ipv4Addr,
+    collections::BTreeMap,
+    fs, io,
+    net::{IpAddr, Ipv4Addr},
     os::fd::{AsRawFd, OwnedFd},
     path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use super::{HOSTS, fdb_row, ping::ping, tell_fdb, tell_setting, tell_story};
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+
+use super::{PINGS, PODS, Place, Play, Pod, VTEPS, ping::ping};
 use crate::{
-    config::{BridgeSpec, PortSpec},
-    control::api::{FdbSelector, Request, Response},
+    bridge::{Egress, Ingress, Verdict},
+    config::{BridgeSpec, Mode, PeerAddr, PortSpec, VtepSpec},
+    control::api::{BridgeInfo, FdbSelector, MtuChain, Request, Response, StatsInfo},
     daemon::{Switch, SwitchOptions},
+    datapath::Observer,
     names::{Name, NetnsRef},
-    sim::{Story, StoryLog},
+    sim::{Crossing, Nodes, Scene, Story, StoryLog},
     sys::netns::{NetnsFile, create_anonymous},
-    wire::MacAddr,
+    time::Timestamp,
+    vxlan,
+    wire::{MacAddr, Vni, describe},
 };
 
-/// Three namespaces on a running switch.
-pub(super) struct Scene {
-    switch: Switch,
-    log: StoryLog,
-    hosts: Vec<Host>,
+/// Everything built and running.
+pub(super) struct Stage {
+    cable: Switch,
+    nodes: Vec<Node>,
+    pods: Vec<Netns>,
+    scenes: Scenes,
 }
 
-struct Host {
-    name: &'static str,
-    address: Ipv4Addr,
-    netns: NetnsRef,
-    /// Keeps the namespace, which has no name, alive until the demo ends.
+struct Node {
+    switch: Switch,
+    netns: Netns,
+}
+
+/// A namespace without a name, which lives as long as this.
+struct Netns {
+    reference: NetnsRef,
     _anchor: OwnedFd,
 }
 
-impl Scene {
+/// What all switches saw, in the order in which they decided: each tells a frame before it sends it.
+#[derive(Clone, Debug, Default)]
+struct Scenes(Arc<Mutex<Vec<Scene>>>);
+
+impl Stage {
     /// Builds everything; the error says why it is not possible here.
     pub(super) fn build() -> Result<Self, String> {
-        let (story, log) = Story::new(64);
-        let options = SwitchOptions {
-            name: "demo".to_owned(),
-            workers: Some(1),
-            observer: Some(Box::new(story)),
-            ..SwitchOptions::default()
+        let scenes = Scenes::default();
+        let cable = start("cable", Box::new(CableWitness(scenes.clone())))?;
+        let mut spec = BridgeSpec::new(name("cable")?);
+        spec.mode = Mode::Wire;
+        execute(&cable, Request::BridgeAdd(spec))?;
+        let mut stage = Self {
+            cable,
+            nodes: Vec::new(),
+            pods: Vec::new(),
+            scenes,
         };
-        let switch =
-            Switch::start(options).map_err(|error| format!("start the switch: {error}"))?;
-        let bridge = name("br0")?;
-        let execute = |request| switch.execute(request).map_err(|error| error.to_string());
-        execute(Request::BridgeAdd(BridgeSpec::new(bridge.clone())))?;
-        let mut hosts = Vec::new();
-        for (host, address) in HOSTS {
-            let anchor = create_anonymous().map_err(|error| error.to_string())?;
-            let netns = NetnsRef::Path(PathBuf::from(format!(
-                "/proc/self/fd/{}",
-                anchor.as_raw_fd()
-            )));
-            quieten(&netns)?;
-            let address: Ipv4Addr = address
-                .parse()
-                .map_err(|_| format!("{address} is no address"))?;
-            let mut port = PortSpec::new(name(host)?, bridge.clone());
-            port.netns = Some(netns.clone());
-            // Easier to recognise in the story than a derived one.
-            let [.., last] = address.octets();
-            port.mac = Some(MacAddr::new([2, 0, 0, 0, 0, last]));
-            port.addresses = vec![ipnet::Ipv4Net::new_assert(address, 24).into()];
-            execute(Request::PortAdd(port))?;
-            if let Some(id) = switch.port_id(&name(host)?) {
-                log.name_port(id, host);
-            }
-            hosts.push(Host {
-                name: host,
-                address,
-                netns,
-                _anchor: anchor,
-            });
+        let netns = [Netns::new()?, Netns::new()?];
+        for (node, netns) in netns.iter().enumerate() {
+            let mut port = PortSpec::new(name(&format!("node{}", node + 1))?, name("cable")?);
+            port.netns = Some(netns.reference.clone());
+            port.addresses = vec![ipnet::Ipv4Net::new_assert(VTEPS[node], 24).into()];
+            execute(&stage.cable, Request::PortAdd(port))?;
         }
-        Ok(Self { switch, log, hosts })
+        for (node, netns) in netns.into_iter().enumerate() {
+            let node = stage.build_node(node, netns)?;
+            stage.nodes.push(node);
+        }
+        Ok(stage)
     }
 
-    fn ping(&self, from: usize, to: usize, sequence: u16) -> io::Result<Duration> {
-        let address = self.hosts[to].address;
-        let netns = NetnsFile::open(&self.hosts[from].netns).map_err(io::Error::other)?;
+    fn build_node(&mut self, node: usize, netns: Netns) -> Result<Node, String> {
+        let (story, log) = Story::new(1);
+        let witness = NodeWitness {
+            node,
+            story,
+            log: log.clone(),
+            scenes: self.scenes.clone(),
+        };
+        let switch = start(&format!("node{}", node + 1), Box::new(witness))?;
+        let mut vtep = VtepSpec::new(VTEPS[node].into());
+        vtep.netns = Some(netns.reference.clone());
+        execute(&switch, Request::VtepSet(vtep))?;
+        let bridge = name("br0")?;
+        let other = IpAddr::from(VTEPS[1 - node]);
+        let mut spec = BridgeSpec::new(bridge.clone());
+        spec.vni = Vni::new(Nodes::VNI);
+        spec.peers = vec![PeerAddr::new(other)];
+        execute(&switch, Request::BridgeAdd(spec))?;
+        if let Some(peer) = switch.peer_id(&bridge, other) {
+            log.name_peer(peer, &format!("node {}", 2 - node));
+        }
+        for pod in PODS.iter().filter(|pod| pod.node == node) {
+            let netns = Netns::new()?;
+            plug(&switch, &bridge, pod, &netns)?;
+            if let Some(port) = switch.port_id(&name(pod.name)?) {
+                log.name_port(port, pod.name);
+            }
+            self.pods.push(netns);
+        }
+        Ok(Node { switch, netns })
+    }
+
+    /// Pings, and collects what can be seen of it.
+    pub(super) fn play(&self) -> io::Result<Play> {
+        // The nodes find each other first: that is the cable's story, not the pods'.
+        self.nodes[0].netns.ping(VTEPS[1], 0, 1)?;
+        self.scenes.take();
+        let (mut trips, mut story, mut longest) = (Vec::new(), Vec::new(), 0);
+        for (sequence, (from, to, len)) in (1..).zip(PINGS) {
+            trips.push(self.pods[from].ping(PODS[to].ip, len, sequence)?);
+            let scenes = self.scenes.take();
+            let crossings = scenes.iter().filter_map(Scene::crossing);
+            longest = crossings
+                .map(|crossing| crossing.len)
+                .fold(longest, usize::max);
+            if story.is_empty() {
+                story = scenes;
+            }
+        }
+        let counts = self
+            .nodes
+            .iter()
+            .map(|node| stats(&node.switch))
+            .collect::<io::Result<Vec<_>>>()?;
+        let unaccounted: i64 = counts.iter().map(|stats| stats.unaccounted).sum();
+        Ok(Play {
+            trips,
+            story,
+            longest,
+            known: self.known()?,
+            chain: self.chain()?,
+            frames: counts.iter().map(frames).sum(),
+            unaccounted: unaccounted + stats(&self.cable)?.unaccounted,
+        })
+    }
+}
+
+impl Stage {
+    fn known(&self) -> io::Result<Vec<(MacAddr, [Option<Place>; 2])>> {
+        let mut known: BTreeMap<MacAddr, [Option<Place>; 2]> = BTreeMap::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let entries = node
+                .switch
+                .execute(Request::FdbShow(FdbSelector::default()))
+                .map_err(io::Error::other)?;
+            let Response::Fdb(entries) = entries else {
+                continue;
+            };
+            for entry in entries {
+                let remote = entry.remote.and_then(|remote| remote.parse().ok());
+                let port = entry.port.map(|port| Place::Port(port.to_string()));
+                let places = known.entry(entry.mac).or_default();
+                places[index] = port.or_else(|| remote.map(Place::Vtep));
+            }
+        }
+        Ok(known.into_iter().collect())
+    }
+
+    fn chain(&self) -> io::Result<MtuChain> {
+        let bridges = self.nodes[0]
+            .switch
+            .execute(Request::BridgeShow { name: None })
+            .map_err(io::Error::other)?;
+        let chain = match bridges {
+            Response::Bridges(bridges) => bridges.into_iter().find_map(|b: BridgeInfo| b.mtu_chain),
+            _ => None,
+        };
+        chain.ok_or_else(|| io::Error::other("the bridge does not tell its MTU"))
+    }
+}
+
+impl Netns {
+    fn new() -> Result<Self, String> {
+        let anchor = create_anonymous().map_err(|error| error.to_string())?;
+        let path = format!("/proc/self/fd/{}", anchor.as_raw_fd());
+        let netns = Self {
+            reference: NetnsRef::Path(PathBuf::from(path)),
+            _anchor: anchor,
+        };
+        let inside = NetnsFile::open(&netns.reference).map_err(|error| error.to_string())?;
+        inside.run_in(quieten).map_err(|error| error.to_string())?;
+        Ok(netns)
+    }
+
+    fn ping(&self, to: Ipv4Addr, len: usize, sequence: u16) -> io::Result<Duration> {
+        let netns = NetnsFile::open(&self.reference).map_err(io::Error::other)?;
         netns
-            .run_in(|| ping(address, sequence, PATIENCE))
+            .run_in(|| ping(to, len, sequence, PATIENCE))
             .map_err(io::Error::other)?
     }
 }
 
-pub(super) fn play(scene: Scene, out: &mut impl Write) -> io::Result<()> {
-    tell_setting(out)?;
-    // Whatever the hosts said when their links came up is another story.
-    scene.log.take();
-    let mut first = Vec::new();
-    for (from, to, sequence) in [(0, 1, 1), (0, 1, 2), (0, 1, 3), (2, 0, 4)] {
-        let [source, target] = [from, to].map(|host| &scene.hosts[host]);
-        let trip = scene.ping(from, to, sequence)?;
-        writeln!(
-            out,
-            "{} pings {} ({}): reply after {} us",
-            source.name,
-            target.name,
-            target.address,
-            trip.as_micros()
-        )?;
-        if first.is_empty() {
-            first = scene.log.take();
-        }
+/// Without IPv6 the namespace says nothing by itself, and the story is only about the ping.
+fn quieten() {
+    // Where /proc is read-only the story has a few more frames: no harm.
+    for file in ["all", "default"] {
+        drop(fs::write(
+            format!("/proc/sys/net/ipv6/conf/{file}/disable_ipv6"),
+            "1",
+        ));
     }
-    tell_story(out, "The first ping, as the bridge saw it:", &first)?;
-    if let Response::Fdb(entries) = scene
-        .switch
-        .execute(Request::FdbShow(FdbSelector::default()))
-        .map_err(io::Error::other)?
-    {
-        tell_fdb(out, entries.iter().map(fdb_row))?;
-    }
-    let Response::Stats(stats) = scene
-        .switch
-        .execute(Request::Stats { port: None })
-        .map_err(io::Error::other)?
-    else {
-        return Ok(());
-    };
-    let frames: u64 = stats.ports.iter().map(|port| port.rx.frames).sum();
-    writeln!(
-        out,
-        "\n{frames} frames came into the switch; unaccounted for: {}.",
-        stats.unaccounted
-    )
 }
 
-/// Without IPv6 the namespace says nothing by itself, and the story is only about the ping.
-fn quieten(netns: &NetnsRef) -> Result<(), String> {
-    let netns = NetnsFile::open(netns).map_err(|error| error.to_string())?;
-    let quiet = || {
-        // Where /proc is read-only the story has a few more frames: no harm.
-        for file in ["all", "default"] {
-            drop(fs::write(
-                format!("/proc/sys/net/ipv6/conf/{file}/disable_ipv6"),
-                "1",
-            ));
+impl Scenes {
+    fn add(&self, scene: Scene) {
+        // One push at a time: a panic elsewhere leaves it whole.
+        let mut scenes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        scenes.push(scene);
+    }
+
+    fn take(&self) -> Vec<Scene> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Tells what a node's switch decides.
+#[derive(Debug)]
+struct NodeWitness {
+    node: usize,
+    story: Story,
+    log: StoryLog,
+    scenes: Scenes,
+}
+
+impl Observer for NodeWitness {
+    fn decided(
+        &mut self,
+        now: Timestamp,
+        ingress: Ingress,
+        frame: &[u8],
+        verdict: &Verdict,
+        targets: &[Egress],
+    ) {
+        self.story.decided(now, ingress, frame, verdict, targets);
+        let node = self.node;
+        for sentence in self.log.take() {
+            self.scenes.add(Scene::Switched { node, sentence });
         }
+    }
+}
+
+/// Tells which VXLAN datagrams are on the cable.
+#[derive(Debug)]
+struct CableWitness(Scenes);
+
+impl Observer for CableWitness {
+    fn decided(&mut self, now: Timestamp, _: Ingress, frame: &[u8], _: &Verdict, _: &[Egress]) {
+        if let Some(crossing) = crossing(now, frame) {
+            self.0.add(Scene::Crossed(crossing));
+        }
+    }
+}
+
+/// `frame` as a datagram between VTEPs, if that is what it is.
+fn crossing(at: Timestamp, frame: &[u8]) -> Option<Crossing> {
+    let packet = SlicedPacket::from_ethernet(frame).ok()?;
+    let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Udp(udp))) = (packet.net, packet.transport)
+    else {
+        return None;
     };
-    netns.run_in(quiet).map_err(|error| error.to_string())
+    let (_, inner) = vxlan::parse(udp.payload()).ok()?;
+    (udp.destination_port() == vxlan::PORT).then(|| Crossing {
+        at,
+        from: ip.header().source_addr().into(),
+        to: (ip.header().destination_addr(), vxlan::PORT).into(),
+        len: frame.len(),
+        inner: describe(inner),
+    })
+}
+
+fn start(switch: &str, observer: Box<dyn Observer>) -> Result<Switch, String> {
+    let options = SwitchOptions {
+        name: switch.to_owned(),
+        workers: Some(1),
+        observer: Some(observer),
+        ..SwitchOptions::default()
+    };
+    Switch::start(options).map_err(|error| format!("start switch {switch}: {error}"))
+}
+
+fn plug(switch: &Switch, bridge: &Name, pod: &Pod, netns: &Netns) -> Result<(), String> {
+    let mut port = PortSpec::new(name(pod.name)?, bridge.clone());
+    port.netns = Some(netns.reference.clone());
+    // Easier to recognise in the story than a derived one.
+    let [.., number] = pod.ip.octets();
+    port.mac = Some(MacAddr::new([2, 0, 0, 0, 0, number]));
+    port.addresses = vec![ipnet::Ipv4Net::new_assert(pod.ip, 24).into()];
+    execute(switch, Request::PortAdd(port))
+}
+
+fn execute(switch: &Switch, request: Request) -> Result<(), String> {
+    let done = switch.execute(request).map(drop);
+    done.map_err(|error| error.to_string())
+}
+
+fn stats(switch: &Switch) -> io::Result<StatsInfo> {
+    match switch.execute(Request::Stats { port: None }) {
+        Ok(Response::Stats(stats)) => Ok(stats),
+        Ok(_) => Err(io::Error::other("the switch tells no counters")),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+fn frames(stats: &StatsInfo) -> u64 {
+    let ports = stats.ports.iter().map(|port| port.rx.frames);
+    let peers = stats.peers.iter().map(|peer| peer.rx.frames);
+    ports.chain(peers).sum()
 }
 
 fn name(text: &str) -> Result<Name, String> {

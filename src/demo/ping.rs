@@ -11,14 +11,19 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::sys::clock;
 
-/// Sends one echo request from the calling thread's namespace and waits for the reply.
+/// Sends one echo request with `len` bytes of data from the calling thread's namespace and waits for the reply.
 ///
 /// # Errors
 /// [`io::ErrorKind::TimedOut`] if none comes within `patience`, or what the socket says.
-pub(super) fn ping(to: Ipv4Addr, sequence: u16, patience: Duration) -> io::Result<Duration> {
+pub(super) fn ping(
+    to: Ipv4Addr,
+    len: usize,
+    sequence: u16,
+    patience: Duration,
+) -> io::Result<Duration> {
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
     let id = u16::try_from(std::process::id() & 0xffff).unwrap_or(1);
-    let payload = [0x5a; 56];
+    let payload = vec![0x5a; len];
     let echo = IcmpEchoHeader { id, seq: sequence };
     let header = Icmpv4Header::with_checksum(Icmpv4Type::EchoRequest(echo), &payload);
     let request = [&header.to_bytes()[..], &payload].concat();

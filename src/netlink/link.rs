@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec,
     packet_route::{
-        address::AddressAttribute,
+        address::{AddressAttribute, AddressMessage},
         link::{LinkAttribute, LinkFlags, LinkMessage, State},
     },
 };
@@ -160,6 +160,27 @@ pub fn set_mtu(netns: Option<&NetnsFile>, index: u32, mtu: u32) -> Result<(), Li
     })
 }
 
+/// Sets how many segments a superframe of the link `index` may have at most.
+///
+/// # Errors
+/// A [`LinkError`] that names the step.
+pub fn set_gso_max_segs(
+    netns: Option<&NetnsFile>,
+    index: u32,
+    segments: u32,
+) -> Result<(), LinkError> {
+    let limit = LinkAttribute::GsoMaxSegs(segments);
+    let message = LinkUnspec::new_with_index(index).append_extra_attribute(limit);
+    with_socket(netns, async move |handle| {
+        change(
+            &handle,
+            message,
+            format_args!("set gso_max_segs {segments}"),
+        )
+        .await
+    })
+}
+
 /// Sets the hardware address of the link `index`.
 ///
 /// # Errors
@@ -213,20 +234,24 @@ pub(super) async fn addresses_of(handle: &Handle, index: u32) -> Result<Vec<IpNe
     let request = handle.address().get().set_link_index_filter(index);
     let failed = |error| LinkError::step("read addresses", error);
     let messages: Vec<_> = request.execute().try_collect().await.map_err(failed)?;
-    let net = |message: &rtnetlink::packet_route::address::AddressMessage| {
-        // IFA_LOCAL is the address itself; IFA_ADDRESS is the peer on a point-to-point link, and
-        // the only one that IPv6 has.
-        let mut found: Option<IpAddr> = None;
-        for attribute in &message.attributes {
-            match attribute {
-                AddressAttribute::Local(address) => found = Some(*address),
-                AddressAttribute::Address(address) => found = found.or(Some(*address)),
-                _ => {}
-            }
-        }
-        IpNet::new(found?, message.header.prefix_len).ok()
+    let net = |message: &AddressMessage| {
+        IpNet::new(local_address(message)?, message.header.prefix_len).ok()
     };
     Ok(messages.iter().filter_map(net).collect())
+}
+
+/// The address itself: `IFA_LOCAL`. `IFA_ADDRESS` is the peer on a point-to-point link, and the
+/// only one that IPv6 has.
+pub(super) fn local_address(message: &AddressMessage) -> Option<IpAddr> {
+    let mut found = None;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(address) => found = Some(*address),
+            AddressAttribute::Address(address) => found = found.or(Some(*address)),
+            _ => {}
+        }
+    }
+    found
 }
 
 fn read(message: &LinkMessage) -> LinkState {

@@ -7,6 +7,7 @@
 
 mod configure;
 mod link;
+mod survey;
 
 use std::{
     fmt, io,
@@ -19,9 +20,10 @@ use rtnetlink::Handle;
 pub use self::{
     configure::{LinkSetup, configure, remove_address, remove_route},
     link::{
-        LinkState, LinkStats, OperState, addresses, link_state, move_and_rename, set_mac, set_mtu,
-        set_up,
+        LinkState, LinkStats, OperState, addresses, link_state, move_and_rename, set_gso_max_segs,
+        set_mac, set_mtu, set_up,
     },
+    survey::{AddressState, HeldAddress, held_addresses, vxlan_devices},
 };
 use crate::{
     names::IfName,

@@ -24,7 +24,7 @@ use super::{
     check::MAX_SEGMENTS,
     layout::Layer4,
     mark::Mark,
-    packet::{IPV4_HEADER, IPV6_HEADER, MAX_TAGS, Packet, UDP_HEADER, array, be16, put},
+    packet::{IPV4_HEADER, IPV6_HEADER, MAX_TAGS, Packet, UDP_HEADER, be16, put, take},
 };
 use crate::wire::{
     Frame, GsoType, VirtioNetHdr,
@@ -63,72 +63,12 @@ impl Run {
     ///
     /// A superframe may begin or continue a run, too: it counts as one frame.
     pub fn start(mark: impl Into<Mark>, frame: &[u8]) -> Option<Self> {
-        let packet = Packet::parse(frame)?;
-        if !packet.is_plain || packet.end != frame.len() {
-            return None;
-        }
-        if packet.protocol == Layer4::Tcp && flags(&packet, frame) != Some(ACK) {
-            return None;
-        }
-        let mut run = Self {
-            head: [0; MAX_HEAD],
-            common: common(&packet),
-            packet,
-            pseudo: packet.pseudo(frame),
-            size: 0,
-            total: 0,
-            frames: 1,
-            segments: 0,
-            is_closed: false,
-        };
-        let headers = frame.get(..packet.headers)?;
-        run.head.get_mut(..packet.headers)?.copy_from_slice(headers);
-        let payload = frame.len() - packet.headers;
-        let is_whole = run.has_sound_ip(frame) && payload > 0;
-        run.size = run
-            .piece(mark.into(), frame, payload)
-            .filter(|_| is_whole)?;
-        run.add(payload);
-        (!run.is_closed).then_some(run)
+        Self::start_marked(&mark.into(), frame)
     }
 
     /// Joins `frame` to the run; false if it does not belong there.
     pub fn join(&mut self, mark: impl Into<Mark>, frame: &[u8]) -> bool {
-        let payload = frame.len().saturating_sub(self.packet.headers);
-        let ip_len = self.packet.headers - self.packet.l3 + self.total + payload;
-        // The cheap questions first.
-        if self.is_closed
-            || self.frames >= Self::LIMIT
-            || payload == 0
-            || ip_len > MAX_IP_LEN
-            || !self.has_same_headers(frame)
-            || !self.has_sound_ip(frame)
-        {
-            return false;
-        }
-        let is_pushed = match self.packet.protocol {
-            Layer4::Tcp => match self.follows_on(frame) {
-                Some(is_pushed) => is_pushed,
-                None => return false,
-            },
-            Layer4::Udp if self.states_its_length(frame) => false,
-            Layer4::Udp => return false,
-        };
-        let Some(piece) = self.piece(mark.into(), frame, payload) else {
-            return false;
-        };
-        // Either one segment that is not longer, or several of the same length.
-        let fits = piece == self.size || (piece == payload && piece < self.size);
-        if !fits || self.segments + payload.div_ceil(self.size) > self.most_segments() {
-            return false;
-        }
-        self.frames += 1;
-        self.add(payload);
-        if is_pushed {
-            self.is_closed = true;
-            put(&mut self.head, self.packet.l4 + 13, [ACK | PSH]);
-        }
-        true
+        self.join_marked(&mark.into(), frame)
     }
 
     /// Number of frames.
@@ -184,7 +124,7 @@ impl Run {
             let total = narrow(l4 - l3 + len);
             put(&mut self.head, l3 + 2, total.to_be_bytes());
             put(&mut self.head, l3 + 10, [0, 0]);
-            let ip: [u8; IPV4_HEADER] = array(&self.head, l3);
+            let ip: [u8; IPV4_HEADER] = take(&self.head, l3);
             put(&mut self.head, l3 + 10, sum(&ip).checksum().to_be_bytes());
         }
         if self.packet.protocol == Layer4::Udp {
@@ -200,6 +140,74 @@ impl Run {
         header.set_csum(narrow(l4), narrow(offset));
         header.set_hdr_len(narrow(headers));
         (header, self.head.get(..headers).unwrap_or_default())
+    }
+
+    fn start_marked(mark: &Mark, frame: &[u8]) -> Option<Self> {
+        let packet = Packet::parse(frame)?;
+        if !packet.is_bare || packet.end != frame.len() {
+            return None;
+        }
+        if packet.protocol == Layer4::Tcp && flags(&packet, frame) != Some(ACK) {
+            return None;
+        }
+        let mut run = Self {
+            head: [0; MAX_HEAD],
+            common: common(&packet),
+            packet,
+            pseudo: packet.pseudo(frame),
+            size: 0,
+            total: 0,
+            frames: 1,
+            segments: 0,
+            is_closed: false,
+        };
+        let headers = frame.get(..packet.headers)?;
+        run.head.get_mut(..packet.headers)?.copy_from_slice(headers);
+        let payload = frame.len() - packet.headers;
+        if payload == 0 || !run.has_sound_ip(frame) {
+            return None;
+        }
+        run.size = run.piece(mark, frame, payload)?;
+        run.add(payload);
+        (!run.is_closed).then_some(run)
+    }
+
+    fn join_marked(&mut self, mark: &Mark, frame: &[u8]) -> bool {
+        let payload = frame.len().saturating_sub(self.packet.headers);
+        let ip_len = self.packet.headers - self.packet.l3 + self.total + payload;
+        // The cheap questions first.
+        if self.is_closed
+            || self.frames >= Self::LIMIT
+            || payload == 0
+            || ip_len > MAX_IP_LEN
+            || !self.has_same_headers(frame)
+            || !self.has_sound_ip(frame)
+        {
+            return false;
+        }
+        let is_pushed = match self.packet.protocol {
+            Layer4::Tcp => match self.follows_on(frame) {
+                Some(is_pushed) => is_pushed,
+                None => return false,
+            },
+            Layer4::Udp if self.states_its_length(frame) => false,
+            Layer4::Udp => return false,
+        };
+        let Some(piece) = self.piece(mark, frame, payload) else {
+            return false;
+        };
+        // Either one segment that is not longer, or several of the same length.
+        let fits = piece == self.size || (piece == payload && piece < self.size);
+        if !fits || self.segments + payload.div_ceil(self.size) > self.most_segments() {
+            return false;
+        }
+        self.frames += 1;
+        self.add(payload);
+        if is_pushed {
+            self.is_closed = true;
+            put(&mut self.head, self.packet.l4 + 13, [ACK | PSH]);
+        }
+        true
     }
 
     /// Counts a frame with `payload` bytes.
@@ -227,21 +235,19 @@ impl Run {
     /// All that segmentation copies from the first frame to the others.
     #[inline]
     fn has_same_headers(&self, frame: &[u8]) -> bool {
-        let mut padded = [0; MAX_HEAD];
-        let head = if let Some(head) = frame.first_chunk() {
-            head
-        } else {
-            // All of the headers are there, `join` has seen to it.
-            if let Some(start) = padded.get_mut(..frame.len()) {
-                start.copy_from_slice(frame);
-            }
-            &padded
+        let len = self.packet.headers;
+        let (Some(ours), Some(theirs), Some(common)) = (
+            self.head.get(..len),
+            frame.get(..len),
+            self.common.get(..len),
+        ) else {
+            return false;
         };
-        let ours = self.head.as_chunks::<16>().0;
-        let theirs = head.as_chunks::<16>().0;
-        let common = self.common.as_chunks::<16>().0;
-        let mut differing = 0;
-        for ((ours, theirs), common) in ours.iter().zip(theirs).zip(common) {
+        let (our_words, our_end) = words(ours);
+        let (their_words, their_end) = words(theirs);
+        let (common_words, common_end) = words(common);
+        let mut differing = (our_end ^ their_end) & common_end;
+        for ((ours, theirs), common) in our_words.iter().zip(their_words).zip(common_words) {
             let bits = u128::from_ne_bytes(*ours) ^ u128::from_ne_bytes(*theirs);
             differing |= bits & u128::from_ne_bytes(*common);
         }
@@ -257,7 +263,7 @@ impl Run {
         if is_v6 {
             return be16(frame, l3 + 4).map(usize::from) == Some(len - IPV6_HEADER);
         }
-        let ip: [u8; IPV4_HEADER] = array(frame, l3);
+        let ip: [u8; IPV4_HEADER] = take(frame, l3);
         let first: u16 = be16(&self.head, l3 + 4).unwrap_or_default();
         // Of the two zeroes of one's complement, segmentation writes 0000 (RFC 1624 §3).
         usize::from(u16::from_be_bytes([ip[2], ip[3]])) == len
@@ -270,9 +276,9 @@ impl Run {
     #[inline]
     fn follows_on(&self, frame: &[u8]) -> Option<bool> {
         let l4 = self.packet.l4;
-        let first = u32::from_be_bytes(array(&self.head, l4 + 4));
+        let first = u32::from_be_bytes(take(&self.head, l4 + 4));
         let next = first.wrapping_add(wide(self.total));
-        if u32::from_be_bytes(array(frame, l4 + 4)) != next {
+        if u32::from_be_bytes(take(frame, l4 + 4)) != next {
             return None;
         }
         match flags(&self.packet, frame)? {
@@ -290,7 +296,7 @@ impl Run {
     /// Payload bytes of each segment that the frame stands for, if its checksum is right or is left
     /// to be completed in the right way; `None` otherwise.
     #[inline]
-    fn piece(&self, mark: Mark, frame: &[u8], payload: usize) -> Option<usize> {
+    fn piece(&self, mark: &Mark, frame: &[u8], payload: usize) -> Option<usize> {
         let l4 = self.packet.l4;
         let offset = self.packet.protocol.checksum_offset();
         let field = be16(frame, l4 + offset)?;
@@ -333,6 +339,13 @@ impl Run {
     }
 }
 
+/// All whole words of `headers`, and the last 16 bytes, which are longer than that.
+#[inline]
+fn words(headers: &[u8]) -> (&[[u8; 16]], u128) {
+    let end = headers.last_chunk().copied().unwrap_or_default();
+    (headers.as_chunks().0, u128::from_ne_bytes(end))
+}
+
 /// The bits of the headers that segmentation copies. What it computes anew may differ: lengths,
 /// identification, sequence number, flags and checksums.
 fn common(packet: &Packet) -> [u8; MAX_HEAD] {
@@ -356,7 +369,7 @@ fn common(packet: &Packet) -> [u8; MAX_HEAD] {
 
 /// The flags of a TCP segment; `None` if one is set that has no name here, next to the offset.
 fn flags(packet: &Packet, frame: &[u8]) -> Option<u8> {
-    let [offset, flags] = array(frame, packet.l4 + 12);
+    let [offset, flags] = take(frame, packet.l4 + 12);
     (offset & 0xf == 0).then_some(flags)
 }
 

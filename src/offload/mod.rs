@@ -4,10 +4,11 @@
 //! finish them. An egress that can take such a frame gets it as it is; for any other, [`segment()`]
 //! makes the frames that the kernel would have made (net/ipv4/tcp_offload.c,
 //! net/ipv4/udp_offload.c). Superframes are never modified in place: a flood may still pass the
-//! same buffer to a port that takes it whole.
+//! same buffer to a port that takes it whole. The other way round, a [`Run`] joins frames that wait
+//! together.
 //!
 //! Whoever may open a packet socket in a namespace chooses every bit of the header, so [`check()`]
-//! comes first.
+//! comes first. A frame out of a tunnel has no header, and [`Mark::of`] finds out what it would say.
 
 mod check;
 mod coalesce;

@@ -20,8 +20,8 @@ pub(super) struct Packet {
     pub(super) headers: usize,
     /// One past the payload, by the lengths in the headers. What follows is padding.
     pub(super) end: usize,
-    /// Whether layer 3 has neither options nor extension headers, and nothing follows layer 4.
-    pub(super) is_plain: bool,
+    /// Whether layer 3 has neither options nor extension headers.
+    pub(super) is_bare: bool,
 }
 
 /// What the IP header says about what is behind it.
@@ -70,7 +70,7 @@ impl Packet {
             l4,
             headers: l4 + header_len,
             end: l4 + len,
-            is_plain: network.is_bare && len == room,
+            is_bare: network.is_bare,
         })
     }
 
@@ -80,9 +80,9 @@ impl Packet {
         let ip = frame.get(self.l3..).unwrap_or_default();
         let protocol = self.protocol.number();
         if self.is_v6 {
-            pseudo_v6(array(ip, 8), array(ip, 24), protocol, 0)
+            pseudo_v6(take(ip, 8), take(ip, 24), protocol, 0)
         } else {
-            pseudo_v4(array(ip, 12), array(ip, 16), protocol, 0)
+            pseudo_v4(take(ip, 12), take(ip, 16), protocol, 0)
         }
     }
 
@@ -147,7 +147,7 @@ pub(super) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
 
 /// The `N` bytes at `at`; zeroes beyond the end, which the callers have ruled out.
 #[inline]
-pub(super) fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+pub(super) fn take<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let found = bytes.get(at..).and_then(<[u8]>::first_chunk);
     debug_assert!(found.is_some());
     found.copied().unwrap_or([0; N])

@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::{
     check::{BadOffload, MAX_SEGMENTS, checksum_range},
     layout::{Layer4, Layout, superframe},
+    packet::{IPV6_HEADER, put, take},
 };
 use crate::wire::{
     VirtioNetHdr,
@@ -375,22 +376,6 @@ fn pseudo_header(layout: &Layout, headers: &[u8]) -> Sum {
     }
 }
 
-/// The `N` bytes at `at`; zeroes beyond the end, which a checked [`Layout`] rules out.
-fn take<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    let found = bytes.get(at..).and_then(<[u8]>::first_chunk);
-    debug_assert!(found.is_some());
-    found.copied().unwrap_or([0; N])
-}
-
-/// Writes `value` at `at`, which a checked [`Layout`] has room for.
-fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
-    let room = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
-    debug_assert!(room.is_some());
-    if let Some(room) = room {
-        *room = value;
-    }
-}
-
 const fn never_zero(check: u16) -> u16 {
     if check == 0 { 0xffff } else { check }
 }
@@ -411,7 +396,6 @@ const fn low_u32(number: usize) -> u32 {
     number as u32
 }
 
-const IPV6_HEADER: usize = 40;
 /// Where the flags are in the TCP header.
 const TCP_FLAGS: usize = 13;
 const TCP_FIN: u8 = 0x01;

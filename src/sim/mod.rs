@@ -10,12 +10,14 @@
 //! - [`Network`]: a lab with hosts that speak ARP, ICMP, UDP and TCP.
 //! - [`Story`]: one sentence for each frame.
 //! - [`MemNet`]: an underlay between labs, for VXLAN.
+//! - [`Nodes`]: several networks that are one by such an underlay.
 
 pub mod frames;
 mod host;
 mod lab;
 mod mem;
 mod network;
+mod nodes;
 mod story;
 mod underlay;
 
@@ -24,6 +26,7 @@ pub use self::{
     lab::Lab,
     mem::{MemPort, MemState},
     network::Network,
+    nodes::{Crossing, Nodes, Scene},
     story::{Sentence, Story, StoryLog},
     underlay::{MemMessage, MemNet, MemUnderlay},
 };

@@ -28,6 +28,9 @@ pub struct Network {
     pub hosts: Vec<Host>,
     /// The port of each host.
     pub ports: Vec<PortId>,
+    mtu: u32,
+    /// Hosts elsewhere whose numbers come before.
+    offset: usize,
 }
 
 impl Network {
@@ -43,10 +46,17 @@ impl Network {
 
     /// Hosts of these names on a bridge with these settings.
     pub fn with_bridge<const N: usize>(spec: BridgeSpec, names: [&str; N]) -> Self {
+        Self::numbered_from(0, spec, &names)
+    }
+
+    /// The same, whose first host has the number `offset + 1`.
+    pub(super) fn numbered_from(offset: usize, spec: BridgeSpec, names: &[&str]) -> Self {
         let mut network = Self {
             lab: Lab::new(),
             hosts: Vec::new(),
             ports: Vec::new(),
+            mtu: spec.effective_mtu(),
+            offset,
         };
         network.lab.add_bridge(spec);
         for name in names {
@@ -61,13 +71,14 @@ impl Network {
     /// For more than 254 hosts.
     pub fn add_host(&mut self, name: &str) -> usize {
         let port = self.lab.add_port_with(0, name, MemPort::new());
-        let number = u8::try_from(self.hosts.len() + 1).expect("a lab has at most 254 hosts");
+        let number = self.offset + self.hosts.len() + 1;
+        let number = u8::try_from(number).expect("a lab has at most 254 hosts");
         let addresses = [
             IpNet::from(Ipv4Net::new_assert(frames::ip(number), 24)),
             IpNet::from(Ipv6Net::new_assert(frames::ip6(number.into()), 64)),
         ];
         let mac = frames::mac(number.into());
-        let host = Host::new(self.lab.io(port), BridgeSpec::DEFAULT_MTU, mac, &addresses);
+        let host = Host::new(self.lab.io(port), self.mtu, mac, &addresses);
         self.hosts.push(host);
         self.ports.push(port);
         self.hosts.len() - 1
@@ -101,12 +112,11 @@ impl Network {
             if done(self) {
                 return true;
             }
-            let delivered = self
-                .ports
-                .iter()
-                .any(|&port| self.lab.io(port).waiting() > 0);
-            if !moved && !delivered {
-                self.sleep(end.since(self.lab.now()));
+            if !moved && !self.has_delivered() {
+                // Nothing is on its way: on to when the first host wakes up.
+                let at_most = end.since(self.lab.now());
+                let idle = self.idle().unwrap_or(at_most);
+                self.lab.advance(idle.min(at_most));
             }
         }
         false
@@ -129,16 +139,17 @@ impl Network {
         answer
     }
 
-    /// Nothing is on its way: jumps to when the first host wakes up.
-    fn sleep(&mut self, at_most: Duration) {
+    /// Whether a host has something to read.
+    pub(super) fn has_delivered(&self) -> bool {
+        let mut ports = self.ports.iter();
+        ports.any(|&port| self.lab.io(port).waiting() > 0)
+    }
+
+    /// How long all hosts can sleep, if nothing comes; `None` for ever.
+    pub(super) fn idle(&mut self) -> Option<Duration> {
         let now = self.lab.now();
-        let idle = self
-            .hosts
-            .iter_mut()
-            .filter_map(|host| host.idle(now))
-            .min();
-        self.lab
-            .advance(idle.map_or(at_most, |idle| idle.min(at_most)));
+        let hosts = self.hosts.iter_mut();
+        hosts.filter_map(|host| host.idle(now)).min()
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Sentence {
     pub ingress: String,
     /// What it is; see [`describe`].
     pub frame: String,
+    /// Its bytes.
+    pub len: usize,
     /// Where it went and why, or why not.
     pub fate: String,
     /// What the switch learned from it, if that is worth a word.
@@ -132,6 +134,7 @@ impl Pages {
             at,
             ingress: self.place(ingress.back()),
             frame: describe(frame),
+            len: frame.len(),
             fate: self.fate(verdict.decision, dst, targets),
             lesson: self.lesson(verdict.learn, src, ingress),
         };

@@ -12,10 +12,20 @@ use crate::{
     vxlan,
 };
 
-/// Connects VXLAN endpoints in memory: every datagram arrives, at once and in order. Clones are
-/// the same network.
+/// Connects VXLAN endpoints in memory: every datagram arrives, in order, and at once unless
+/// [`MemNet::hold`] says otherwise. Clones are the same network.
 #[derive(Clone, Debug, Default)]
-pub struct MemNet(Arc<Mutex<HashMap<SocketAddr, Weak<MemUnderlay>>>>);
+pub struct MemNet(Arc<Mutex<Wires>>);
+
+#[derive(Debug, Default)]
+struct Wires {
+    endpoints: HashMap<SocketAddr, Weak<MemUnderlay>>,
+    holds: bool,
+    /// Sent and not arrived yet.
+    held: VecDeque<MemMessage>,
+    /// Buffers for further messages, so that a network in steady state allocates nothing.
+    spare: Vec<Vec<u8>>,
+}
 
 /// The sockets of one endpoint on a [`MemNet`].
 #[derive(Debug)]
@@ -43,7 +53,6 @@ struct State {
     inbox: VecDeque<MemMessage>,
     /// What was sent to nobody.
     stray: VecDeque<MemMessage>,
-    spare: Vec<Vec<u8>>,
 }
 
 impl MemNet {
@@ -62,19 +71,36 @@ impl MemNet {
                 most_in_message: 128,
                 inbox: VecDeque::new(),
                 stray: VecDeque::new(),
-                spare: Vec::new(),
             }),
         });
-        self.endpoints().insert(local, Arc::downgrade(&endpoint));
+        let weak = Arc::downgrade(&endpoint);
+        self.wires().endpoints.insert(local, weak);
         endpoint
     }
 
-    fn endpoint(&self, at: SocketAddr) -> Option<Arc<MemUnderlay>> {
-        self.endpoints().get(&at)?.upgrade()
+    /// From now on messages wait on the way until [`Self::release`].
+    pub fn hold(&self) {
+        self.wires().holds = true;
     }
 
-    fn endpoints(&self) -> MutexGuard<'_, HashMap<SocketAddr, Weak<MemUnderlay>>> {
-        // One insertion at a time: a panic elsewhere leaves it whole.
+    /// Lets every message that waits arrive; returns copies of them, in the order of sending.
+    pub fn release(&self) -> Vec<MemMessage> {
+        let held: Vec<_> = self.wires().held.drain(..).collect();
+        for message in held.iter().cloned() {
+            // An endpoint that is gone by now hears nothing more.
+            if let Some(target) = self.endpoint(message.departure.to) {
+                target.inject(message);
+            }
+        }
+        held
+    }
+
+    fn endpoint(&self, at: SocketAddr) -> Option<Arc<MemUnderlay>> {
+        self.wires().endpoints.get(&at)?.upgrade()
+    }
+
+    fn wires(&self) -> MutexGuard<'_, Wires> {
+        // One insertion, push or pop at a time: a panic elsewhere leaves it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -118,8 +144,7 @@ impl MemUnderlay {
 
 impl UnderlayIo for MemUnderlay {
     fn receive(&self, buf: &mut [u8]) -> Arrived {
-        let mut state = self.state();
-        let Some(message) = state.inbox.pop_front() else {
+        let Some(message) = self.state().inbox.pop_front() else {
             return Arrived::Empty;
         };
         let len = message.bytes.len().min(buf.len());
@@ -130,7 +155,7 @@ impl UnderlayIo for MemUnderlay {
             segment: message.departure.segment.map(usize::from),
             tos: message.departure.tos,
         };
-        state.spare.push(message.bytes);
+        self.net.wires().spare.push(message.bytes);
         Arrived::Message(arrival)
     }
 
@@ -141,14 +166,14 @@ impl UnderlayIo for MemUnderlay {
         let overhead = vxlan::overhead(departure.to.is_ipv6()) - 14 - 8;
         let target = self.net.endpoint(departure.to);
         let mut bytes = {
-            let mut state = self.state();
+            let state = self.state();
             if longest + overhead as usize > state.mtu as usize {
                 return Departed::TooLong;
             }
             if departure.segment.is_some() && state.most_in_message <= 1 {
                 return Departed::Unsupported;
             }
-            state.spare.pop().unwrap_or_default()
+            self.net.wires().spare.pop().unwrap_or_default()
         };
         bytes.clear();
         parts.iter().for_each(|part| bytes.extend_from_slice(part));
@@ -158,7 +183,15 @@ impl UnderlayIo for MemUnderlay {
             bytes,
         };
         match target {
-            Some(target) => target.state().inbox.push_back(message),
+            Some(target) => {
+                let mut wires = self.net.wires();
+                if wires.holds {
+                    wires.held.push_back(message);
+                } else {
+                    drop(wires);
+                    target.inject(message);
+                }
+            }
             None => self.state().stray.push_back(message),
         }
         Departed::Sent

@@ -1,12 +1,13 @@
 //! Linux: one file per kernel object, and the only room with `unsafe`.
 //!
 //! Nothing here knows of bridges. The rules: one unsafe operation per block, a `// SAFETY:` that
-//! names the invariant, `libc`'s structures with their sizes asserted, and safe functions of `std`
-//! and `nix` wherever they exist, which leaves `ioctl` as the only reason for `unsafe`.
+//! names the invariant, `libc`'s structures with their sizes asserted, and safe functions of `std`,
+//! `nix` and `socket2` wherever they exist, which leaves `ioctl`, and messages and rare options of
+//! sockets, as the only reasons for `unsafe`.
 
 #![allow(
     unsafe_code,
-    reason = "ioctl has no safe form; every other room is denied unsafe"
+    reason = "ioctl and sendmsg have no safe form that does; every other room is denied unsafe"
 )]
 
 pub mod affinity;

@@ -5,9 +5,11 @@
 //! packet's destination (`iptunnel_pmtud_build_icmp` and `..._icmpv6`, net/ipv4/ip_tunnel_core.c),
 //! and the sender's path MTU discovery does the rest (RFC 1191, RFC 8201).
 //!
-//! Where it differs from the kernel's: the hop limit is 64 and not what is left of the packet's;
-//! no answer to a broken IPv4 header, to ICMP other than echo, or to what fits; IPv4 paths down to
-//! 68 bytes, not 576, are told; below 1280 bytes IPv6 is told 1280.
+//! Where it differs from the kernel's (`tests/vxlan_kernel.rs` has each case): the hop limit is 64
+//! and not what is left of the packet's; first fragments and packets behind VLAN tags are answered,
+//! too; padding does not count; IPv4 senders are told of paths down to 68 bytes, not 576, and IPv6
+//! senders of 1280 on paths below that; broken headers, wrong lengths, loopback and multicast
+//! destinations, later IPv6 fragments and ICMP other than echo get no answer.
 
 use super::inner::{Fragment, Packet, V4_HEADER, V6_HEADER, array, chain};
 use crate::wire::{
@@ -184,9 +186,12 @@ fn put_v6(packet: &[u8], mtu: u32, out: &mut Answer) -> Option<()> {
     Some(())
 }
 
-/// Not "this network", loopback, multicast, reserved or broadcast (RFC 1122 §3.2.1.3).
+/// Not unspecified, loopback, multicast or broadcast. 0.0.0.1 and 240.0.0.1 are hosts to Linux.
 fn is_host_v4(address: &[u8; 4]) -> bool {
-    !matches!(address[0], 0 | 127 | 224..)
+    !matches!(
+        address,
+        [0, 0, 0, 0] | [127 | 224..=239, ..] | [255, 255, 255, 255]
+    )
 }
 
 /// Not unspecified, loopback or multicast.

@@ -1,12 +1,105 @@
-//! Makes lists of frames from bytes, so that whoever makes up bytes makes up interesting lists.
+//! Makes frames from bytes, so that whoever makes up bytes makes up interesting frames.
 
-use tapswitch::wire::GsoType;
+use smoltcp::wire::checksum;
+use tapswitch::wire::{GsoType, VirtioNetHdr};
+use zerocopy::IntoBytes;
 
 use super::{
+    Superframe,
     joiner::Input,
     low,
     packet::{ACK, AE, CWR, Checksum, DF, ECE, FIN, PSH, Packet, RST, SYN, URG},
+    pseudo,
 };
+
+/// A superframe to be cut.
+pub(crate) struct Cutting {
+    pub(crate) spec: Superframe,
+    pub(crate) header: VirtioNetHdr,
+    pub(crate) frame: Vec<u8>,
+    pub(crate) limit: Option<usize>,
+    /// Whether bytes were changed after the frame was built.
+    pub(crate) is_damaged: bool,
+}
+
+/// One superframe and what to do with it.
+///
+/// | byte | meaning |
+/// | --- | --- |
+/// | 0 | 1 IPv6, 2 UDP, 4 no superframe, 8 checksum complete, 16 ECN, 32 a limit |
+/// | 1 | tags, modulo 4; a quarter of it: words of IP options, or extension headers |
+/// | 2 | words of TCP options; 16 and above: padding |
+/// | 3 | TCP flags |
+/// | 4, 5 | payload, high byte first |
+/// | 6, 7 | `gso_size` |
+/// | 8, 9 | payload that the limit leaves room for, or less if there is none |
+/// | 10, 11 | low bytes of sequence number and identification |
+/// | 12 | `hdr_len`: 0 right, 1 nothing, else as it says |
+///
+/// Each three bytes behind that are a place and a value: below 0x8000 in the frame, above in the
+/// virtio-net header.
+pub(crate) fn superframe(bytes: &[u8]) -> Cutting {
+    let at = |at: usize| bytes.get(at).copied().unwrap_or_default();
+    let wide = |first: usize| u16::from_be_bytes([at(first), at(first + 1)]);
+    let kind = at(0);
+    let (v6, udp) = (kind & 1 != 0, kind & 2 != 0);
+    let mut spec = Superframe {
+        tags: [0x88a8, 0x8100, 0x8100][..usize::from(at(1) % 4)].to_vec(),
+        v6,
+        udp,
+        ip_options: if v6 { 0 } else { at(1) / 4 % 11 },
+        extensions: if v6 { extensions(at(1) / 4) } else { vec![] },
+        tcp_options: at(2) % 16 % 11,
+        padding: usize::from(at(2) / 16),
+        tcp_flags: at(3),
+        payload: usize::from(wide(4)).min(65_000),
+        gso_size: wide(6),
+        seq: 0xffff_ff00 | u32::from(at(10)),
+        ip_id: 0xff00 | u16::from(at(11)),
+        gso: kind & 4 == 0,
+        needs_csum: kind & 8 == 0 || udp,
+        ecn: kind & 16 != 0 && !udp,
+        ..Superframe::default()
+    };
+    spec.hdr_len = match at(12) {
+        0 => low(spec.headers()),
+        1 => 0,
+        other => other.into(),
+    };
+    let mut header: [u8; VirtioNetHdr::LEN] = spec.header().as_bytes().try_into().unwrap();
+    let mut frame = spec.frame();
+    let mut is_damaged = false;
+    for damage in bytes.get(13..).unwrap_or_default().chunks_exact(3) {
+        let place = u16::from_be_bytes([damage[0], damage[1]]);
+        let target = if place < 0x8000 {
+            frame.get_mut(usize::from(place))
+        } else {
+            header.get_mut(usize::from(place & 0x7fff))
+        };
+        if let Some(byte) = target {
+            *byte = damage[2];
+            is_damaged = true;
+        }
+    }
+    let room = usize::from(wide(8));
+    Cutting {
+        limit: (kind & 32 != 0).then_some(spec.headers() + room),
+        header: VirtioNetHdr::read(&header).unwrap(),
+        spec,
+        frame,
+        is_damaged,
+    }
+}
+
+/// Up to three extension headers that are segmented behind.
+fn extensions(choice: u8) -> Vec<(u8, u8)> {
+    let all = [(0, 0), (43, 2), (60, 1)];
+    let chosen = all.into_iter().enumerate();
+    chosen
+        .filter(|(bit, _)| choice >> bit & 1 != 0)
+        .map(|(_, extension)| extension)
+        .collect()
+}
 
 /// Bytes in front of the steps.
 pub(crate) const START: usize = 4;
@@ -116,6 +209,7 @@ fn odd(packet: &mut Packet, operation: u8, argument: u8) -> Input {
         }
         52 => frame.truncate(len.saturating_sub(n)),
         53 => frame.truncate(n),
+        54 if odd.udp => shorten(&odd, &mut frame, n % 8),
         54 => frame[odd.l4() + 4] ^= argument,
         55 => {
             // The other zero of the IPv4 header checksum, or a wrong one.
@@ -125,8 +219,8 @@ fn odd(packet: &mut Packet, operation: u8, argument: u8) -> Input {
         // Checksums left undone, rightly and wrongly, and superframes.
         56..=58 => return left_undone(&odd, |_| {}),
         59 => return left_undone(&odd, |header| header.set_csum(argument.into(), 16)),
-        60 => return superframe(packet, 2 + n % 5, odd.payload.len(), 0),
-        61 => return superframe(packet, 1 + n % 3, odd.payload.len(), n % 40),
+        60 => return several(packet, 2 + n % 5, odd.payload.len(), 0),
+        61 => return several(packet, 1 + n % 3, odd.payload.len(), n % 40),
         62 => {
             odd.flags |= PSH;
             return left_undone(&odd, |_| {});
@@ -136,7 +230,19 @@ fn odd(packet: &mut Packet, operation: u8, argument: u8) -> Input {
     (None, frame)
 }
 
-fn left_undone(packet: &Packet, change: impl FnOnce(&mut tapswitch::wire::VirtioNetHdr)) -> Input {
+/// Makes the datagram shorter than its packet, with a checksum of the rest.
+fn shorten(packet: &Packet, frame: &mut [u8], by: usize) {
+    let end = frame.len() - packet.trailer.len() - by.min(packet.payload.len());
+    let l4 = packet.l4();
+    let len = low(end - l4);
+    frame[l4 + 4..l4 + 6].copy_from_slice(&len.to_be_bytes());
+    frame[l4 + 6..l4 + 8].fill(0);
+    let pseudo = pseudo(frame, packet.l3(), true, len.into());
+    let check = !checksum::combine(&[pseudo, checksum::data(&frame[l4..end])]);
+    frame[l4 + 6..l4 + 8].copy_from_slice(&check.to_be_bytes());
+}
+
+fn left_undone(packet: &Packet, change: impl FnOnce(&mut VirtioNetHdr)) -> Input {
     let mut packet = packet.clone();
     packet.checksum = Checksum::Partial;
     let mut header = packet.ask();
@@ -145,7 +251,7 @@ fn left_undone(packet: &Packet, change: impl FnOnce(&mut tapswitch::wire::Virtio
 }
 
 /// `count` segments of `size` bytes and one of `more` in one frame.
-fn superframe(packet: &mut Packet, count: usize, size: usize, more: usize) -> Input {
+fn several(packet: &mut Packet, count: usize, size: usize, more: usize) -> Input {
     let len = (count * size + more).min(60_000);
     packet.payload = payload(len, 1);
     let (v6, udp) = (packet.v6, packet.udp);

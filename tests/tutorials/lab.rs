@@ -21,8 +21,7 @@ use tapswitch::{names::NetnsRef, sys::netns::NetnsFile};
 
 use crate::common::{command, ip, wait_until};
 
-const SECOND: Duration = Duration::from_secs(1);
-const LOG: &str = "/run/tapswitch.log";
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// A fresh "host": an empty network namespace in which the daemon runs, with the default socket.
 ///
@@ -31,6 +30,24 @@ const LOG: &str = "/run/tapswitch.log";
 #[must_use = "it ends when it is dropped"]
 pub(crate) struct Lab {
     daemon: Option<Child>,
+    machine: Machine,
+}
+
+/// Where the daemon runs, and what is typed.
+enum Machine {
+    /// In the namespace of the test, which has no other.
+    Own(Cleanup),
+    /// In a namespace of this name, with a socket of its own: one node of several.
+    Node(String),
+}
+
+/// Deletes all named namespaces when the test ends.
+pub(crate) struct Cleanup;
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        drop(command("ip").args(["-all", "netns", "delete"]).output());
+    }
 }
 
 /// What a command line that failed left.
@@ -48,24 +65,31 @@ impl Lab {
     /// With further arguments of `tapswitch run`.
     #[track_caller]
     pub(crate) fn with(arguments: &str) -> Self {
-        // Trials run one after the other on this thread; what it starts from here on comes along.
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        ip("link set lo up");
-        let mut lab = Self { daemon: None };
+        let cleanup = fresh_host();
+        let mut lab = Self {
+            daemon: None,
+            machine: Machine::Own(cleanup),
+        };
         lab.start(arguments);
         lab
+    }
+
+    /// A machine in a namespace that is there already, without a daemon.
+    pub(crate) fn node(netns: &str) -> Self {
+        Self {
+            daemon: None,
+            machine: Machine::Node(netns.to_owned()),
+        }
     }
 
     /// Starts the daemon and waits until its ports forward.
     #[track_caller]
     pub(crate) fn start(&mut self, arguments: &str) {
-        let log = fs::File::create(LOG).unwrap();
-        let mut daemon = shell(&format!("exec tapswitch run {arguments}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let log = fs::File::create(self.log_file()).unwrap();
+        let mut daemon = self.shell(&format!("exec tapswitch run {arguments}"));
+        daemon.stdin(Stdio::null()).stdout(Stdio::piped());
+        let daemon = self.inside(|| daemon.stderr(log).spawn());
+        let mut daemon = daemon.unwrap();
         let mut line = String::new();
         let stdout = daemon.stdout.take().unwrap();
         BufReader::new(stdout).read_line(&mut line).unwrap();
@@ -75,7 +99,21 @@ impl Lab {
 
     /// What the daemon has written to stderr.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(LOG).unwrap_or_default()
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn log_file(&self) -> String {
+        match &self.machine {
+            Machine::Own(_) => "/run/tapswitch.log".to_owned(),
+            Machine::Node(name) => format!("/run/{name}.log"),
+        }
+    }
+
+    fn socket(&self) -> String {
+        match &self.machine {
+            Machine::Own(_) => "/run/tapswitch/control.sock".to_owned(),
+            Machine::Node(name) => format!("/run/{name}.sock"),
+        }
     }
 
     #[track_caller]
@@ -109,13 +147,54 @@ impl Lab {
         }
     }
 
+    /// What a program that must fail printed.
+    #[track_caller]
+    pub(crate) fn failed(&self, script: &str) -> String {
+        let output = self.run(script);
+        assert!(!output.status.success(), "{script}: it worked");
+        text(&output.stdout)
+    }
+
     /// Whether a command succeeds.
     pub(crate) fn works(&self, script: &str) -> bool {
         self.run(script).status.success()
     }
 
     fn run(&self, script: &str) -> Output {
-        shell(script).stdin(Stdio::null()).output().unwrap()
+        let mut shell = self.shell(script);
+        self.inside(|| shell.stdin(Stdio::null()).output()).unwrap()
+    }
+
+    /// A shell that finds this build of the program, and stops at the first failure.
+    fn shell(&self, script: &str) -> Command {
+        let mut shell = command("sh");
+        let path = shell
+            .get_envs()
+            .find_map(|(name, value)| (name == "PATH").then(|| value?.to_str()).flatten())
+            .unwrap_or_default();
+        let program = Path::new(env!("CARGO_BIN_EXE_tapswitch"));
+        let path = format!("{}:{path}", program.parent().unwrap().display());
+        shell
+            .args(["-euc", script])
+            .env("PATH", path)
+            .env("LC_ALL", "C")
+            .env_remove("TAPSWITCH_SOCKET")
+            .env_remove("TAPSWITCH_LOG");
+        if let Machine::Node(_) = self.machine {
+            shell.env("TAPSWITCH_SOCKET", self.socket());
+        }
+        shell
+    }
+
+    /// Runs `f` where the daemon runs.
+    fn inside<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        match &self.machine {
+            Machine::Own(_) => f(),
+            Machine::Node(name) => {
+                let netns = NetnsFile::open(&name.parse().unwrap()).unwrap();
+                netns.run_in(f).unwrap()
+            }
+        }
     }
 
     /// What `tapswitch ARGUMENTS --json` prints.
@@ -160,11 +239,9 @@ impl Lab {
     /// Starts a program that lives until the test drops it.
     #[track_caller]
     pub(crate) fn spawn(&self, script: &str) -> Process {
-        let child = shell(&format!("exec {script}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn();
+        let mut shell = self.shell(&format!("exec {script}"));
+        shell.stdin(Stdio::null()).stdout(Stdio::piped());
+        let child = self.inside(|| shell.stderr(Stdio::inherit()).spawn());
         Process(child.unwrap())
     }
 
@@ -257,10 +334,12 @@ impl Lab {
         });
         assert!(took < SECOND, "the daemon took {took:?} to end");
         assert_eq!(code.and_then(|code| code.code()), Some(0), "{}", self.log());
-        assert!(!Path::new("/run/tapswitch/control.sock").exists());
-        let left = "ip -o link show type tun; for n in $(ip netns list | cut -d' ' -f1); do \
-                    ip -n $n -o link show type tun; done";
-        assert_eq!(self.sh(left), "", "devices are left");
+        assert!(!Path::new(&self.socket()).exists());
+        if let Machine::Own(_) = self.machine {
+            let left = "ip -o link show type tun; for n in $(ip netns list | cut -d' ' -f1); do \
+                        ip -n $n -o link show type tun; done";
+            assert_eq!(self.sh(left), "", "devices are left");
+        }
     }
 
     /// Whether each frame that came in is accounted for.
@@ -286,8 +365,15 @@ impl Drop for Lab {
             self.check_counters();
             self.stop();
         }
-        drop(command("ip").args(["-all", "netns", "delete"]).output());
     }
+}
+
+/// An empty network namespace for this thread.
+pub(crate) fn fresh_host() -> Cleanup {
+    // Trials run one after the other on this thread; what it starts from here on comes along.
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    ip("link set lo up");
+    Cleanup
 }
 
 /// A program that is killed when the test ends, however it ends.
@@ -334,24 +420,6 @@ impl Monitor {
         });
         found.unwrap()
     }
-}
-
-/// A shell that finds this build of the program, and stops at the first failure.
-fn shell(script: &str) -> Command {
-    let mut shell = command("sh");
-    let path = shell
-        .get_envs()
-        .find_map(|(name, value)| (name == "PATH").then(|| value?.to_str()).flatten())
-        .unwrap_or_default();
-    let program = Path::new(env!("CARGO_BIN_EXE_tapswitch"));
-    let path = format!("{}:{path}", program.parent().unwrap().display());
-    shell
-        .args(["-euc", script])
-        .env("PATH", path)
-        .env("LC_ALL", "C")
-        .env_remove("TAPSWITCH_SOCKET")
-        .env_remove("TAPSWITCH_LOG");
-    shell
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -76,6 +76,13 @@ impl Lab {
         self.ports[port.index()].counters.totals()
     }
 
+    /// Frames that ever came in, at all ports and remote VTEPs.
+    pub fn frames(&self) -> u64 {
+        let ports = self.ports.iter().map(|port| port.counters.totals());
+        let totals = ports.chain(self.overlay_totals().map(|(_, totals)| totals));
+        totals.map(|totals| totals.rx_frames).sum()
+    }
+
     /// Frames and copies lost for `reason` at all ports and remote VTEPs together.
     pub fn drops(&self, reason: DropReason) -> u64 {
         let ports = self.ports.iter().map(|port| port.counters.totals());

@@ -189,7 +189,7 @@ type Refusal = (&'static str, fn(&mut Vec<u8>));
 
 #[test]
 fn ipv4_senders_that_must_not_be_told_are_not() {
-    let refusals: [Refusal; 24] = [
+    let refusals: [Refusal; 23] = [
         ("may be fragmented", |f| f[20] = 0),
         ("later fragment", |f| f[21] = 1),
         ("broken header", |f| f[24] ^= 1),
@@ -200,12 +200,11 @@ fn ipv4_senders_that_must_not_be_told_are_not() {
         ("zero source", |f| f[6..12].fill(0)),
         ("from multicast", |f| f[26] = 224),
         ("from broadcast", |f| f[26..30].fill(255)),
-        ("from reserved", |f| f[26] = 240),
-        ("from this network", |f| f[26] = 0),
+        ("from nobody", |f| f[26..30].fill(0)),
         ("from loopback", |f| f[26] = 127),
         ("to multicast", |f| f[30] = 239),
         ("to broadcast", |f| f[30..34].fill(255)),
-        ("to this network", |f| f[30..34].fill(0)),
+        ("to nobody", |f| f[30..34].fill(0)),
         ("to loopback", |f| f[30] = 127),
         ("not ip", |f| f[13] = 6),
         ("another version", |f| f[14] = 0x55),
@@ -227,6 +226,20 @@ fn ipv4_senders_that_must_not_be_told_are_not() {
             frame = sealed(frame);
         }
         assert_eq!(answered(&frame, 1400), None, "{name}");
+    }
+}
+
+#[test]
+fn addresses_that_linux_gives_to_hosts_are_hosts() {
+    for first in [0, 1, 10, 126, 128, 223, 240, 255] {
+        for at in [26, 30] {
+            let mut frame = v4(1500);
+            frame[at] = first;
+            assert!(
+                answered(&sealed(frame), 1400).is_some(),
+                "{first}.x at {at}"
+            );
+        }
     }
 }
 

@@ -1,0 +1,141 @@
+//! What the kernel knows of the way to an address.
+
+use std::{
+    io::{self, Read, Write},
+    net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
+    time::Duration,
+};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::Socket;
+
+use super::{
+    hear_nothing, new_socket,
+    options::{get, set},
+};
+use crate::sys::clock;
+
+/// A socket that sends nothing and knows what the path to an address takes.
+#[derive(Debug)]
+pub struct PathProbe {
+    socket: Socket,
+    to: SocketAddr,
+}
+
+impl PathProbe {
+    /// A probe of the path from `local` to `to` in the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// `EADDRNOTAVAIL` if no interface has `local`; `EMFILE`. That there is no route is no error yet.
+    pub fn new(local: IpAddr, to: SocketAddr) -> io::Result<Self> {
+        let socket = new_socket(to.is_ipv6())?;
+        hear_nothing(&socket)?;
+        socket.bind(&SocketAddr::new(local, 0).into())?;
+        Ok(Self { socket, to })
+    }
+
+    /// The MTU of the path, in bytes of IP packets: that of the route, of its device, or what an
+    /// ICMP error told the kernel, whichever is in force now.
+    ///
+    /// # Errors
+    /// `ENETUNREACH`, `EHOSTUNREACH`, `EACCES` and others for a route that does not exist or forbids
+    /// it, or if no interface has our IPv4 address now. A later call may succeed.
+    pub fn mtu(&self) -> io::Result<u32> {
+        self.mtu_to(self.to)
+    }
+
+    /// The MTU of the path to `to`, which must be of the same family, instead. Not for two threads
+    /// at once: one would get the answer to the question of the other.
+    ///
+    /// # Errors
+    /// As [`Self::mtu`].
+    pub fn mtu_to(&self, to: SocketAddr) -> io::Result<u32> {
+        // The kernel answers from the route that the socket holds, and does not ask whether that is
+        // still the best, or still there, or what ICMP said since. Connecting finds the one in force.
+        // Both calls together take 1.4 µs.
+        self.socket.connect(&to.into())?;
+        let (level, name) = if to.is_ipv6() {
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU)
+        } else {
+            (libc::IPPROTO_IP, libc::IP_MTU)
+        };
+        let mtu = get(self.socket.as_fd(), level, name)?;
+        Ok(u32::try_from(mtu).unwrap_or(0))
+    }
+}
+
+/// What came back for a datagram.
+#[derive(Debug)]
+pub enum Answer {
+    /// A datagram.
+    Answered,
+    /// The host is there, and no socket has the port (ICMP port unreachable: `ECONNREFUSED`).
+    Refused,
+    /// Nothing within the time.
+    Silent,
+    /// The kernel or a router knows no way: `ENETUNREACH`, `EHOSTUNREACH`, `EACCES` and others.
+    Unreachable(io::Error),
+}
+
+/// A socket that sends one short datagram to see what comes back.
+#[derive(Debug)]
+pub struct Knock {
+    socket: Socket,
+    to: SocketAddr,
+}
+
+impl Knock {
+    /// Prepares to send from `local` to `to` in the namespace of the calling thread; sends nothing.
+    ///
+    /// # Errors
+    /// `EADDRNOTAVAIL` if no interface has `local`; `EMFILE`.
+    pub fn new(local: IpAddr, to: SocketAddr) -> io::Result<Self> {
+        let socket = new_socket(to.is_ipv6())?;
+        // Without it, an unconnected port is the only thing that ICMP can tell (`__udp4_lib_err`).
+        let (level, name) = if to.is_ipv6() {
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+        } else {
+            (libc::IPPROTO_IP, libc::IP_RECVERR)
+        };
+        set(socket.as_fd(), level, name, 1)?;
+        socket.bind(&SocketAddr::new(local, 0).into())?;
+        Ok(Self { socket, to })
+    }
+
+    /// Sends one byte, and waits for at most `timeout` (rounded up to a millisecond) for what comes
+    /// back. One byte is less than the header of any tunnel, so that a VTEP drops it without a word.
+    pub fn ask(&self, timeout: Duration) -> Answer {
+        match self.send_and_wait(timeout) {
+            Ok(true) => Answer::Answered,
+            Ok(false) => Answer::Silent,
+            Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) => Answer::Refused,
+            Err(error) => Answer::Unreachable(error),
+        }
+    }
+
+    /// Whether anything came back.
+    fn send_and_wait(&self, timeout: Duration) -> io::Result<bool> {
+        // Connected, so that errors come to this socket, and datagrams of others do not.
+        self.socket.connect(&self.to.into())?;
+        (&self.socket).write_all(&[0])?;
+        let deadline = clock::now() + timeout;
+        loop {
+            match (&self.socket).read(&mut [0]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result.map(|_| true),
+            }
+            let rest = deadline.since(clock::now());
+            if rest.is_zero() {
+                return Ok(false);
+            }
+            let millis = rest.as_nanos().div_ceil(1_000_000);
+            let wait = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+            let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, wait) {
+                Err(nix::Error::EINTR) => {}
+                result => drop(result?),
+            }
+        }
+    }
+}

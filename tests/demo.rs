@@ -1,0 +1,193 @@
+//! `tapswitch demo` shows the same everywhere: as root, as an ordinary user, and in memory.
+
+mod common;
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    process::{Command, ExitCode, Output},
+    time::Duration,
+};
+
+use common::{Env, command, links};
+use nix::unistd::{Uid, geteuid};
+use tapswitch::sys::clock;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tapswitch");
+
+fn main() -> ExitCode {
+    common::main(|env: &Env| {
+        let is_root = geteuid().is_root() && is_mapped(NOBODY.as_raw());
+        let no_other_user = (!is_root).then(|| "only root can be somebody else".to_owned());
+        let as_nobody = Env {
+            reason_not_to_run: env.reason_not_to_run.clone().or(no_other_user),
+        };
+        vec![
+            env.trial("in_real_namespaces_it_pings_tells_and_leaves_nothing", real),
+            as_nobody.trial("an_ordinary_user_sees_the_same", ordinary_user),
+            env.trial_with(
+                &["unshare", "mount"],
+                "without_tap_devices_it_plays_in_memory_and_says_why",
+                in_memory,
+            ),
+        ]
+    })
+}
+
+const NOBODY: Uid = Uid::from_raw(65_534);
+
+/// Whether a user namespace, if this is one, knows that user.
+fn is_mapped(uid: u32) -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.lines().any(|line| {
+        let numbers: Vec<u32> = line.split_whitespace().flat_map(str::parse).collect();
+        matches!(numbers[..], [first, _, count] if uid >= first && uid - first < count)
+    })
+}
+
+fn real() {
+    let before = links();
+    let start = clock::now();
+    let text = told(Command::new(PROGRAM).arg("demo").output().unwrap());
+    assert!(clock::now().since(start) < Duration::from_secs(3));
+    assert!(text.starts_with("In real network namespaces"), "{text}");
+    check(&text);
+    assert_eq!(links(), before);
+}
+
+fn ordinary_user() {
+    // Where it is built others may not look.
+    let copy = "/run/tapswitch-demo";
+    fs::copy(PROGRAM, copy).unwrap();
+    fs::set_permissions(copy, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut program = Command::new(copy);
+    program.arg("demo").current_dir("/");
+    program.uid(NOBODY.as_raw()).gid(NOBODY.as_raw());
+    let text = told(program.output().unwrap());
+    // Not every machine lets ordinary users have namespaces or TAPs: then it says so.
+    let is_real = text.starts_with("In real network namespaces, inside a user namespace");
+    assert!(is_real || text.starts_with("In memory"), "{text}");
+    check(&text);
+}
+
+fn in_memory() {
+    let script = format!("mount -t tmpfs tmpfs /dev/net && exec {PROGRAM} demo");
+    let text = told(
+        command("unshare")
+            .args(["-m", "sh", "-c", &script])
+            .output()
+            .unwrap(),
+    );
+    let mut lines = text.lines();
+    assert!(lines.next().unwrap().starts_with("In memory"), "{text}");
+    let reason = lines.next().unwrap();
+    assert!(reason.contains("/dev/net/tun"), "{reason}");
+    check(&text);
+}
+
+fn told(output: Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(stderr, "");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What it says is what a switch with an overlay does.
+#[track_caller]
+fn check(text: &str) {
+    let count = |words: &str| text.lines().filter(|line| line.contains(words)).count();
+    assert_eq!(
+        count("podA pings podC on the other node: reply after"),
+        3,
+        "{text}"
+    );
+    assert_eq!(
+        count("with a packet of 1450 bytes: reply after"),
+        1,
+        "{text}"
+    );
+    assert_eq!(
+        count("podA pings podB on the same node: reply after"),
+        1,
+        "{text}"
+    );
+
+    let steps = steps(text);
+    let [question, answer, echo, reply] = [
+        "arp who-has 192.0.2.3 tell 192.0.2.1, 42 bytes",
+        "arp 192.0.2.3 is-at 02:00:00:00:00:03, 42 bytes",
+        "icmp 192.0.2.1 > 192.0.2.3 echo request 1, 98 bytes",
+        "icmp 192.0.2.3 > 192.0.2.1 echo reply 1, 98 bytes",
+    ];
+    // The frame at the near node, 50 bytes more on the cable, and the same at the far node.
+    let there = |frame: &str, len: u32| {
+        [
+            format!("node 1, from podA: {frame}"),
+            format!("cable: from node 1 to node 2 in {len} bytes"),
+            format!("node 2, from node 1: {frame}"),
+        ]
+    };
+    let back = |frame: &str, len: u32| {
+        [
+            format!("node 2, from podC: {frame}"),
+            format!("cable: from node 2 to node 1 in {len} bytes"),
+            format!("node 1, from node 2: {frame}"),
+        ]
+    };
+    let expected = [
+        there(question, 92),
+        back(answer, 92),
+        there(echo, 148),
+        back(reply, 148),
+    ];
+    assert_eq!(steps.len(), 12, "{text}");
+    for (step, expected) in steps.iter().zip(expected.as_flattened()) {
+        assert!(step.contains(expected), "{expected} is not in {step}");
+    }
+    assert!(
+        steps[0].contains("broadcast: flooded to podB, node 2"),
+        "{text}"
+    );
+    assert!(
+        steps[2].contains("broadcast: flooded to podC, podD"),
+        "{text}"
+    );
+    assert!(
+        steps[2].contains("learned 02:00:00:00:00:01 on node 1"),
+        "{text}"
+    );
+    assert!(text.contains("each frame is 50 bytes longer"), "{text}");
+
+    let squeezed: Vec<_> = text.split_whitespace().collect();
+    let squeezed = squeezed.join(" ");
+    for words in [
+        "02:00:00:00:00:01 (podA) port podA VTEP 198.51.100.1",
+        "02:00:00:00:00:02 (podB) port podB (never heard)",
+        "02:00:00:00:00:03 (podC) VTEP 198.51.100.2 port podC",
+        "1500 - 20 (outer IPv4) - 8 (UDP) - 8 (VXLAN) - 14 (inner Ethernet)",
+        "The pods' MTU is 1450,",
+        "The longest frame there had 1514 bytes,",
+        "unaccounted for: 0.",
+    ] {
+        assert!(squeezed.contains(words), "{words} is not in {text}");
+    }
+    // All but the kernel's reason, if there is one.
+    let lines = text.lines().filter(|line| !line.starts_with("  ("));
+    let widest = lines.map(str::len).max();
+    assert!(widest <= Some(100), "{widest:?}: {text}");
+    assert!(text.lines().count() < 70, "two screens: {text}");
+}
+
+/// The numbered steps of the story, each with its second line if it has one.
+fn steps(text: &str) -> Vec<String> {
+    let mut steps: Vec<String> = Vec::new();
+    let story = text.lines().skip_while(|line| !line.starts_with("  1. "));
+    for line in story.take_while(|line| !line.is_empty()) {
+        if line.contains(" us  ") {
+            steps.push(line.to_owned());
+        } else if let Some(last) = steps.last_mut() {
+            last.push_str(line);
+        }
+    }
+    steps
+}
