@@ -6,8 +6,8 @@ use crate::{
     generator::{Datagram, is_peer},
     host::{MTU, Seen, Settings, VNIS, kernel_mac},
     inner::{TCP, UDP, ip, l3, tags},
-    runner::masked,
     packets::{Packet, Sent, Target, be16, fold, sum},
+    runner::masked,
 };
 
 /// One intended difference.
@@ -45,7 +45,7 @@ pub(crate) enum Event<'a> {
 }
 
 /// The list.
-pub(crate) const LIST: [Deviation; 18] = [
+pub(crate) const LIST: [Deviation; 19] = [
     Deviation {
         id: "V1",
         text: "reserved bits in the VXLAN header: lost by the kernel, ignored by us unless strict",
@@ -78,10 +78,18 @@ pub(crate) const LIST: [Deviation; 18] = [
         is_silent: true,
     },
     Deviation {
+        id: "V3c",
+        text: "a datagram from the host's own address: heard by the kernel over IPv6, never by us",
+        meets: |case| case.heard().is_some_and(|d| d.outer.from == 1) && case.settings.any,
+        explains: |case, kernel, ours| is_nothing(ours) && case.is_one_frame(kernel),
+        is_silent: false,
+    },
+    Deviation {
         id: "V4",
         text: "a datagram to another address of the host, or to everybody: heard by the kernel's socket, which has no address, not by ours",
         meets: |case| {
-            let is_heard = !case.is_from_stranger() || case.settings.any;
+            let from = case.heard().map(|d| d.outer.from);
+            let is_heard = !case.is_from_stranger() || case.settings.any && from != Some(1);
             case.heard().is_some_and(|d| d.outer.to != Target::Endpoint) && is_heard
         },
         explains: |case, kernel, ours| is_nothing(ours) && case.is_one_frame(kernel),
@@ -108,15 +116,18 @@ pub(crate) const LIST: [Deviation; 18] = [
     Deviation {
         id: "V6",
         text: "a congestion mark for a packet behind a VLAN tag: the kernel looks at the tag instead",
-        meets: |case| {
-            tags(case.frame()) > 0 && case.is_marked() && !case.is_heard_by_one()
-        },
+        meets: |case| tags(case.frame()) > 0 && case.is_marked() && !case.is_heard_by_one(),
         explains: |case, kernel, ours| {
             let is_right = match case.decapsulated() {
                 Some(_) => case.is_delivered_by_us(ours),
                 None => is_nothing(ours),
             };
-            is_right && kernel.pods.len() <= 1 && kernel.pods.iter().all(|(_, f)| f.len() == case.frame().len())
+            is_right
+                && kernel.pods.len() <= 1
+                && kernel
+                    .pods
+                    .iter()
+                    .all(|(_, f)| f.len() == case.frame().len())
         },
         is_silent: false,
     },
@@ -186,7 +197,9 @@ pub(crate) const LIST: [Deviation; 18] = [
         explains: |case, kernel, ours| {
             let remarked = |seen: &Seen, from, to| -> Option<Vec<Vec<u8>>> {
                 let sent = seen.underlay.iter().map(|packet| {
-                    let sent = Sent::parse(packet).ok().filter(|sent| sent.tos & 3 == from)?;
+                    let sent = Sent::parse(packet)
+                        .ok()
+                        .filter(|sent| sent.tos & 3 == from)?;
                     let mut packet = sent.masked_with_ecn(to);
                     case.unify_zero(&mut packet);
                     Some(packet)
@@ -221,27 +234,35 @@ pub(crate) const LIST: [Deviation; 18] = [
         meets: |case| case.heard().is_none() && case.is_of_another_version(),
         explains: |_, kernel, ours| {
             let unmarked = |seen: &Seen| -> Option<Vec<Vec<u8>>> {
-                let sent = seen.underlay.iter().map(|packet| {
-                    Some(Sent::parse(packet).ok()?.masked_with_tos(0))
-                });
+                let sent = seen
+                    .underlay
+                    .iter()
+                    .map(|packet| Some(Sent::parse(packet).ok()?.masked_with_tos(0)));
                 Some(sorted(sent.collect::<Option<_>>()?))
             };
             let is_unmarked = |packet| Sent::parse(packet).is_ok_and(|sent| sent.tos == 0);
-            ours.underlay.iter().all(|packet| is_unmarked(packet)) && unmarked(kernel) == unmarked(ours)
+            ours.underlay.iter().all(|packet| is_unmarked(packet))
+                && unmarked(kernel) == unmarked(ours)
         },
         is_silent: false,
     },
     Deviation {
         id: "V10",
         text: "a frame of more than the overlay's MTU + 18 bytes that the path takes: lost at the kernel's vxlan device, sent by us",
-        meets: |case| case.heard().is_none() && case.frame().len() > usize::try_from(MTU).unwrap_or(0) + 18,
+        meets: |case| {
+            case.heard().is_none() && case.frame().len() > usize::try_from(MTU).unwrap_or(0) + 18
+        },
         explains: |case, kernel, ours| is_nothing(kernel) && case.is_sent(ours),
         is_silent: false,
     },
     Deviation {
         id: "K9b",
         text: "a tagged frame of MTU + 19 to MTU + 22 bytes: forwarded by the kernel, which does not count the tag",
-        meets: |case| tags(case.frame()) > 0 && matches!(case.frame().len(), 1519..=1522) && case.heard().is_some(),
+        meets: |case| {
+            tags(case.frame()) > 0
+                && matches!(case.frame().len(), 1519..=1522)
+                && case.heard().is_some()
+        },
         explains: |case, kernel, ours| is_nothing(ours) && case.is_one_frame(kernel),
         is_silent: false,
     },
@@ -291,7 +312,8 @@ impl<'a> Case<'a> {
 
     /// The deviation that leads to this; the first of several.
     pub(crate) fn explain(&self, kernel: &Seen, ours: &Seen) -> Option<&'static Deviation> {
-        self.met().find(|deviation| (deviation.explains)(self, kernel, ours))
+        self.met()
+            .find(|deviation| (deviation.explains)(self, kernel, ours))
     }
 
     /// The VXLAN header of a datagram that names a segment.
@@ -304,7 +326,8 @@ impl<'a> Case<'a> {
 
     fn is_from_stranger(&self) -> bool {
         let segment = self.segment().unwrap_or(usize::MAX);
-        self.heard().is_some_and(|d| !is_peer(segment, d.outer.from))
+        self.heard()
+            .is_some_and(|d| !is_peer(segment, d.outer.from))
     }
 
     /// Whether the type says IP, and the first bits name another version.
@@ -323,7 +346,7 @@ impl<'a> Case<'a> {
     /// Whether only one of the two takes it at all.
     fn is_heard_by_one(&self) -> bool {
         LIST.iter()
-            .filter(|deviation| matches!(deviation.id, "V1" | "V2" | "V3" | "V4" | "V5"))
+            .filter(|deviation| matches!(deviation.id, "V1" | "V2" | "V3" | "V3c" | "V4" | "V5"))
             .any(|deviation| (deviation.meets)(self))
     }
 
@@ -344,7 +367,9 @@ impl<'a> Case<'a> {
         let Some(completed) = frame.as_ref().and_then(|frame| complete(frame)) else {
             return self.is_delivered(seen, frame);
         };
-        completed.into_iter().any(|frame| self.is_delivered(seen, Some(frame)))
+        completed
+            .into_iter()
+            .any(|frame| self.is_delivered(seen, Some(frame)))
     }
 
     /// Whether that is `frame`, at the pod of the segment.
@@ -403,7 +428,8 @@ impl<'a> Case<'a> {
             let old = be16(&frame, l3);
             frame[l3 + 1] = frame[l3 + 1] & !3 | merged;
             // As far off as it was before (RFC 1624).
-            let changed = u64::from(!be16(&frame, l3 + 10)) + u64::from(!old) + u64::from(be16(&frame, l3));
+            let changed =
+                u64::from(!be16(&frame, l3 + 10)) + u64::from(!old) + u64::from(be16(&frame, l3));
             let check = !fold(changed);
             frame[l3 + 10..l3 + 12].copy_from_slice(&check.to_be_bytes());
         }
@@ -496,12 +522,6 @@ pub(crate) struct Counts(BTreeMap<&'static str, u64>);
 impl Counts {
     pub(crate) fn add(&mut self, deviation: &Deviation) {
         *self.0.entry(deviation.id).or_default() += 1;
-    }
-}
-
-impl Counts {
-    pub(crate) fn total(&self) -> u64 {
-        self.0.values().sum()
     }
 }
 

@@ -30,24 +30,20 @@ pub(crate) struct Datagram {
 }
 
 impl Op {
-    /// How many datagrams or frames it is.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Hear { datagrams, .. } => datagrams.len(),
-            Self::Speak { frames, .. } => frames.len(),
-        }
-    }
-
     /// What arrives on the underlay, in order.
     pub(crate) fn packets(&self) -> Vec<Packet> {
         match self {
-            Self::Hear { datagrams, joined: true } => {
+            Self::Hear {
+                datagrams,
+                joined: true,
+            } => {
                 let payloads: Vec<_> = datagrams.iter().map(|d| d.payload.clone()).collect();
                 vec![datagrams[0].outer.joined(&payloads)]
             }
-            Self::Hear { datagrams, .. } => {
-                datagrams.iter().flat_map(|d| d.outer.packets(&d.payload)).collect()
-            }
+            Self::Hear { datagrams, .. } => datagrams
+                .iter()
+                .flat_map(|d| d.outer.packets(&d.payload))
+                .collect(),
             Self::Speak { frames, .. } => frames.clone(),
         }
     }
@@ -132,7 +128,9 @@ fn hear(noise: &mut Noise, settings: &Settings, tail: &mut Tail) -> Op {
 /// cut a UDP superframe.
 fn lie(datagrams: &mut [Datagram]) {
     let whole: usize = datagrams.iter().map(|d| d.payload.len()).sum();
-    let [first, second, ..] = datagrams else { return };
+    let [first, second, ..] = datagrams else {
+        return;
+    };
     second.payload[..8].copy_from_slice(&header(VNIS[0]));
     let be = |len: usize| crate::packets::low(len).to_be_bytes();
     let mut start = header(VNIS[0]).to_vec();
@@ -149,7 +147,11 @@ fn lie(datagrams: &mut [Datagram]) {
 }
 
 fn side_of(from: u8) -> Side {
-    if from == STRANGER { Side::Stranger } else { Side::Remote }
+    if from == STRANGER {
+        Side::Stranger
+    } else {
+        Side::Remote
+    }
 }
 
 fn datagram(noise: &mut Noise, settings: &Settings, tail: &mut Tail) -> Datagram {
@@ -190,7 +192,9 @@ fn datagram(noise: &mut Noise, settings: &Settings, tail: &mut Tail) -> Datagram
     let head = head(noise);
     if noise.one_in(60) {
         // A loop would look like this.
-        let segment = VNIS.iter().position(|vni| head[4..7] == vni.to_be_bytes()[1..]);
+        let segment = VNIS
+            .iter()
+            .position(|vni| head[4..7] == vni.to_be_bytes()[1..]);
         frame[6..12].copy_from_slice(&kernel_mac(segment.unwrap_or(0)).octets());
     }
     let mut payload = [&head[..], &frame].concat();
@@ -205,7 +209,10 @@ fn head(noise: &mut Noise) -> [u8; 8] {
     let vni = match noise.below(20) {
         0..11 => VNIS[0],
         11..18 => VNIS[1],
-        _ => pick(noise, &[0, 1, 41, 43, 42 << 8, 42 << 16, 0xff_fffe, 0xff_ff00]),
+        _ => pick(
+            noise,
+            &[0, 1, 41, 43, 42 << 8, 42 << 16, 0xff_fffe, 0xff_ff00],
+        ),
     };
     let mut head = header(vni);
     match noise.below(100) {
@@ -271,7 +278,11 @@ fn superframe(noise: &mut Noise) -> Packet {
     let gso = !noise.one_in(4);
     let gso_size = 100 + index(noise, 1200);
     let spec = Superframe {
-        tags: if noise.one_in(5) { vec![0x8100] } else { Vec::new() },
+        tags: if noise.one_in(5) {
+            vec![0x8100]
+        } else {
+            Vec::new()
+        },
         v6: noise.one_in(2),
         udp: noise.one_in(2),
         ip_options: if noise.one_in(5) { byte(noise) % 11 } else { 0 },
@@ -280,10 +291,18 @@ fn superframe(noise: &mut Noise) -> Packet {
         seq: u32::from_le_bytes([byte(noise), byte(noise), byte(noise), byte(noise)]),
         ip_id: u16::from_le_bytes([byte(noise), byte(noise)]),
         traffic_class: byte(noise) & if noise.one_in(3) { 0xff } else { 3 },
-        payload: if gso { gso_size + 1 + index(noise, 20_000.min(100 * gso_size)) } else { gso_size },
+        payload: if gso {
+            gso_size + 1 + index(noise, 20_000.min(100 * gso_size))
+        } else {
+            gso_size
+        },
         salt: noise.next(),
         gso,
-        gso_size: if gso { crate::packets::low(gso_size) } else { 0 },
+        gso_size: if gso {
+            crate::packets::low(gso_size)
+        } else {
+            0
+        },
         ..Superframe::default()
     };
     let mut bytes = spec.frame();
@@ -291,11 +310,16 @@ fn superframe(noise: &mut Noise) -> Packet {
         // So that its checksum comes out as 0.
         let l4 = spec.l4();
         let end = bytes.len() - (bytes.len() - l4) % 2;
-        let sum = !fold(sum(&bytes[l4..end]) - u64::from(be16(&bytes, end - 2)) + odd(&bytes[end..]));
+        let sum =
+            !fold(sum(&bytes[l4..end]) - u64::from(be16(&bytes, end - 2)) + odd(&bytes[end..]));
         bytes[end - 2..end].copy_from_slice(&sum.to_be_bytes());
     }
     let tagged = u8::from(!spec.tags.is_empty());
-    let to = if noise.one_in(4) { [0xff; 6] } else { [2, 0, 0, 0, 0x20 + tagged, byte(noise) & 3] };
+    let to = if noise.one_in(4) {
+        [0xff; 6]
+    } else {
+        [2, 0, 0, 0, 0x20 + tagged, byte(noise) & 3]
+    };
     bytes[..6].copy_from_slice(&to);
     bytes[6..12].copy_from_slice(&[2, 0, 0, 0, 0x30 + tagged, byte(noise) & 3]);
     Packet {
@@ -311,7 +335,9 @@ fn odd(rest: &[u8]) -> u64 {
 
 /// Whether a remote VTEP belongs to a segment.
 pub(crate) fn is_peer(segment: usize, from: u8) -> bool {
-    PEERS.get(segment).is_some_and(|peers| peers.contains(&from))
+    PEERS
+        .get(segment)
+        .is_some_and(|peers| peers.contains(&from))
 }
 
 impl fmt::Debug for Op {
@@ -320,7 +346,10 @@ impl fmt::Debug for Op {
             Self::Hear { datagrams, joined } => {
                 let how = if *joined { "joined " } else { "" };
                 write!(f, "{} {how}datagrams from afar", datagrams.len())?;
-                datagrams.iter().take(3).try_for_each(|d| write!(f, "\n      {d:?}"))
+                datagrams
+                    .iter()
+                    .take(3)
+                    .try_for_each(|d| write!(f, "\n      {d:?}"))
             }
             Self::Speak { pod, frames } => {
                 write!(f, "pod {pod} sends {} frames", frames.len())?;

@@ -51,6 +51,20 @@ pub(crate) struct Settings {
     pub(crate) underlay_mtu: u32,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            v6: false,
+            strict: true,
+            any: false,
+            inherit: false,
+            offload: true,
+            // Whatever fits the overlay fits in here.
+            underlay_mtu: 1600,
+        }
+    }
+}
+
 /// Everything that left a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
@@ -80,20 +94,38 @@ impl Host {
         let tos = if settings.inherit { "tos inherit" } else { "" };
         for (number, vni) in VNIS.iter().enumerate() {
             let mac = kernel_mac(number);
-            ip(&netns, &format!(
-                "link add br{number} type bridge stp_state 0 forward_delay 0 mcast_snooping 0 ageing_time 100000000"
-            ))?;
-            ip(&netns, &format!(
-                "link add vx{number} address {mac} type vxlan id {vni} local {local} dstport 4789 \
+            ip(
+                &netns,
+                &format!(
+                    "link add br{number} type bridge stp_state 0 forward_delay 0 mcast_snooping 0 ageing_time 100000000"
+                ),
+            )?;
+            ip(
+                &netns,
+                &format!(
+                    "link add vx{number} address {mac} type vxlan id {vni} local {local} dstport 4789 \
                  ttl 64 {tos} df set udpcsum ageing 1000000 srcport 49152 65535"
-            ))?;
-            let pod = netns.run(|| made(&format!("pod{number}"), MacAddr::new([2, 0xfe, 0, 0, 2, 1])))?;
+                ),
+            )?;
+            let pod =
+                netns.run(|| made(&format!("pod{number}"), MacAddr::new([2, 0xfe, 0, 0, 2, 1])))?;
             pods.push(pod);
-            ip(&netns, &format!("link set br{number} address 02:fe:00:00:03:0{number} mtu {MTU} arp off up"))?;
-            ip(&netns, &format!("link set vx{number} mtu {MTU} master br{number} up"))?;
+            ip(
+                &netns,
+                &format!(
+                    "link set br{number} address 02:fe:00:00:03:0{number} mtu {MTU} arp off up"
+                ),
+            )?;
+            ip(
+                &netns,
+                &format!("link set vx{number} mtu {MTU} master br{number} up"),
+            )?;
             // What waits to be joined would be overtaken by frames of other flows.
             run(&netns, &format!("ethtool -K vx{number} gro off"))?;
-            ip(&netns, &format!("link set pod{number} mtu {MTU} master br{number} up"))?;
+            ip(
+                &netns,
+                &format!("link set pod{number} mtu {MTU} master br{number} up"),
+            )?;
             for peer in PEERS[number] {
                 let peer = address(settings.v6, *peer);
                 let list = format!("bridge fdb append 00:00:00:00:00:00 dev vx{number} dst {peer}");
@@ -120,8 +152,16 @@ impl Host {
         let vtep = VtepSpec {
             netns: Some(netns.reference()),
             strict: settings.strict,
-            accept: if settings.any { Accept::Any } else { Accept::Peers },
-            tos: if settings.inherit { Tos::Inherit } else { Tos::Fixed(0) },
+            accept: if settings.any {
+                Accept::Any
+            } else {
+                Accept::Peers
+            },
+            tos: if settings.inherit {
+                Tos::Inherit
+            } else {
+                Tos::Fixed(0)
+            },
             offload,
             ..VtepSpec::new(address(settings.v6, 1))
         };
@@ -150,7 +190,10 @@ impl Host {
                 netns: Some(netns.reference()),
                 offload,
                 mac: Some(MacAddr::new([2, 0xfd, 0, 0, 2, 1])),
-                ..PortSpec::new(Name::new(&format!("p{number}")).map_err(io::Error::other)?, bridge)
+                ..PortSpec::new(
+                    Name::new(&format!("p{number}")).map_err(io::Error::other)?,
+                    bridge,
+                )
             };
             daemon.execute(Request::PortAdd(port)).map_err(failed)?;
             redirect(&netns, "eth0", "x0")?;
@@ -187,10 +230,16 @@ impl Host {
                     break;
                 }
                 if clock::now() > deadline {
-                    let who = if host.daemon.is_some() { "switch" } else { "kernel" };
+                    let who = if host.daemon.is_some() {
+                        "switch"
+                    } else {
+                        "kernel"
+                    };
                     let way = if spoken.is_err() { "from" } else { "to" };
                     let error = spoken.err().or(heard.err());
-                    return Err(io::Error::other(format!("{who}: no way {way} pod {pod}: {error:?}")));
+                    return Err(io::Error::other(format!(
+                        "{who}: no way {way} pod {pod}: {error:?}"
+                    )));
                 }
             }
         }
@@ -215,7 +264,10 @@ impl Host {
     /// The counters of the switch.
     pub(crate) fn stats(&self) -> io::Result<StatsInfo> {
         let daemon = self.daemon.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        match daemon.execute(Request::Stats { port: None }).map_err(failed)? {
+        match daemon
+            .execute(Request::Stats { port: None })
+            .map_err(failed)?
+        {
             Response::Stats(stats) => Ok(stats),
             other => Err(io::Error::other(format!("to stats: {other:?}"))),
         }
@@ -238,7 +290,10 @@ impl Host {
         }
         let mut seen = Seen::default();
         self.collect(&mut seen, limit, |seen| {
-            let at = seen.pods.iter().position(|(at, frame)| *at == pod && *frame == barrier);
+            let at = seen
+                .pods
+                .iter()
+                .position(|(at, frame)| *at == pod && *frame == barrier);
             at.map(|at| drop(seen.pods.remove(at))).is_some()
         })?;
         Ok(seen)
@@ -253,9 +308,8 @@ impl Host {
         let mut seen = Seen::default();
         let mut missing = PEERS[pod].len();
         self.collect(&mut seen, limit, |seen| {
-            let is_it = |packet: &Vec<u8>| {
-                Sent::parse(packet).is_ok_and(|sent| sent.inner() == barrier)
-            };
+            let is_it =
+                |packet: &Vec<u8>| Sent::parse(packet).is_ok_and(|sent| sent.inner() == barrier);
             let before = seen.underlay.len();
             seen.underlay.retain(|packet| !is_it(packet));
             missing = missing.saturating_sub(before - seen.underlay.len());
@@ -287,9 +341,13 @@ impl Host {
         loop {
             let before = seen.pods.len() + seen.underlay.len();
             for (number, pod) in self.pods.iter().enumerate() {
-                drain(pod, &mut self.buffer, |frame| seen.pods.push((number, frame)))?;
+                drain(pod, &mut self.buffer, |frame| {
+                    seen.pods.push((number, frame))
+                })?;
             }
-            drain(&self.underlay, &mut self.buffer, |packet| seen.underlay.push(packet))?;
+            drain(&self.underlay, &mut self.buffer, |packet| {
+                seen.underlay.push(packet)
+            })?;
             if seen.pods.len() + seen.underlay.len() > before && is_done(seen) {
                 return Ok(());
             }
@@ -318,7 +376,11 @@ fn write(tap: &Tap, packet: &Packet) -> io::Result<()> {
         Ok(_) => Ok(()),
         Err(error) => Err(io::Error::new(
             error.kind(),
-            format!("write {} bytes with {:?}: {error}", packet.bytes.len(), packet.header),
+            format!(
+                "write {} bytes with {:?}: {error}",
+                packet.bytes.len(),
+                packet.header
+            ),
         )),
     }
 }
@@ -347,7 +409,10 @@ fn underlay_of(label: &str, settings: &Settings) -> io::Result<(Netns, Tap)> {
         for (path, value) in [
             ("ipv4/conf/all/rp_filter", "0"),
             ("ipv4/conf/u0/rp_filter", "0"),
-            ("ipv6/conf/u0/disable_ipv6", if settings.v6 { "0" } else { "1" }),
+            (
+                "ipv6/conf/u0/disable_ipv6",
+                if settings.v6 { "0" } else { "1" },
+            ),
             ("ipv6/conf/u0/accept_ra", "0"),
             ("ipv6/conf/u0/router_solicitations", "0"),
         ] {
@@ -357,7 +422,10 @@ fn underlay_of(label: &str, settings: &Settings) -> io::Result<(Netns, Tap)> {
     })?;
     // Without ARP nobody has to be asked for hardware addresses, and nobody asks.
     let mtu = settings.underlay_mtu;
-    ip(&netns, &format!("link set u0 mtu {mtu} arp off addrgenmode none"))?;
+    ip(
+        &netns,
+        &format!("link set u0 mtu {mtu} arp off addrgenmode none"),
+    )?;
     ip(&netns, "link set u0 up")?;
     let (len, nodad) = if settings.v6 { (64, "nodad") } else { (24, "") };
     for host in [1, OTHER_ADDRESS] {

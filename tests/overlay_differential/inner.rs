@@ -150,13 +150,17 @@ pub(crate) fn flow(frame: &[u8]) -> Vec<u8> {
             (protocol, l4) = (extension[0], l4 + 8 + 8 * usize::from(words));
         }
     }
-    let ports = frame.get(l4..l4 + 4).filter(|_| !is_fragment && matches!(protocol, TCP | UDP | SCTP));
+    let ports = frame
+        .get(l4..l4 + 4)
+        .filter(|_| !is_fragment && matches!(protocol, TCP | UDP | SCTP));
     [&[protocol], &frame[addresses], ports.unwrap_or_default()].concat()
 }
 
 /// A length of a frame, often one at which something changes.
 pub(crate) fn length(noise: &mut Noise) -> usize {
-    let special = [14, 15, 18, 33, 34, 42, 60, 64, 128, 512, 1400, 1513, 1514, 1515, 1518, 1519, 1522, 1523];
+    let special = [
+        14, 15, 18, 33, 34, 42, 60, 64, 128, 512, 1400, 1513, 1514, 1515, 1518, 1519, 1522, 1523,
+    ];
     if noise.one_in(3) {
         return 60 + index(noise, 1400);
     }
@@ -221,7 +225,11 @@ pub(crate) fn is_tagged(mac: &[u8; 6]) -> bool {
 }
 
 fn tag(noise: &mut Noise, frame: &mut Vec<u8>, vlan: u16) {
-    frame.extend(if noise.one_in(4) { [0x88, 0xa8] } else { [0x81, 0] });
+    frame.extend(if noise.one_in(4) {
+        [0x88, 0xa8]
+    } else {
+        [0x81, 0]
+    });
     let priority = u16::from(byte(noise) & 0xf) << 12;
     frame.extend((priority | vlan).to_be_bytes());
 }
@@ -230,7 +238,22 @@ fn arp(noise: &mut Noise, frame: &mut Vec<u8>) {
     let sender = frame[6..12].to_vec();
     frame.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1 + (byte(noise) & 1)]);
     frame.extend(sender);
-    frame.extend([10, 0, 0, byte(noise) & 7, 0, 0, 0, 0, 0, 0, 10, 0, 0, byte(noise) & 7]);
+    frame.extend([
+        10,
+        0,
+        0,
+        byte(noise) & 7,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        10,
+        0,
+        0,
+        byte(noise) & 7,
+    ]);
 }
 
 fn ipv4(noise: &mut Noise, frame: &mut Vec<u8>, len: usize, tail: [u8; 8]) {
@@ -253,7 +276,15 @@ fn ipv4(noise: &mut Noise, frame: &mut Vec<u8>, len: usize, tail: [u8; 8]) {
     noise.extend(frame, 4 * usize::from(words));
     let l4 = frame.len();
     let addresses = sum(&frame[start + 12..start + 20]);
-    layer4(noise, frame, protocol, addresses, len, tail, place & 0x3fff != 0);
+    layer4(
+        noise,
+        frame,
+        protocol,
+        addresses,
+        len,
+        tail,
+        place & 0x3fff != 0,
+    );
     let total = match noise.below(30) {
         0 => low(frame.len() - start).wrapping_add(u16::from(byte(noise))),
         1 => low(l4 - start),
@@ -264,7 +295,12 @@ fn ipv4(noise: &mut Noise, frame: &mut Vec<u8>, len: usize, tail: [u8; 8]) {
     if noise.one_in(40) {
         // So that a congestion mark makes the checksum 0.
         let wanted = !u64::from(3 - frame[start + 1] % 4) & 0xffff;
-        let id = fold(wanted + u64::from(!fold(sum(&frame[start..l4]) - u64::from(be16(frame, start + 4)))));
+        let id = fold(
+            wanted
+                + u64::from(!fold(
+                    sum(&frame[start..l4]) - u64::from(be16(frame, start + 4)),
+                )),
+        );
         frame[start + 4..start + 6].copy_from_slice(&id.to_be_bytes());
     }
     let check = !fold(sum(&frame[start..l4]));
@@ -278,10 +314,32 @@ fn ipv6(noise: &mut Noise, frame: &mut Vec<u8>, len: usize, tail: [u8; 8]) {
     let start = frame.len();
     let protocol = pick(noise, &PROTOCOLS_6);
     let class = tos(noise);
-    frame.extend([0x60 | class >> 4, class << 4 | byte(noise) & 0xf, byte(noise), byte(noise)]);
+    frame.extend([
+        0x60 | class >> 4,
+        class << 4 | byte(noise) & 0xf,
+        byte(noise),
+        byte(noise),
+    ]);
     frame.extend([0, 0, protocol, 64]);
     for _ in 0..2 {
-        frame.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, byte(noise) & 3]);
+        frame.extend([
+            0x20,
+            1,
+            0xd,
+            0xb8,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            byte(noise) & 3,
+        ]);
     }
     let addresses = sum(&frame[start + 8..start + 40]);
     let mut next = start + 6;
@@ -325,7 +383,16 @@ fn layer4(
         TCP => {
             frame.extend([0, 80 + (byte(noise) & 3), 0x80, byte(noise) & 3]);
             noise.extend(frame, 8);
-            frame.extend([0x50, pick(noise, &[0x10, 0x18, 2, 0x11, 0xd0]), 1, 0, 0, 0, 0, 0]);
+            frame.extend([
+                0x50,
+                pick(noise, &[0x10, 0x18, 2, 0x11, 0xd0]),
+                1,
+                0,
+                0,
+                0,
+                0,
+                0,
+            ]);
             Some(16)
         }
         UDP => {
@@ -366,7 +433,9 @@ fn layer4(
 fn nested(noise: &mut Noise, frame: &mut Vec<u8>, len: usize, tail: [u8; 8]) {
     frame.extend([0x08, 0]);
     let start = frame.len();
-    frame.extend([0x45, 0, 0, 0, 0, 0, 0, 0, 64, UDP, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    frame.extend([
+        0x45, 0, 0, 0, 0, 0, 0, 0, 64, UDP, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+    ]);
     let l4 = frame.len();
     frame.extend([0xc3, 0x50, 0x12, 0xb5, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 42, 0]);
     frame.extend([0xff; 6]);
@@ -392,7 +461,11 @@ fn pad(noise: &mut Noise, frame: &mut Vec<u8>, tail: [u8; 8]) {
 
 fn tos(noise: &mut Noise) -> u8 {
     let ecn = byte(noise) & 3;
-    if noise.one_in(3) { byte(noise) & 0xfc | ecn } else { ecn }
+    if noise.one_in(3) {
+        byte(noise) & 0xfc | ecn
+    } else {
+        ecn
+    }
 }
 
 pub(crate) fn byte(noise: &mut Noise) -> u8 {

@@ -289,7 +289,10 @@ impl<'a> Sent<'a> {
             whole(ip[0] >> 4 == 6 && ip[6] == UDP, "version or protocol")?;
             (ip[0] << 4 | ip[1] >> 4, ip[39], 40 + be16(ip, 4))
         } else {
-            whole(ip[0] == 0x45 && ip[9] == UDP, "version, options or protocol")?;
+            whole(
+                ip[0] == 0x45 && ip[9] == UDP,
+                "version, options or protocol",
+            )?;
             whole(ip[6..8] == [0x40, 0], "DF is not set, or it is a fragment")?;
             whole(fold(sum(ip)) == 0xffff, "IP checksum")?;
             (ip[1], ip[19], be16(ip, 2))
@@ -355,7 +358,9 @@ impl<'a> Sent<'a> {
 /// The one's complement sum of 16-bit words (RFC 1071), not folded.
 pub(crate) fn sum(bytes: &[u8]) -> u64 {
     let words = bytes.chunks(2);
-    words.map(|word| u64::from(word[0]) << 8 | word.get(1).map_or(0, |&b| b.into())).sum()
+    words
+        .map(|word| u64::from(word[0]) << 8 | word.get(1).map_or(0, |&b| b.into()))
+        .sum()
 }
 
 pub(crate) fn fold(mut sum: u64) -> u16 {
@@ -383,7 +388,11 @@ impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes: ", self.0.len())?;
         for (index, byte) in self.0.iter().take(160).enumerate() {
-            let gap = if index > 0 && index % 16 == 0 { " " } else { "" };
+            let gap = if index > 0 && index % 16 == 0 {
+                " "
+            } else {
+                ""
+            };
             write!(f, "{gap}{byte:02x}")?;
         }
         if self.0.len() > 160 {

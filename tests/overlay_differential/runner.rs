@@ -39,6 +39,12 @@ pub(crate) struct Tally {
     pub(crate) sent: usize,
 }
 
+impl Tally {
+    pub(crate) fn total(&self) -> u64 {
+        (self.heard + self.spoken) as u64
+    }
+}
+
 /// Why a run ended early.
 #[derive(Debug)]
 pub(crate) enum Stop {
@@ -117,11 +123,15 @@ impl Pair {
         let both = self.both(op)?;
         let [mut kernel, mut ours] = both.clone().map(|seen| seen.normal());
         for answers in [&mut kernel.0, &mut ours.0] {
-            answers.iter_mut().for_each(|(_, answer)| forget_lifetime(answer));
+            answers
+                .iter_mut()
+                .for_each(|(_, answer)| forget_lifetime(answer));
             answers.dedup();
         }
         // Marks are told apart elsewhere.
-        [&mut kernel.1, &mut ours.1].map(|sent| sent.iter_mut().for_each(|packet| forget_mark(packet)));
+        for sent in [&mut kernel.1, &mut ours.1] {
+            sent.iter_mut().for_each(|packet| forget_mark(packet));
+        }
         if kernel == ours {
             return Ok(!ours.0.is_empty());
         }
@@ -164,10 +174,15 @@ impl Pair {
             return Ok(());
         }
         let mut text = "frames of one flow in another order\n".to_owned();
-        let differ = kernel.iter().filter(|(flow, tails)| ours.get(*flow) != Some(tails));
+        let differ = kernel
+            .iter()
+            .filter(|(flow, tails)| ours.get(*flow) != Some(tails));
         for (flow, theirs) in differ {
             let ours = ours.get(flow);
-            let _ = writeln!(text, "{flow:02x?}\n  kernel {theirs:02x?}\n  ours   {ours:02x?}");
+            let _ = writeln!(
+                text,
+                "{flow:02x?}\n  kernel {theirs:02x?}\n  ours   {ours:02x?}"
+            );
         }
         Err(text)
     }
@@ -189,7 +204,9 @@ impl Pair {
             let ids: Vec<_> = case.met().map(|deviation| deviation.id).collect();
             let frame = Hex(case.frame());
             let difference = difference(kernel, ours);
-            return Err(format!("{difference}  not explained by {ids:?}\n  frame {frame}\n"));
+            return Err(format!(
+                "{difference}  not explained by {ids:?}\n  frame {frame}\n"
+            ));
         };
         self.counts.add(deviation);
         Ok(false)
@@ -203,7 +220,9 @@ impl Pair {
             let known = *self.ports.entry((to, flow(sent.inner()))).or_insert(port);
             if port < 49152 || port != known {
                 let inner = Hex(sent.inner());
-                return Err(format!("source port {port}, was {known} for this flow: {inner}\n"));
+                return Err(format!(
+                    "source port {port}, was {known} for this flow: {inner}\n"
+                ));
             }
         }
         Ok(())
@@ -262,6 +281,16 @@ impl Seen {
     }
 }
 
+impl Seen {
+    /// The packets on the underlay, by what they are without what may differ.
+    pub(crate) fn masked(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let packets = self.underlay.iter();
+        packets
+            .map(|packet| (masked(packet), packet.clone()))
+            .collect()
+    }
+}
+
 /// Without what may differ; whole, if it is no VXLAN datagram.
 pub(crate) fn masked(packet: &[u8]) -> Vec<u8> {
     Sent::parse(packet).map_or_else(|_| packet.to_vec(), |sent| sent.masked())
@@ -274,7 +303,9 @@ fn parts(cases: &[Case<'_>], seen: &Seen) -> Result<Vec<Seen>, String> {
     let numbers: HashMap<_, _> = tails.zip(0..).collect();
     let number = |frame: &[u8]| {
         let number: Option<&usize> = numbers.get(&tail(frame));
-        number.copied().ok_or_else(|| format!("from nowhere: {}\n", Hex(frame)))
+        number
+            .copied()
+            .ok_or_else(|| format!("from nowhere: {}\n", Hex(frame)))
     };
     for (pod, frame) in &seen.pods {
         parts[number(frame)?].pods.push((*pod, frame.clone()));
@@ -289,7 +320,10 @@ fn parts(cases: &[Case<'_>], seen: &Seen) -> Result<Vec<Seen>, String> {
 fn order(seen: &Seen, without: &[[u8; 8]]) -> BTreeMap<(usize, Vec<u8>), Vec<[u8; 8]>> {
     let mut flows: BTreeMap<_, Vec<_>> = BTreeMap::new();
     let at_pods = seen.pods.iter().map(|(pod, frame)| (*pod, &frame[..]));
-    let sent = seen.underlay.iter().filter_map(|packet| Sent::parse(packet).ok());
+    let sent = seen
+        .underlay
+        .iter()
+        .filter_map(|packet| Sent::parse(packet).ok());
     let sent = sent.map(|sent| (1000 + usize::from(sent.to), sent.inner()));
     for (place, frame) in at_pods.chain(sent) {
         if !without.contains(&tail(frame)) {
@@ -326,7 +360,9 @@ fn forget_mark(packet: &mut [u8]) {
 
 fn malformed(seen: &Seen) -> Option<(&[u8], String)> {
     let bad = |packet: &'_ Vec<u8>| Sent::parse(packet).err();
-    seen.underlay.iter().find_map(|packet| Some((&packet[..], bad(packet)?)))
+    seen.underlay
+        .iter()
+        .find_map(|packet| Some((&packet[..], bad(packet)?)))
 }
 
 fn is_icmp(packet: &[u8]) -> bool {
