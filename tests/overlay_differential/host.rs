@@ -339,16 +339,9 @@ impl Host {
         let deadline = clock::now() + limit;
         let mut rounds = 0;
         loop {
-            let before = seen.pods.len() + seen.underlay.len();
-            for (number, pod) in self.pods.iter().enumerate() {
-                drain(pod, &mut self.buffer, |frame| {
-                    seen.pods.push((number, frame))
-                })?;
-            }
-            drain(&self.underlay, &mut self.buffer, |packet| {
-                seen.underlay.push(packet)
-            })?;
-            if seen.pods.len() + seen.underlay.len() > before && is_done(seen) {
+            if self.read_all(seen)? && is_done(seen) {
+                // What came to one device while another was being read.
+                self.read_all(seen)?;
                 return Ok(());
             }
             if clock::now() > deadline {
@@ -362,6 +355,20 @@ impl Host {
                 thread::yield_now();
             }
         }
+    }
+
+    /// Takes what the devices have; true if that is anything.
+    fn read_all(&mut self, seen: &mut Seen) -> io::Result<bool> {
+        let before = seen.pods.len() + seen.underlay.len();
+        for (number, pod) in self.pods.iter().enumerate() {
+            drain(pod, &mut self.buffer, |frame| {
+                seen.pods.push((number, frame));
+            })?;
+        }
+        drain(&self.underlay, &mut self.buffer, |packet| {
+            seen.underlay.push(packet);
+        })?;
+        Ok(seen.pods.len() + seen.underlay.len() > before)
     }
 }
 

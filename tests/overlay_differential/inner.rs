@@ -130,7 +130,11 @@ pub(crate) fn is_honest(frame: &[u8]) -> bool {
 /// IP packets, without ports for any fragment; MAC addresses and type of everything else.
 pub(crate) fn flow(frame: &[u8]) -> Vec<u8> {
     let l3 = l3(frame);
-    let Some(version) = ip(frame) else {
+    let version = ip(frame).filter(|version| {
+        let header = 4 * usize::from(frame[l3] & 15);
+        *version == 6 || (20..=frame.len() - l3).contains(&header)
+    });
+    let Some(version) = version else {
         let macs = frame.get(..12).unwrap_or_default();
         return [macs, &be16(frame, l3 - 2).to_be_bytes()].concat();
     };

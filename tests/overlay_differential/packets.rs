@@ -115,9 +115,9 @@ impl Outer {
             Shape::Plain => vec![self.packet(&[], None, &datagram)],
             Shape::Options(words) => {
                 let options = if self.v6 {
-                    // PadN (RFC 8200 section 4.2).
+                    // An option that whoever does not know it skips (RFC 8200 section 4.2, RFC 4727).
                     let len = 8 * usize::from(words);
-                    let mut options = vec![UDP, words - 1, 1, low(len - 4).to_be_bytes()[1]];
+                    let mut options = vec![UDP, words - 1, 0x1e, low(len - 4).to_be_bytes()[1]];
                     options.resize(len, 0);
                     options
                 } else {
