@@ -22,8 +22,8 @@
 //! - Hosts that speak with and without a VLAN tag, as in `differential.rs`.
 //!
 //! # Where we differ
-//! Each divergence has to be one of these, exactly, and each is counted in the output. The exact
-//! conditions are in `deviations.rs`.
+//! Each divergence has to be one of these, and each is counted in the output. `deviations.rs` has the
+//! exact conditions, and what exactly must come of them on either side.
 //!
 //! | id | what | the kernel | we | why |
 //! | --- | --- | --- | --- | --- |
@@ -85,6 +85,7 @@ use self::{
     generator::Op,
     host::{Host, Settings},
     runner::{Pair, Stop},
+    tshark::Twin,
 };
 
 fn main() -> ExitCode {
@@ -217,19 +218,25 @@ fn outgrow(seed: u64, settings: Settings) {
 /// Lets Wireshark read the same datagrams of both.
 fn read(seed: u64, settings: Settings) {
     let mut pair = Pair::new(settings).unwrap();
-    let mut packets = Vec::new();
+    let mut twins = Vec::new();
     let mut step = 0;
-    while packets.len() < 1500 {
+    while twins.len() < 1500 {
         let op = generator::op(seed, step, &settings, 10);
         let result = pair.step(&op);
-        let [kernel, ours] = succeed(seed, step, settings, &op, result).map(|seen| seen.masked());
+        let seen = succeed(seed, step, settings, &op, result);
+        let [kernel, ours] = seen.map(|seen| seen.masked());
         // Where they differ on purpose there is nothing to compare.
         if kernel.keys().eq(ours.keys()) {
-            packets.extend(kernel.into_values().zip(ours.into_values()));
+            let pairs = kernel.into_values().zip(ours.into_values());
+            twins.extend(pairs.map(|(kernel, ours)| Twin {
+                kernel,
+                ours,
+                is_completed: op.is_unfinished(),
+            }));
         }
         step += 1;
     }
-    tshark::compare(seed, packets);
+    tshark::compare(seed, settings.v6, &twins);
 }
 
 fn succeed<T>(seed: u64, step: u64, settings: Settings, op: &Op, result: Result<T, Stop>) -> T {

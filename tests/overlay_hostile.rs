@@ -47,9 +47,12 @@ use self::{
     superframe::Noise,
 };
 
+/// Its name, and itself.
+type Test = (&'static str, fn(&Settings));
+
 fn main() -> ExitCode {
     common::main(|env: &Env| {
-        let tests: [(&str, fn(&Settings)); 8] = [
+        let tests: [Test; 8] = [
             (
                 "random_datagrams_are_never_answered_and_cost_no_memory",
                 random,

@@ -33,23 +33,21 @@ pub(crate) struct Case<'a> {
     pub(crate) joined: Option<&'a [Datagram]>,
 }
 
-/// What a VXLAN header says.
-struct Header {
-    reserved: bool,
-}
-
+/// Where it comes from.
 #[derive(Clone, Copy)]
 pub(crate) enum Event<'a> {
+    /// The underlay.
     Heard(&'a Datagram),
+    /// This pod.
     Spoken(usize, &'a Packet),
 }
 
-/// The list.
+/// The list. A divergence is counted under the first that explains it.
 pub(crate) const LIST: [Deviation; 19] = [
     Deviation {
         id: "V1",
         text: "reserved bits in the VXLAN header: lost by the kernel, ignored by us unless strict",
-        meets: |case| case.header().is_some_and(|head| head.reserved) && !case.settings.strict,
+        meets: |case| case.has_reserved_bits() && !case.settings.strict,
         explains: |case, kernel, ours| is_nothing(kernel) && case.is_delivered_by_us(ours),
         is_silent: false,
     },
@@ -181,16 +179,6 @@ pub(crate) const LIST: [Deviation; 19] = [
         is_silent: false,
     },
     Deviation {
-        id: "V11",
-        text: "a datagram that both drop, for its mark or its reserved destination: it has taught the kernel's vxlan device its source, not us",
-        meets: |case| {
-            let is_reserved = matches!(case.frame(), [1, 0x80, 0xc2, 0, 0, 0..16, ..]);
-            case.heard().is_some() && (is_reserved || case.decapsulated().is_none())
-        },
-        explains: |_, _, _| false,
-        is_silent: true,
-    },
-    Deviation {
         id: "V9",
         text: "an inner CE mark: ECT(0) in the kernel's outer header (RFC 3168), CE in ours (RFC 6040)",
         meets: |case| case.heard().is_none() && tos(case.frame()).is_some_and(|tos| tos & 3 == 3),
@@ -208,23 +196,6 @@ pub(crate) const LIST: [Deviation; 19] = [
             };
             let kernel = remarked(kernel, 2, 3);
             kernel.is_some() && kernel == remarked(ours, 3, 3)
-        },
-        is_silent: false,
-    },
-    Deviation {
-        id: "V12",
-        text: "a TCP checksum left to complete that comes out as 0: sent as 0xffff by the kernel, which knows UDP's rule only, as 0 by us",
-        meets: |case| matches!(case.event, Event::Spoken(_, frame) if frame.header.csum_offset() == TCP_CHECKSUM),
-        explains: |case, kernel, ours| {
-            let zeros = |seen: &Seen| -> Vec<Vec<u8>> {
-                let zeros = |packet: &Vec<u8>| {
-                    let mut masked = masked(packet);
-                    case.unify_zero(&mut masked);
-                    masked
-                };
-                sorted(seen.underlay.iter().map(zeros).collect())
-            };
-            kernel.pods == ours.pods && zeros(kernel) == zeros(ours)
         },
         is_silent: false,
     },
@@ -256,14 +227,30 @@ pub(crate) const LIST: [Deviation; 19] = [
         is_silent: false,
     },
     Deviation {
-        id: "K9b",
-        text: "a tagged frame of MTU + 19 to MTU + 22 bytes: forwarded by the kernel, which does not count the tag",
+        id: "V11",
+        text: "a datagram that both drop, for its mark or its reserved destination: it has taught the kernel's vxlan device its source, not us",
         meets: |case| {
-            tags(case.frame()) > 0
-                && matches!(case.frame().len(), 1519..=1522)
-                && case.heard().is_some()
+            let is_reserved = matches!(case.frame(), [1, 0x80, 0xc2, 0, 0, 0..16, ..]);
+            case.heard().is_some() && (is_reserved || case.decapsulated().is_none())
         },
-        explains: |case, kernel, ours| is_nothing(ours) && case.is_one_frame(kernel),
+        explains: |_, _, _| false,
+        is_silent: true,
+    },
+    Deviation {
+        id: "V12",
+        text: "a TCP checksum left to complete that comes out as 0: sent as 0xffff by the kernel, which knows UDP's rule only, as 0 by us",
+        meets: |case| matches!(case.event, Event::Spoken(_, frame) if frame.header.csum_offset() == TCP_CHECKSUM),
+        explains: |case, kernel, ours| {
+            let zeros = |seen: &Seen| -> Vec<Vec<u8>> {
+                let zeros = |packet: &Vec<u8>| {
+                    let mut masked = masked(packet);
+                    case.unify_zero(&mut masked);
+                    masked
+                };
+                sorted(seen.underlay.iter().map(zeros).collect())
+            };
+            kernel.pods == ours.pods && zeros(kernel) == zeros(ours)
+        },
         is_silent: false,
     },
     Deviation {
@@ -276,9 +263,21 @@ pub(crate) const LIST: [Deviation; 19] = [
         explains: |_, _, _| false,
         is_silent: true,
     },
+    Deviation {
+        id: "K9b",
+        text: "a tagged frame of MTU + 19 to MTU + 22 bytes: forwarded by the kernel, which does not count the tag",
+        meets: |case| {
+            tags(case.frame()) > 0
+                && matches!(case.frame().len(), 1519..=1522)
+                && case.heard().is_some()
+        },
+        explains: |case, kernel, ours| is_nothing(ours) && case.is_one_frame(kernel),
+        is_silent: false,
+    },
 ];
 
 impl<'a> Case<'a> {
+    /// The datagram; `None`: it is a pod's frame.
     pub(crate) fn heard(&self) -> Option<&'a Datagram> {
         match self.event {
             Event::Heard(datagram) => Some(datagram),
@@ -316,14 +315,18 @@ impl<'a> Case<'a> {
             .find(|deviation| (deviation.explains)(self, kernel, ours))
     }
 
-    /// The VXLAN header of a datagram that names a segment.
-    fn header(&self) -> Option<Header> {
-        let head: [u8; 8] = *self.heard()?.payload.first_chunk()?;
-        let [flags, a, b, c, _, _, _, d] = head;
-        let reserved = flags & !8 != 0 || [a, b, c, d] != [0; 4];
-        (flags & 8 != 0).then_some(Header { reserved })
+    /// Whether the VXLAN header names a segment and has other bits set.
+    fn has_reserved_bits(&self) -> bool {
+        let head = self
+            .heard()
+            .and_then(|datagram| datagram.payload.first_chunk());
+        let Some([flags, a, b, c, _, _, _, d]) = head else {
+            return false;
+        };
+        flags & 8 != 0 && [flags & !8, *a, *b, *c, *d] != [0; 5]
     }
 
+    /// Whether its VTEP is no peer of the segment.
     fn is_from_stranger(&self) -> bool {
         let segment = self.segment().unwrap_or(usize::MAX);
         self.heard()

@@ -30,7 +30,15 @@ pub(crate) struct Datagram {
 }
 
 impl Op {
-    /// What arrives on the underlay, in order.
+    /// Whether the pod leaves checksums to be completed.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        match self {
+            Self::Hear { .. } => false,
+            Self::Speak { frames, .. } => frames.iter().any(|frame| frame.header.needs_csum()),
+        }
+    }
+
+    /// What arrives on the underlay or from the pod, in order.
     pub(crate) fn packets(&self) -> Vec<Packet> {
         match self {
             Self::Hear {

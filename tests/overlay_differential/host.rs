@@ -236,7 +236,7 @@ impl Host {
                         "kernel"
                     };
                     let way = if spoken.is_err() { "from" } else { "to" };
-                    let error = spoken.err().or(heard.err());
+                    let error = spoken.and(heard).err();
                     return Err(io::Error::other(format!(
                         "{who}: no way {way} pod {pod}: {error:?}"
                     )));
