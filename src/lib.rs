@@ -71,7 +71,7 @@
 //! | control connections | 64, each with a deadline |
 //!
 //! The examples, in order: `01_read_a_frame`, `02_learning_bridge`, `03_arp_and_flooding`,
-//! `04_hub_switch_wire`, `05_fdb_limits`, `06_vxlan_by_hand`.
+//! `04_hub_switch_wire`, `05_fdb_limits`, `06_vxlan_by_hand`, `07_two_nodes`.
 
 #![warn(
     missing_docs,

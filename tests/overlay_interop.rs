@@ -10,6 +10,10 @@
 mod common;
 #[path = "overlay_interop/matrix.rs"]
 mod matrix;
+#[path = "overlay_interop/segments.rs"]
+mod segments;
+#[path = "overlay_interop/soak.rs"]
+mod soak;
 #[path = "overlay_interop/traffic.rs"]
 mod traffic;
 #[path = "overlay_interop/vtep.rs"]
@@ -24,7 +28,8 @@ use common::Env;
 fn main() -> ExitCode {
     common::main(|env: &Env| {
         let mut trials = matrix::trials(env);
-        trials.extend([]);
+        trials.extend(segments::trials(env));
+        trials.extend(soak::trials(env));
         trials
     })
 }

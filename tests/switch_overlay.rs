@@ -7,7 +7,7 @@ use tapswitch::{
     datapath::Departure,
     sim::{Lab, MemMessage, MemNet, MemUnderlay, frames},
     vxlan,
-    wire::Vni,
+    wire::{Vni, checksum},
 };
 
 fn vni(number: u32) -> Vni {
@@ -431,6 +431,32 @@ fn a_peer_that_takes_less_does_not_cost_another_its_copy() {
     let targets: Vec<_> = node.strays().iter().map(|m| m.departure.to).collect();
     assert_eq!(targets, [at(3)]);
     assert_accounted(&[&node]);
+}
+
+#[test]
+fn a_superframe_that_a_kernel_left_unfinished_is_cut_for_the_narrowest_port() {
+    // Both are shorter than what the underlay takes.
+    for (mtu, len) in [(1450_u32, 1480_usize), (1400, 60_000)] {
+        let mut node = Node::new(&MemNet::new(), 1);
+        node.lab.add_peer(0, at(2));
+        node.lab.set_mtu(node.ports[1], mtu);
+        node.send(1, &frames::broadcast(frames::mac(1)));
+        node.strays();
+
+        let mut frame = frames::tcp4(9, 1, 0, &vec![7; len - 40]);
+        let [source, target] = [9, 1].map(|host| frames::ip(host).octets());
+        let covered = u32::try_from(len - 20).unwrap();
+        let pseudo = checksum::pseudo_v4(source, target, 6, covered);
+        frame[50..52].copy_from_slice(&pseudo.fold().to_be_bytes());
+        node.hear(at(2), 42, &frame);
+
+        let received = node.received(1);
+        let most = usize::try_from(mtu).unwrap() + 14;
+        assert!(received.iter().all(|segment| segment.len() <= most));
+        let payload: usize = received.iter().map(|segment| segment.len() - 54).sum();
+        assert_eq!(payload, len - 40, "in {} segments", received.len());
+        assert_accounted(&[&node]);
+    }
 }
 
 #[test]

@@ -156,7 +156,7 @@ pub struct RunArgs {
     /// How long a worker that just had frames looks for more before it sleeps, in microseconds
     #[arg(long, value_name = "MICROSECONDS", default_value = "50")]
     pub poll: u32,
-    /// Join datagrams of a flow that wait together into one superframe
+    /// Join frames of a flow that wait together into one superframe
     #[arg(
         long,
         value_name = "on|off",

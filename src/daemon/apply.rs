@@ -87,6 +87,7 @@ impl Inner {
         state.is_applying = false;
         // In the order of the file, for whoever reads the switch back.
         state.sort_like(spec);
+        self.reconcile(state);
         told.extend(self.replug_gone(state));
         Ok(told)
     }

@@ -115,7 +115,8 @@ impl Inner {
 
     /// After a change of static entries, which may be what makes a VTEP a peer.
     fn reconcile_statics(&self, state: &mut State) {
-        if state.vtep.is_some() {
+        // A file may have thousands of them; then it is done once, at the end.
+        if state.vtep.is_some() && !state.is_applying {
             self.reconcile(state);
         }
     }

@@ -1,7 +1,7 @@
 //! The overlay: the VXLAN endpoint, its peers, and what follows from the paths to them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, HashSet},
     io::IoSlice,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -15,7 +15,7 @@ use super::{
     underlay::{Underlay, UnderlayError, UnderlayOptions},
 };
 use crate::{
-    bridge::{DropReason, Egress, EntryKind, FdbKey, PeerId},
+    bridge::{DropReason, Egress, EntryKind, FdbEntry, FdbKey, PeerId},
     config::{Accept, OffloadMode, PeerAddr, Tos, VtepSpec},
     control::api::{ApiError, MtuChain, PeerKind},
     datapath::{
@@ -218,23 +218,36 @@ impl Inner {
         let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut state.peers)
             .into_iter()
             .partition(is_wanted);
+        // No number of a peer that goes is given away before every entry behind it is gone: it
+        // would be the number of somebody in another VNI.
+        let mut ids = FreeIds::besides(kept.iter().chain(&gone));
+        let mut known: HashMap<_, _> = kept
+            .iter()
+            .enumerate()
+            .map(|(index, peer)| ((peer.bridge.clone(), peer.to.ip()), index))
+            .collect();
+        let mut paths: HashMap<IpAddr, Arc<PathMtu>> = kept
+            .iter()
+            .map(|peer| (peer.to.ip(), Arc::clone(&peer.path)))
+            .collect();
         state.peers = kept;
-        let mut added = Vec::new();
-        for ((bridge, _), want) in wanted {
-            let found = state
-                .peers
-                .iter_mut()
-                .find(|peer| peer.bridge == bridge && peer.to == want.to);
-            if let Some(peer) = found {
+        let first_new = state.peers.len();
+        for (key, want) in wanted {
+            let old = known
+                .remove(&key)
+                .and_then(|index| state.peers.get_mut(index));
+            if let Some(peer) = old {
                 (peer.kind, peer.is_flooded) = (want.kind, want.is_flooded);
                 continue;
             }
-            let Some(id) = state.free_peer_id() else {
-                tracing::error!(%bridge, "peer {}: there are {} peers, no more are possible", want.to, PeerId::LIMIT);
+            let (bridge, ip) = key;
+            let Some(id) = ids.next() else {
+                let limit = PeerId::LIMIT;
+                tracing::error!(%bridge, "add peer {ip}: there are {limit} peers, the most there can be");
                 continue;
             };
-            added.push(id);
-            let path = state.path_to(want.to.ip());
+            let unknown = || Arc::new(PathMtu::new(DEFAULT_PATH_MTU));
+            let path = Arc::clone(paths.entry(ip).or_insert_with(unknown));
             state.peers.push(PeerState {
                 id,
                 bridge,
@@ -248,31 +261,41 @@ impl Inner {
                 probe: None,
             });
         }
-        self.follow_paths(state);
+        self.follow_paths(state, Paths::New);
         self.publish(state);
         // After that nobody learns behind those that are gone.
-        for peer in gone {
-            if let Some(bridge) = state.bridge(&peer.bridge) {
-                let flushed = bridge
-                    .fdb
-                    .flush(|_, entry| entry.egress == Egress::Peer(peer.id));
-                self.events
-                    .fdb_gone(state, &peer.bridge, "flushed", &flushed);
-            }
-            self.events.peer(&peer, "deleted", None);
-        }
+        self.forget_peers(state, &gone);
         state.pin_remote_entries(self.clock.now());
-        for peer in state.peers.iter().filter(|peer| added.contains(&peer.id)) {
+        for peer in state.peers.iter().skip(first_new) {
             self.events.peer(peer, "added", None);
         }
     }
 
+    /// Deletes every entry behind these peers, which no worker knows any more.
+    fn forget_peers(&self, state: &State, gone: &[PeerState]) {
+        let ids: HashSet<PeerId> = gone.iter().map(|peer| peer.id).collect();
+        if ids.is_empty() {
+            return;
+        }
+        let is_behind = |entry: &FdbEntry| entry.egress.peer().is_some_and(|id| ids.contains(&id));
+        for bridge in &state.bridges {
+            let flushed = bridge.fdb.flush(|_, entry| is_behind(entry));
+            let name = &bridge.spec.name;
+            self.events.fdb_gone(state, name, "flushed", &flushed);
+        }
+        for peer in gone {
+            self.events.peer(peer, "deleted", None);
+        }
+    }
+
     /// Asks the kernel what the path to each peer takes, and passes changes on to the bridges.
-    pub(super) fn follow_paths(&self, state: &mut State) {
+    fn follow_paths(&self, state: &mut State, which: Paths) {
         let State { vtep, peers, .. } = state;
         if let Some(underlay) = vtep.as_ref().and_then(VtepState::underlay) {
             for peer in peers {
-                self.follow_path(peer, underlay);
+                if which == Paths::All || peer.probe.is_none() {
+                    self.follow_path(peer, underlay);
+                }
             }
         }
         let names: Vec<Name> = state
@@ -352,7 +375,7 @@ impl Inner {
                     self.events.vtep("closed", Some(&reason));
                 } else {
                     let before: Vec<u32> = state.bridges.iter().map(BridgeState::mtu).collect();
-                    self.follow_paths(state);
+                    self.follow_paths(state, Paths::All);
                     let after = state.bridges.iter().map(BridgeState::mtu);
                     if !after.eq(before) {
                         self.publish(state);
@@ -430,6 +453,44 @@ pub(super) fn fit_superframes(state: &mut State) {
             Err(error) => tracing::debug!(port = %port.spec.name, "{error}"),
         }
     }
+}
+
+/// Numbers that no peer has, in order.
+struct FreeIds {
+    taken: HashSet<PeerId>,
+    next: usize,
+}
+
+impl FreeIds {
+    fn besides<'a>(peers: impl Iterator<Item = &'a PeerState>) -> Self {
+        Self {
+            taken: peers.map(|peer| peer.id).collect(),
+            next: 0,
+        }
+    }
+}
+
+impl Iterator for FreeIds {
+    type Item = PeerId;
+
+    fn next(&mut self) -> Option<PeerId> {
+        loop {
+            let id = PeerId::new(self.next)?;
+            self.next += 1;
+            if !self.taken.contains(&id) {
+                return Some(id);
+            }
+        }
+    }
+}
+
+/// Which paths the kernel is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Paths {
+    /// Those that it has not been asked for yet.
+    New,
+    /// All of them.
+    All,
 }
 
 /// What the settings want of one peer.
@@ -570,21 +631,6 @@ impl State {
         self.vtep
             .as_ref()
             .map_or(VtepSpec::DEFAULT_PORT, |vtep| vtep.spec.port)
-    }
-
-    fn free_peer_id(&self) -> Option<PeerId> {
-        (0..PeerId::LIMIT)
-            .filter_map(PeerId::new)
-            .find(|&id| self.peers.iter().all(|peer| peer.id != id))
-    }
-
-    /// What is known of the path to `ip`, which all VNIs share.
-    fn path_to(&self, ip: IpAddr) -> Arc<PathMtu> {
-        let known = self.peers.iter().find(|peer| peer.to.ip() == ip);
-        known.map_or_else(
-            || Arc::new(PathMtu::new(DEFAULT_PATH_MTU)),
-            |peer| Arc::clone(&peer.path),
-        )
     }
 
     /// How the `auto` MTU of a bridge on the overlay comes about: the narrowest path, less what

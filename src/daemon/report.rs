@@ -1,6 +1,6 @@
 //! The state of the switch, told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{
     overlay::{PeerState, VtepLink, VtepState},
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     attach,
-    bridge::{DropReason, Egress, FdbEntry},
+    bridge::{DropReason, PeerId},
     control::api::{
         ApiError, BridgeInfo, PeerInfo, PeerState as PeerCondition, PortInfo, ShowInfo, StatsInfo,
         TrafficInfo, VtepInfo, VtepState as Reachable,
@@ -149,12 +149,21 @@ impl AllTotals {
     }
 
     fn peer_infos(&self, state: &State, wanted: impl Fn(&PeerState) -> bool) -> Vec<PeerInfo> {
+        let mut entries: HashMap<PeerId, usize> = HashMap::new();
+        for (_, entry) in state.bridges.iter().flat_map(|bridge| bridge.fdb.entries()) {
+            if let Some(peer) = entry.egress.peer() {
+                *entries.entry(peer).or_default() += 1;
+            }
+        }
         let mut rows: Vec<PeerInfo> = state
             .peers
             .iter()
             .zip(&self.peers)
             .filter(|(peer, _)| wanted(peer))
-            .map(|(peer, totals)| peer_info(state, peer, totals))
+            .map(|(peer, totals)| {
+                let entries = entries.get(&peer.id).copied().unwrap_or(0);
+                peer_info(state, peer, totals, entries)
+            })
             .collect();
         let order = |bridge: &Name| state.bridges.iter().position(|b| b.spec.name == *bridge);
         rows.sort_by_cached_key(|row| (order(&row.bridge), row.remote.clone()));
@@ -183,7 +192,7 @@ fn vtep_info(vtep: &VtepState, totals: &Totals) -> VtepInfo {
     }
 }
 
-fn peer_info(state: &State, peer: &PeerState, totals: &Totals) -> PeerInfo {
+fn peer_info(state: &State, peer: &PeerState, totals: &Totals, fdb_entries: usize) -> PeerInfo {
     let path_mtu = peer.path.get();
     let is_down = state
         .vtep
@@ -201,11 +210,6 @@ fn peer_info(state: &State, peer: &PeerState, totals: &Totals) -> PeerInfo {
         // No loss, but the same place to look at.
         drops.insert("reserved_bits_ignored".to_owned(), totals.reserved_bits);
     }
-    let entries = state.bridge(&peer.bridge).map(|bridge| {
-        let entries = bridge.fdb.entries();
-        let here = |entry: &FdbEntry| entry.egress == Egress::Peer(peer.id);
-        entries.iter().filter(|(_, entry)| here(entry)).count()
-    });
     PeerInfo {
         bridge: peer.bridge.clone(),
         vni: peer.vni,
@@ -225,7 +229,7 @@ fn peer_info(state: &State, peer: &PeerState, totals: &Totals) -> PeerInfo {
             bytes: totals.tx_bytes,
         },
         drops,
-        fdb_entries: entries.unwrap_or(0),
+        fdb_entries,
     }
 }
 

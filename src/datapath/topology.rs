@@ -38,10 +38,9 @@ impl Port {
         mtu: u32,
         counters: Arc<Counters>,
     ) -> Self {
-        const OVERHEAD: usize = 14 + 4;
         let max_frame = usize::try_from(mtu)
             .unwrap_or(usize::MAX)
-            .saturating_add(OVERHEAD);
+            .saturating_add(Self::OVERHEAD);
         Self {
             id,
             bridge,
@@ -50,6 +49,14 @@ impl Port {
             counters,
         }
     }
+
+    /// The bytes of IP that fit behind an Ethernet header and a VLAN tag.
+    pub(super) fn mtu(&self) -> u32 {
+        let mtu = self.max_frame.saturating_sub(Self::OVERHEAD);
+        u32::try_from(mtu).unwrap_or(u32::MAX)
+    }
+
+    const OVERHEAD: usize = 14 + 4;
 }
 
 impl Topology {
@@ -73,7 +80,7 @@ impl Topology {
     /// With a VXLAN endpoint, whose VNIs and peers name bridges by their place here.
     #[must_use]
     pub fn with_vtep(mut self, vtep: Vtep) -> Self {
-        self.vtep = Some(vtep);
+        self.vtep = Some(vtep.with_ports(self.ports()));
         self
     }
 

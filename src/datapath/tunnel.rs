@@ -240,8 +240,7 @@ impl Datapath {
             let len = frame.len();
             return self.answer_probe(now, vtep, peer, &probe, len);
         }
-        let mtu = peer.map_or(u32::MAX, |peer| peer.path.get());
-        let mark = Mark::of(frame, superframe, mtu);
+        let mark = Mark::of(frame, superframe, vtep.least_mtu(origin.bridge));
         let header = mark.header();
         if self.batch.push_part(range, &header) {
             self.origins.push(origin);

@@ -11,7 +11,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use super::{Counters, UnderlayIo};
+use super::{Counters, Port, UnderlayIo};
 use crate::{bridge::PeerId, vxlan, wire::Vni};
 
 /// This process's VXLAN endpoint: one set of sockets for all VNIs.
@@ -27,6 +27,8 @@ pub struct Vtep {
     /// By bridge and outer source.
     sources: HashMap<(usize, IpAddr), PeerId, RandomState>,
     peers: Vec<Option<Peer>>,
+    /// By the place of their bridge.
+    least_mtus: Vec<u32>,
 }
 
 /// Settings of a [`Vtep`].
@@ -125,6 +127,7 @@ impl Vtep {
             bridges: HashMap::default(),
             sources: HashMap::default(),
             peers: Vec::new(),
+            least_mtus: Vec::new(),
         }
     }
 
@@ -145,6 +148,26 @@ impl Vtep {
         self.sources.insert((peer.bridge, peer.to.ip()), peer.id);
         self.peers[index] = Some(peer);
         self
+    }
+
+    /// With the MTUs of these ports.
+    pub(super) fn with_ports<'a>(mut self, ports: impl Iterator<Item = &'a Port>) -> Self {
+        self.least_mtus.clear();
+        for port in ports {
+            if self.least_mtus.len() <= port.bridge {
+                self.least_mtus.resize(port.bridge + 1, u32::MAX);
+            }
+            let least = &mut self.least_mtus[port.bridge];
+            *least = port.mtu().min(*least);
+        }
+        self
+    }
+
+    /// The MTU of the narrowest port of bridge number `bridge`. No segment of TCP that goes there is
+    /// longer; what is longer has several.
+    #[inline]
+    pub(super) fn least_mtu(&self, bridge: usize) -> u32 {
+        self.least_mtus.get(bridge).copied().unwrap_or(u32::MAX)
     }
 
     /// The bridge with this VNI.

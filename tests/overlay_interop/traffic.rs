@@ -1,7 +1,7 @@
 //! What pods say to each other, compared at the other end.
 
 use std::{
-    io::{ErrorKind, IoSlice, IoSliceMut, Read, Write},
+    io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write},
     net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket},
     os::fd::AsRawFd,
     thread,
@@ -13,6 +13,8 @@ use nix::sys::socket::{
     sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
+
+use tapswitch::wire::MacAddr;
 
 use crate::{vtep::PATIENCE, world::Pod};
 
@@ -95,7 +97,7 @@ pub(crate) fn tcp(from: &Pod, to: &Pod, address: IpAddr, stream: Stream) {
     });
 }
 
-fn connect(target: SocketAddr, mss: Option<u32>) -> std::io::Result<TcpStream> {
+fn connect(target: SocketAddr, mss: Option<u32>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
     if let Some(mss) = mss {
         socket.set_tcp_mss(mss)?;
@@ -131,8 +133,7 @@ fn receive(mut socket: TcpStream, address: IpAddr, stream: Stream) {
     let mut received: u64 = 0;
     loop {
         let room = 500 + dice.below((1 << 16) - 500);
-        let len = socket
-            .read(&mut got[..room])
+        let len = uninterrupted(|| socket.read(&mut got[..room]))
             .unwrap_or_else(|error| panic!("after {received} bytes to {address}: {error}"));
         if len == 0 {
             break;
@@ -146,6 +147,16 @@ fn receive(mut socket: TcpStream, address: IpAddr, stream: Stream) {
         received += len as u64;
     }
     assert_eq!(received, stream.len, "to {address} ({stream:?})");
+}
+
+/// Calls again what a process that was stopped for a while has not finished.
+fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 /// Sends datagrams of many sizes up to `mtu` and beyond; each must arrive as it was, in order.
@@ -162,8 +173,7 @@ pub(crate) fn datagrams(from: &Pod, to: &Pod, address: IpAddr, mtu: u32, seed: u
             sender.send(&Noise::bytes(seed, size)).unwrap();
         }
         for (&size, seed) in sizes.iter().zip(seed..) {
-            let len = receiver
-                .recv(&mut buf)
+            let len = uninterrupted(|| receiver.recv(&mut buf))
                 .unwrap_or_else(|error| panic!("datagram of {size} bytes to {address}: {error}"));
             assert!(
                 buf[..len] == Noise::bytes(seed, size),
@@ -281,7 +291,7 @@ impl Pinger {
 
     /// Whether a request with `len` bytes behind the ICMP header is answered by the same bytes.
     pub(crate) fn ping(&mut self, len: usize, patience: Duration) -> Result<(), String> {
-        let failed = |error: std::io::Error| format!("ping {} with {len} bytes: {error}", self.to);
+        let failed = |error: io::Error| format!("ping {} with {len} bytes: {error}", self.to);
         self.sequence += 1;
         let sequence = self.sequence.to_be_bytes();
         let (request, reply) = if self.to.is_ipv4() {
@@ -298,7 +308,7 @@ impl Pinger {
         (&self.socket).write_all(&message).map_err(failed)?;
         let mut buf = vec![0; 1 << 16];
         loop {
-            let received = (&self.socket).read(&mut buf).map_err(failed)?;
+            let received = uninterrupted(|| (&self.socket).read(&mut buf)).map_err(failed)?;
             let answer = &buf[..received];
             // One to an earlier request may be late.
             if answer.get(6..8) != Some(&sequence) {
@@ -345,7 +355,7 @@ impl Ear {
                     socket.set_only_v6(true)?;
                 }
                 socket.bind(&SocketAddr::new(any, EAR).into())?;
-                Ok::<_, std::io::Error>(UdpSocket::from(socket))
+                Ok::<_, io::Error>(UdpSocket::from(socket))
             });
             socket.unwrap()
         };
@@ -389,10 +399,34 @@ impl Ear {
     }
 }
 
-fn hear(socket: &UdpSocket) -> std::io::Result<String> {
+fn hear(socket: &UdpSocket) -> io::Result<String> {
     let mut buf = [0; 100];
-    let len = socket.recv(&mut buf)?;
+    let len = uninterrupted(|| socket.recv(&mut buf))?;
     Ok(String::from_utf8_lossy(&buf[..len]).into_owned())
+}
+
+/// All frames that `eth0` of a pod gets, also those for others.
+pub(crate) struct Capture(Socket);
+
+impl Capture {
+    pub(crate) fn new(pod: &Pod) -> Self {
+        // ETH_P_ALL in network byte order, as packet(7) wants it.
+        let all = Protocol::from(i32::from(0x0003_u16.to_be()));
+        let open = || Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(all));
+        Self(pod.netns.run(open).unwrap())
+    }
+
+    /// How many of those that wait are for `mac`. They are gone then.
+    pub(crate) fn frames_to(&self, mac: MacAddr) -> usize {
+        let mut buf = [0; 2000];
+        let mut next = || {
+            (&self.0)
+                .read(&mut buf)
+                .ok()
+                .map(|_| buf[..6] == mac.octets())
+        };
+        std::iter::from_fn(&mut next).filter(|&is_it| is_it).count()
+    }
 }
 
 /// Says `word` to one.

@@ -263,7 +263,6 @@ impl<'a> Ovs<'a> {
         wait_until("ovsdb-server listens", PATIENCE, || {
             fs::exists(&socket).unwrap()
         });
-        ovs.configure("init");
         let control = format!("--unixctl={}", ovs.path("switch.ctl"));
         ovs.spawn("ovs-vswitchd", &[&format!("unix:{socket}"), &control]);
         ovs.configure("add-br phy -- set bridge phy datapath_type=netdev -- add-port phy u0");

@@ -102,11 +102,6 @@ impl Node {
     pub(crate) fn own(&self, device: &str, ip: IpAddr) {
         add_address(&self.netns, device, ip);
     }
-
-    /// What only NICs do is off: whole frames of the MTU with finished checksums on the wire.
-    pub(crate) fn send_finished_frames(&self) {
-        without_offloads(&self.netns, "u0");
-    }
 }
 
 /// A namespace with `eth0` on the overlay, at 10.1.1.NUMBER and fd00::NUMBER.

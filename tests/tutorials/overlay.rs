@@ -5,8 +5,8 @@ use tapswitch::wire::describe;
 
 use crate::{
     Test,
-    common::command,
-    lab::{Lab, squeeze},
+    common::{command, wait_until},
+    lab::{Lab, SECOND, squeeze},
     site::{Site, datagram},
 };
 
@@ -218,6 +218,8 @@ fn header_sums() {
         let outer = datagram(frame, 4789).unwrap();
         assert_eq!(outer.port, 4789);
         assert_eq!(outer.inner.len(), frame.len() - inner);
+        // No router on the way may fragment it: over IPv6 none ever does.
+        assert!(ip == 40 || frame[20] & 0x40 != 0, "DF is set");
         let source = u16::from_be_bytes([frame[udp], frame[udp + 1]]);
         assert!(
             source >= 49152,
@@ -370,6 +372,8 @@ fn special_bridge() {
         2,
         "what was behind the peer is forgotten"
     );
+    site.m1.sh("tapswitch peer add 10.168.0.3");
+    site.m1.ping("nginx-1", "172.17.0.3");
 }
 
 /// The FDB: addresses, and the port or VTEP behind which they are.
@@ -379,7 +383,7 @@ fn table(lab: &Lab) -> Vec<(String, String)> {
     let place = |entry: &Value| {
         entry["port"]
             .as_str()
-            .or(entry["remote"].as_str())
+            .or_else(|| entry["remote"].as_str())
             .map(str::to_owned)
     };
     let mut rows: Vec<_> = entries
@@ -622,6 +626,15 @@ fn mtu() {
         lab.sh("tapswitch bridge set br0 --mtu auto");
     }
     assert!(one.sh("ip -n podA link show eth0").contains("mtu 1450"));
+
+    // The path may change at any time.
+    for (path, pods) in [(1400, 1350), (1500, 1450)] {
+        one.sh(&format!("ip link set eth0 mtu {path}"));
+        wait_until("the pods follow", 5 * SECOND, || {
+            let link = one.sh("ip -n podA link show eth0");
+            link.contains(&format!("mtu {pods}"))
+        });
+    }
 }
 
 // ---------------------------------------------------------------------------------------- A43
