@@ -4,10 +4,15 @@ use std::{net::SocketAddr, slice, sync::Arc};
 
 use tapswitch::{
     bridge::{DropReason, Egress, FdbKey, PeerId, PortId},
+    config::Mode,
     datapath::Departure,
-    sim::{Lab, MemMessage, MemNet, MemUnderlay, frames},
-    vxlan,
-    wire::{Vni, checksum},
+    offload::Offloads,
+    sim::{Lab, MemMessage, MemNet, MemPort, MemUnderlay, frames},
+    vxlan::{
+        self,
+        ping::{Kind, Probe},
+    },
+    wire::{EtherType, Vni, checksum},
 };
 
 fn vni(number: u32) -> Vni {
@@ -55,6 +60,16 @@ impl Node {
     }
 
     fn hear_bytes(&mut self, from: SocketAddr, bytes: Vec<u8>, segment: Option<u16>) {
+        self.inject_bytes(from, bytes, segment);
+        self.lab.run();
+    }
+
+    fn inject(&mut self, from: SocketAddr, number: u32, frame: &[u8]) {
+        let bytes = [&vxlan::header(vni(number))[..], frame].concat();
+        self.inject_bytes(from, bytes, None);
+    }
+
+    fn inject_bytes(&mut self, from: SocketAddr, bytes: Vec<u8>, segment: Option<u16>) {
         let departure = Departure {
             to: self.io.local(),
             flow: 0,
@@ -66,7 +81,6 @@ impl Node {
             departure,
             bytes,
         });
-        self.lab.run();
     }
 
     fn remote(&self, last: u8) -> Option<PeerId> {
@@ -496,8 +510,121 @@ fn a_burst_of_one_flow_shares_messages_and_flows_do_not() {
 /// With DF set, so that a router must not fragment it.
 fn with_df(mut frame: Vec<u8>) -> Vec<u8> {
     frame[20] |= 0x40;
-    frame[24..26].fill(0);
-    let checksum = tapswitch::wire::checksum::sum(&frame[14..34]).checksum();
-    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+    fix_ipv4(&mut frame);
     frame
+}
+
+#[test]
+fn frames_of_a_flow_do_not_overtake_each_other_when_their_tos_changes() {
+    let mut node = Node::new(&MemNet::new(), 1);
+    node.lab.add_peer(0, at(2));
+    node.hear(at(2), 42, &frames::broadcast(frames::mac(9)));
+    for (number, tos) in [(1, 2), (2, 3), (3, 2), (4, 2)] {
+        let mut frame = frames::udp4(1, 9, &[number; 100]);
+        frame[15] = tos;
+        fix_ipv4(&mut frame);
+        node.lab.send(node.ports[0], &frame);
+    }
+    node.lab.run();
+    let order: Vec<(u8, u8)> = node
+        .strays()
+        .iter()
+        .map(|message| (message.departure.tos, *message.bytes.last().unwrap()))
+        .collect();
+    assert_eq!(
+        order,
+        [(2, 1), (3, 2), (2, 4)],
+        "TOS, and the last of each message"
+    );
+    assert_accounted(&[&node]);
+}
+
+#[test]
+fn what_is_told_of_a_path_counts_every_tag() {
+    let mut node = Node::new(&MemNet::new(), 1);
+    node.lab.add_peer(0, at(2));
+    node.hear(at(2), 42, &frames::broadcast(frames::mac(9)));
+    node.received(0);
+    let packet = with_df(frames::udp4(1, 9, &vec![0; 1472]));
+    let one = frames::tagged_as(&packet, EtherType::VLAN, 0x2000);
+    let two = frames::tagged(&frames::tagged(&packet, 7), 8);
+    node.hear(
+        at(2),
+        42,
+        &frames::tagged(&frames::broadcast(frames::mac(9)), 8),
+    );
+    node.received(0);
+    for (frame, tags) in [(one, 1), (two, 2)] {
+        node.send(0, &frame);
+        let told = node.received(0).pop().unwrap();
+        let mtu = u16::from_be_bytes([told[40 + 4 * tags], told[41 + 4 * tags]]);
+        assert_eq!(usize::from(mtu), 1450 - 4 * tags, "{tags} tags");
+    }
+    assert_accounted(&[&node]);
+}
+
+#[test]
+fn single_datagrams_of_a_flow_are_joined_however_they_arrived() {
+    let mut node = Node::new(&MemNet::new(), 1);
+    node.lab.add_peer(0, at(2));
+    let pod = node
+        .lab
+        .add_port_with(0, "fast", MemPort::new().with_offloads(Offloads::ALL));
+    let hello = frames::broadcast(frames::mac(7));
+    node.lab.send(pod, &hello);
+    node.lab.run();
+    for number in 0..40_u8 {
+        let mut frame = frames::udp4(9, 7, &[number; 1000]);
+        frame[18..20].copy_from_slice(&u16::from(number).to_be_bytes());
+        fix_ipv4(&mut frame);
+        node.inject(at(2), 42, &frame);
+    }
+    node.lab.run();
+    let io = node.lab.io(pod);
+    let writes = std::iter::from_fn(|| io.take_with_header()).count();
+    assert!(writes <= 4, "40 datagrams in {writes} writes");
+    assert_accounted(&[&node]);
+}
+
+#[test]
+fn a_flood_of_floods_to_many_peers_takes_no_longer_than_its_copies() {
+    let mut node = Node::new(&MemNet::new(), 1);
+    for host in 0..1000_u16 {
+        let [high, low] = host.to_be_bytes();
+        node.lab
+            .add_peer(0, SocketAddr::from(([10, 0, high, low], 4789)));
+    }
+    for source in 1..=64 {
+        node.lab
+            .send(node.ports[0], &frames::broadcast(frames::mac(source)));
+    }
+    node.lab.run();
+    assert_eq!(node.strays().len(), 64_000);
+    assert_accounted(&[&node]);
+}
+
+#[test]
+fn who_is_plugged_in_cannot_probe_the_peers() {
+    let mut node = Node::new(&MemNet::new(), 1);
+    let peer = node.lab.add_peer(0, at(2));
+    node.lab.set_mode(0, Mode::Hub);
+    let probe = Probe {
+        src: frames::mac(1),
+        kind: Kind::Request,
+        token: 1,
+        sequence: 1,
+    };
+    let mut frame = Vec::new();
+    vxlan::ping::encode(&probe, 60, &mut frame);
+    node.send(0, &frame);
+    assert_eq!(node.strays(), []);
+    let totals = node.lab.peer_totals(peer);
+    assert_eq!(totals.drops(DropReason::ReservedAddress), 1);
+    assert_accounted(&[&node]);
+}
+
+fn fix_ipv4(frame: &mut [u8]) {
+    frame[24..26].fill(0);
+    let checksum = checksum::sum(&frame[14..34]).checksum();
+    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
 }

@@ -205,7 +205,9 @@ impl Bridge {
         };
         // Behind a tunnel anybody may claim to be the host with the static entry, so what a port is
         // forgiven is not forgiven there (as the kernel's vxlan_snoop).
-        if matches!(ingress, Ingress::Peer(_)) && self.is_pinned_elsewhere(learn, src, ingress) {
+        if matches!(ingress, Ingress::Peer(_))
+            && self.is_pinned_elsewhere(now, learn, src, ingress, cache)
+        {
             return Verdict {
                 learn,
                 decision: Decision::Drop(DropReason::PinnedSource),
@@ -312,9 +314,18 @@ impl Bridge {
 
     /// Whether an entry that frames cannot move has `src` elsewhere. Where nothing is learned, the
     /// FDB has to be asked.
-    fn is_pinned_elsewhere(&self, learn: Learn, src: FdbKey, ingress: Ingress) -> bool {
+    fn is_pinned_elsewhere(
+        &self,
+        now: Timestamp,
+        learn: Learn,
+        src: FdbKey,
+        ingress: Ingress,
+        cache: &mut FdbCache,
+    ) -> bool {
         match learn {
             Learn::Pinned => true,
+            // Mostly it is here, and the worker remembers that.
+            Learn::Off if self.is_here(now, src, ingress, cache) => false,
             Learn::Off => self.fdb.get(src).is_some_and(|entry| {
                 entry.kind != EntryKind::Learned && entry.egress != ingress.back()
             }),

@@ -122,6 +122,20 @@ impl Batch {
         self.next = end.next_multiple_of(Self::ALIGNMENT);
     }
 
+    /// How many segments the last frame stands for, going by its header; 0 for an ordinary one.
+    #[inline]
+    pub fn segments_of_last(&self) -> usize {
+        let Some(last) = self.spans.len().checked_sub(1) else {
+            return 0;
+        };
+        let header = self.header(last);
+        if header.gso_type == 0 {
+            return 0;
+        }
+        let size = usize::from(header.gso_size()).max(1);
+        self.frame(last).len().div_ceil(size)
+    }
+
     /// The bytes of the message in the vacant room.
     pub fn message(&mut self, len: usize) -> &mut [u8] {
         let end = self.next + len.min(Self::CAPACITY);

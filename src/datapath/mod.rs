@@ -58,7 +58,11 @@ struct Copy {
     frame: u16,
     /// It has gone out together with an earlier one.
     is_done: bool,
+    /// One of several: nobody said that the destination is there.
+    is_flooded: bool,
     to: Egress,
+    /// Where in the plan the next copy for the same remote VTEP is; 0 if this is the last.
+    next: u32,
 }
 
 /// What a call of [`Datapath::service`] did.
@@ -173,6 +177,7 @@ impl Datapath {
     pub fn receive(&mut self, port: &Port) -> Serviced {
         self.batch.clear();
         self.marks.clear();
+        let mut segments = 0;
         let mut serviced = Serviced {
             more: true,
             ..Serviced::default()
@@ -181,7 +186,8 @@ impl Datapath {
             match port.io.receive(slot) {
                 Received::Frame(len) => {
                     self.batch.push(len);
-                    if len > SUPERFRAME {
+                    segments += self.batch.segments_of_last();
+                    if len > SUPERFRAME || segments > ENOUGH_SEGMENTS {
                         break;
                     }
                 }
@@ -202,7 +208,7 @@ impl Datapath {
 
     /// Steps 2 to 4: parses, decides, counts and plans. Touches no file descriptor.
     pub fn forward(&mut self, now: Timestamp, topology: &Topology, port: &Port) {
-        self.plan.clear();
+        self.clear_plan();
         let Some(bridge) = topology.bridge(port) else {
             return;
         };
@@ -243,12 +249,15 @@ impl Datapath {
         let planned = self.plan.len();
         let dropped = match verdict.decision {
             Decision::Forward(to) => {
-                self.plan.push(Copy::new(index, to));
+                self.plan.push(Copy::new(index, to, false));
+                self.chain(planned);
                 None
             }
             Decision::Flood(class) => {
                 let targets = bridge.flood_targets(ingress, class);
-                self.plan.extend(targets.map(|to| Copy::new(index, to)));
+                self.plan
+                    .extend(targets.map(|to| Copy::new(index, to, true)));
+                self.chain(planned);
                 None
             }
             Decision::Drop(reason) => Some(reason),
@@ -262,12 +271,29 @@ impl Datapath {
         dropped
     }
 
+    /// Ties the copies of the plan from number `first` on to earlier ones for the same remote VTEP:
+    /// whoever sends one finds the others without a walk through all copies of all floods.
+    #[inline(always)]
+    fn chain(&mut self, first: usize) {
+        for position in first..self.plan.len() {
+            if let Some(peer) = self.plan.get(position).and_then(|copy| copy.to.peer()) {
+                let before = self.tunnel.last_for(peer, position);
+                if let Some(before) = before.and_then(|before| self.plan.get_mut(before)) {
+                    before.next = u32::try_from(position).unwrap_or(0);
+                }
+            }
+        }
+    }
+
     /// Step 5: writes every copy, in order; `ingress` is where the batch came in.
     pub fn transmit(&mut self, now: Timestamp, topology: &Topology, ingress: Ingress) {
         // The frame whose segments are in `self.segments`: a flood segments it once for all.
         let mut segmented = None;
         let mut position = 0;
-        while let Some(&Copy { frame, is_done, to }) = self.plan.get(position) {
+        while let Some(&Copy {
+            frame, is_done, to, ..
+        }) = self.plan.get(position)
+        {
             position += match to {
                 _ if is_done => 1,
                 Egress::Port(to) if topology.port(to).is_none() => {
@@ -289,7 +315,12 @@ impl Datapath {
             };
         }
         self.batch.clear();
+        self.clear_plan();
+    }
+
+    fn clear_plan(&mut self) {
         self.plan.clear();
+        self.tunnel.forget_lasts();
     }
 
     /// The batch, for whoever fills it by other means than [`Self::receive`].
@@ -350,7 +381,7 @@ impl Datapath {
 }
 
 impl Copy {
-    fn new(frame: usize, to: Egress) -> Self {
+    fn new(frame: usize, to: Egress, is_flooded: bool) -> Self {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "a batch has at most 1024 frames"
@@ -358,10 +389,14 @@ impl Copy {
         Self {
             frame: frame as u16,
             is_done: false,
+            is_flooded,
             to,
+            next: 0,
         }
     }
 }
 
 /// Longer than any frame with an MTU of 1500 or 3 KiB; what is longer is worth a call of its own.
 const SUPERFRAME: usize = 4096;
+/// What superframes of tiny segments may add up to in a batch: whoever makes them pays for them.
+const ENOUGH_SEGMENTS: usize = 2048;

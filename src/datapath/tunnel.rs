@@ -9,7 +9,7 @@ use super::{
     Topology, Transmitted, Vtep,
 };
 use crate::{
-    bridge::{DropReason, Egress, Ingress, PeerId, PortId},
+    bridge::{DropReason, Ingress, PeerId, PortId},
     offload::{self, Mark},
     time::Timestamp,
     vxlan::{
@@ -17,7 +17,7 @@ use crate::{
         ping::{self, Probe},
         too_big,
     },
-    wire::{Frame, VirtioNetHdr, Vni},
+    wire::{EtherType, Frame, VirtioNetHdr, Vni},
 };
 
 /// What the control side should hear.
@@ -57,12 +57,17 @@ pub struct Pinged {
 pub(super) struct Scratch {
     /// The datagrams that wait to be put into messages, in order.
     datagrams: Vec<Datagram>,
+    /// The last copy in the plan for each remote VTEP, and which of them there are.
+    lasts: Box<[u32]>,
+    planned: Vec<PeerId>,
     answer: too_big::Answer,
     reply: Vec<u8>,
     /// When each port may be told again that a frame of its is too big.
     answer_at: Box<[Timestamp]>,
     /// Likewise for answers to probes, of all peers together.
     reply_at: Timestamp,
+    /// And when the control side may be told of strangers again.
+    tell_at: Timestamp,
     /// And when the kernel may be asked for a path's MTU again, which takes a while.
     ask_at: Timestamp,
 }
@@ -79,11 +84,39 @@ impl Scratch {
     pub(super) fn new() -> Self {
         Self {
             datagrams: Vec::with_capacity(offload::MAX_SEGMENTS),
+            lasts: vec![NONE; PeerId::LIMIT].into_boxed_slice(),
+            planned: Vec::with_capacity(PeerId::LIMIT),
             answer: too_big::Answer::new(),
             reply: Vec::with_capacity(Batch::CAPACITY),
             answer_at: vec![Timestamp::ZERO; PortId::LIMIT].into_boxed_slice(),
             reply_at: Timestamp::ZERO,
             ask_at: Timestamp::ZERO,
+            tell_at: Timestamp::ZERO,
+        }
+    }
+}
+
+impl Scratch {
+    /// Takes note that the copy at `position` of the plan is for `peer`, and returns where the one
+    /// before it is.
+    #[inline]
+    pub(super) fn last_for(&mut self, peer: PeerId, position: usize) -> Option<usize> {
+        let last = self.lasts.get_mut(peer.index())?;
+        let before = std::mem::replace(last, u32::try_from(position).unwrap_or(NONE));
+        if before == NONE {
+            self.planned.push(peer);
+            return None;
+        }
+        usize::try_from(before).ok()
+    }
+
+    /// For the next plan.
+    #[inline]
+    pub(super) fn forget_lasts(&mut self) {
+        for peer in self.planned.drain(..) {
+            if let Some(last) = self.lasts.get_mut(peer.index()) {
+                *last = NONE;
+            }
         }
     }
 }
@@ -114,7 +147,7 @@ impl Datapath {
             ..Serviced::default()
         };
         let mut bytes = 0;
-        while bytes < SUPERFRAME
+        while bytes < ENOUGH_BYTES
             && let Some(room) = self.batch.vacant_message()
         {
             match vtep.io.receive(room) {
@@ -122,6 +155,9 @@ impl Datapath {
                     serviced.frames += self.unpack(now, vtep, &arrival);
                     self.batch.end_message(arrival.len);
                     bytes += arrival.len;
+                    if arrival.len > SUPERFRAME {
+                        break;
+                    }
                 }
                 Arrived::Empty => {
                     serviced.more = false;
@@ -144,9 +180,10 @@ impl Datapath {
         // The datagrams of a message mostly have one VNI.
         let mut last = None;
         for range in datagrams {
-            let origin = match self.origin(vtep, arrival, range.clone(), last) {
-                _ if is_suspect => Err(DropReason::BadOffload),
-                origin => origin,
+            let origin = if is_suspect {
+                Err(DropReason::BadOffload)
+            } else {
+                self.origin(now, vtep, arrival, range.clone(), last)
             };
             match origin {
                 Ok(origin) => {
@@ -167,6 +204,7 @@ impl Datapath {
     /// Whose the datagram in `range` of the message is, or why it is nobody's.
     fn origin(
         &mut self,
+        now: Timestamp,
         vtep: &Vtep,
         arrival: &Arrival,
         range: Range<usize>,
@@ -192,10 +230,12 @@ impl Datapath {
             None if arrival.from == vtep.policy.local => return Err(DropReason::OwnPacket),
             None if !vtep.policy.accepts_any => return Err(DropReason::UnknownPeer),
             None => {
-                self.tell(OverlayNews::Stranger(Stranger {
-                    vni: header.vni,
-                    from: arrival.from,
-                }));
+                if is_due(now, &mut self.tunnel.tell_at, TELL_INTERVAL) {
+                    self.tell(OverlayNews::Stranger(Stranger {
+                        vni: header.vni,
+                        from: arrival.from,
+                    }));
+                }
                 PeerId::STRANGER
             }
         };
@@ -295,22 +335,47 @@ impl Datapath {
         self.segments.clear();
         self.segments.prefix(&vxlan::header(peer.vni));
         self.tunnel.datagrams.clear();
-        for index in position..self.plan.len() {
-            let copy = self.plan[index];
-            let frame = usize::from(copy.frame);
-            if self.tunnel.datagrams.len() >= ENOUGH {
+        self.take_along(now, topology, vtep, peer, position, ingress);
+        let mut next = first.next;
+        while next > 0 && self.tunnel.datagrams.len() < ENOUGH {
+            let position = usize::try_from(next).unwrap_or(usize::MAX);
+            let Some(&copy) = self.plan.get(position) else {
                 break;
+            };
+            next = copy.next;
+            if copy.is_done {
+                continue;
             }
-            let goes_along = index == position
-                || copy.to == Egress::Peer(to)
-                    && !copy.is_done
-                    && self.departure(vtep, peer, frame) == departure;
-            if goes_along {
-                self.plan[index].is_done = true;
-                self.pack(now, topology, vtep, peer, frame, ingress);
+            let other = self.departure(vtep, peer, usize::from(copy.frame));
+            if other == departure {
+                self.take_along(now, topology, vtep, peer, position, ingress);
+            } else if other.flow == departure.flow {
+                // Another TOS. What is behind it in the flow must not overtake it.
+                break;
             }
         }
         self.send_datagrams(now, vtep, peer, departure);
+    }
+
+    /// Makes datagrams of the copy at `position` of the plan.
+    fn take_along(
+        &mut self,
+        now: Timestamp,
+        topology: &Topology,
+        vtep: &Vtep,
+        peer: &Peer,
+        position: usize,
+        ingress: Ingress,
+    ) {
+        let Some(copy) = self.plan.get_mut(position) else {
+            return;
+        };
+        copy.is_done = true;
+        let copy = *copy;
+        let frame = usize::from(copy.frame);
+        if self.pack(peer, frame) && vtep.policy.answers_too_big && !copy.is_flooded {
+            self.answer_too_big(now, topology, frame, peer.max_frame(), ingress);
+        }
     }
 
     /// How frame number `frame` travels: what may share a message has this in common.
@@ -329,24 +394,23 @@ impl Datapath {
         }
     }
 
-    /// Makes datagrams of frame number `frame`. Those that the path does not take are lost, and
-    /// their sender is told.
-    fn pack(
-        &mut self,
-        now: Timestamp,
-        topology: &Topology,
-        vtep: &Vtep,
-        peer: &Peer,
-        frame: usize,
-        ingress: Ingress,
-    ) {
+    /// Makes datagrams of frame number `frame`. Those that the path does not take are lost; true if
+    /// there were any.
+    fn pack(&mut self, peer: &Peer, frame: usize) -> bool {
         let counters = peer.counters.worker(self.worker);
         let header = self.batch.header(frame);
         let bytes = self.batch.frame(frame);
+        if ping::decode(bytes).is_some() {
+            // Only this switch probes its peers, not who is plugged in.
+            let reason = DropReason::ReservedAddress;
+            counters.copied(Transmitted::Dropped(reason), bytes.len());
+            return false;
+        }
         let limit = peer.max_frame();
         let first = self.segments.len();
         if offload::append(&header, bytes, Some(limit), &mut self.segments).is_err() {
-            return counters.copied(Transmitted::Dropped(DropReason::BadOffload), 0);
+            counters.copied(Transmitted::Dropped(DropReason::BadOffload), 0);
+            return false;
         }
         let count = self.segments.len() - first;
         if count > 1 {
@@ -363,16 +427,15 @@ impl Datapath {
                 let len = len.saturating_sub(vxlan::HEADER_LEN);
                 counters.copied(Transmitted::Dropped(DropReason::TooBig), len);
             } else {
-                self.tunnel.datagrams.push(Datagram {
+                let datagram = Datagram {
                     segment,
                     frame,
                     len,
-                });
+                };
+                self.tunnel.datagrams.push(datagram);
             }
         }
-        if is_too_big && vtep.policy.answers_too_big {
-            self.answer_too_big(now, topology, frame, limit, ingress);
-        }
+        is_too_big
     }
 
     /// Sends the datagrams that wait, in messages of equal ones; only the last of a message may be
@@ -465,11 +528,11 @@ impl Datapath {
             return;
         };
         let frame = self.batch.frame(frame);
-        let tag = Frame::new_checked(frame).map_or(0, |frame| if frame.vlan() > 0 { 4 } else { 0 });
-        let mtu = limit.saturating_sub(Frame::HEADER_LEN + tag);
+        let mtu = limit.saturating_sub(headers_of_layer_2(frame));
         let mtu = u32::try_from(mtu).unwrap_or(u32::MAX);
-        if !is_due(now, at, ANSWER_INTERVAL)
-            || !too_big::answer(frame, mtu, &mut self.tunnel.answer)
+        // What nobody can be told does not use up what others may be.
+        if !too_big::answer(frame, mtu, &mut self.tunnel.answer)
+            || !is_due(now, at, ANSWER_INTERVAL)
         {
             return;
         }
@@ -521,6 +584,16 @@ impl Datapath {
     }
 }
 
+/// Bytes of the Ethernet header with up to two tags.
+fn headers_of_layer_2(frame: &[u8]) -> usize {
+    let is_tag = |at: usize| {
+        let bytes = frame.get(at..).and_then(<[u8]>::first_chunk);
+        bytes.is_some_and(|bytes| EtherType(u16::from_be_bytes(*bytes)).is_tag())
+    };
+    let tags = [12, 16].into_iter().take_while(|&at| is_tag(at)).count();
+    Frame::HEADER_LEN + 4 * tags
+}
+
 /// Whether another one may go out, `interval` nanoseconds apart but for a burst of [`BURST`].
 fn is_due(now: Timestamp, at: &mut Timestamp, interval: u64) -> bool {
     let earliest = (*at).max(now);
@@ -544,5 +617,11 @@ const ASK_INTERVAL: u64 = 10_000_000;
 /// Datagrams after which no further frame is taken along: a bound for what superframes of tiny
 /// segments make of the memory for heads.
 const ENOUGH: usize = 256;
+/// 1,000 strangers a second: meeting one takes the control side a while.
+const TELL_INTERVAL: u64 = 1_000_000;
+/// No copy.
+const NONE: u32 = u32::MAX;
+/// Bytes of small messages in a batch: then it is the ports' turn.
+const ENOUGH_BYTES: usize = 64 * 1024;
 /// What may go out at once before the interval counts.
 const BURST: u64 = 20;
