@@ -38,6 +38,7 @@
 //! | V6b | a congestion mark for the type of IP with another version in it | marks | pass it on | it is no IP packet |
 //! | V6c | an IPv4 checksum that a mark makes 0 | writes 0xffff (RFC 1141) | write 0 (RFC 1624) | only 0 is what summing yields |
 //! | V7 | a checksum that holds the pseudo header's sum only | passes it on | complete it | an offloading sender left it so |
+//! | V7b | a TCP segment of that kind, longer than the MTU | passes it on, if it may | cut it | likewise: a superframe |
 //! | V8 | joined datagrams that might be one superframe, with other segments' headers in it | tells them apart, it joined them | drop all | or frames could be forged |
 //! | V9 | an inner CE mark | sends ECT(0) (RFC 3168) | copy it | RFC 6040 §4.1, normal mode |
 //! | V9b | the type of IP with another version in it | copies what it takes for TOS | send none | it is no IP packet |

@@ -43,7 +43,7 @@ pub(crate) enum Event<'a> {
 }
 
 /// The list. A divergence is counted under the first that explains it.
-pub(crate) const LIST: [Deviation; 19] = [
+pub(crate) const LIST: [Deviation; 20] = [
     Deviation {
         id: "V1",
         text: "reserved bits in the VXLAN header: lost by the kernel, ignored by us unless strict",
@@ -172,6 +172,25 @@ pub(crate) const LIST: [Deviation; 19] = [
         is_silent: false,
     },
     Deviation {
+        id: "V7b",
+        text: "a TCP segment of that kind that is longer than the MTU: a superframe to us, cut to fit",
+        meets: |case| case.heard().is_some() && case.is_superframe(),
+        explains: |case, kernel, ours| {
+            let Some(frame) = case.decapsulated() else {
+                return false;
+            };
+            let is_there = ours
+                .pods
+                .iter()
+                .all(|(pod, _)| Some(*pod) == case.segment());
+            let theirs = Some(frame.clone());
+            is_there
+                && is_cut(&frame, &ours.pods)
+                && (is_nothing(kernel) || case.is_delivered(kernel, theirs))
+        },
+        is_silent: false,
+    },
+    Deviation {
         id: "V8",
         text: "joined datagrams, one of which might be all of them, and others of another segment: told apart by the kernel, all dropped by us",
         meets: |case| case.is_suspect(),
@@ -220,9 +239,7 @@ pub(crate) const LIST: [Deviation; 19] = [
     Deviation {
         id: "V10",
         text: "a frame of more than the overlay's MTU + 18 bytes that the path takes: lost at the kernel's vxlan device, sent by us",
-        meets: |case| {
-            case.heard().is_none() && case.frame().len() > usize::try_from(MTU).unwrap_or(0) + 18
-        },
+        meets: |case| case.heard().is_none() && case.frame().len() > OVERLAY_MTU + 18,
         explains: |case, kernel, ours| is_nothing(kernel) && case.is_sent(ours),
         is_silent: false,
     },
@@ -341,6 +358,16 @@ impl<'a> Case<'a> {
         is_ip && ip(frame).is_none()
     }
 
+    /// Whether it is an unfinished TCP segment that is too long.
+    fn is_superframe(&self) -> bool {
+        let frame = self.frame();
+        unfinished(frame).is_some_and(|layer| {
+            layer.protocol == TCP
+                && layer.covered.end == frame.len()
+                && frame.len() > longest(frame)
+        })
+    }
+
     /// Whether the outer header has a mark that changes inner packets.
     fn is_marked(&self) -> bool {
         self.heard().is_some_and(|d| d.outer.tos & 1 == 1)
@@ -449,48 +476,100 @@ fn tos(frame: &[u8]) -> Option<u8> {
     }
 }
 
-/// Where an unfinished checksum of TCP or UDP is, and what it covers.
-fn unfinished(frame: &[u8]) -> Option<(usize, Range<usize>)> {
-    let l3 = l3(frame);
-    let (mut protocol, mut l4, end, addresses);
-    if ip(frame)? == 4 {
-        if be16(frame, l3 + 6) & !0x4000 != 0 {
-            return None;
+/// A whole TCP segment or UDP datagram in a frame.
+struct Layer4 {
+    protocol: u8,
+    /// Where its checksum is.
+    field: usize,
+    /// All of it, header and payload.
+    covered: Range<usize>,
+    /// The sum of the pseudo header.
+    pseudo: u64,
+}
+
+impl Layer4 {
+    fn parse(frame: &[u8]) -> Option<Self> {
+        let l3 = l3(frame);
+        let (mut protocol, mut l4, end, addresses);
+        if ip(frame)? == 4 {
+            if be16(frame, l3 + 6) & !0x4000 != 0 {
+                return None;
+            }
+            (protocol, l4) = (frame[l3 + 9], l3 + usize::from(frame[l3] & 15) * 4);
+            end = l3 + usize::from(be16(frame, l3 + 2));
+            addresses = l3 + 12..l3 + 20;
+        } else {
+            (protocol, l4) = (frame[l3 + 6], l3 + 40);
+            end = l4 + usize::from(be16(frame, l3 + 4));
+            addresses = l3 + 8..l3 + 40;
+            while matches!(protocol, 0 | 43 | 60) {
+                let extension = frame.get(l4..l4 + 8)?;
+                (protocol, l4) = (extension[0], l4 + 8 + 8 * usize::from(extension[1]));
+            }
         }
-        (protocol, l4) = (frame[l3 + 9], l3 + usize::from(frame[l3] & 15) * 4);
-        end = l3 + usize::from(be16(frame, l3 + 2));
-        addresses = l3 + 12..l3 + 20;
-    } else {
-        (protocol, l4) = (frame[l3 + 6], l3 + 40);
-        end = l4 + usize::from(be16(frame, l3 + 4));
-        addresses = l3 + 8..l3 + 40;
-        while matches!(protocol, 0 | 43 | 60) {
-            let extension = frame.get(l4..l4 + 8)?;
-            (protocol, l4) = (extension[0], l4 + 8 + 8 * usize::from(extension[1]));
+        let covered = frame.get(l4..end)?;
+        let is_whole = match protocol {
+            TCP => frame.get(l4 + 12).is_some_and(|offset| offset >> 4 >= 5),
+            UDP => usize::from(be16(frame, l4 + 4)) == covered.len(),
+            _ => false,
+        };
+        let field = l4 + if protocol == TCP { 16 } else { 6 };
+        let pseudo = sum(&frame[addresses]) + u64::from(protocol) + covered.len() as u64;
+        (is_whole && field + 2 <= end).then_some(Self {
+            protocol,
+            field,
+            covered: l4..end,
+            pseudo,
+        })
+    }
+
+    /// Whether the checksum field only holds the sum of the pseudo header.
+    fn is_unfinished(&self, frame: &[u8]) -> bool {
+        // Whoever completes it sums up to the end of the frame.
+        let is_padded = frame[self.covered.end..].iter().all(|byte| *byte == 0);
+        is_padded && be16(frame, self.field) == fold(self.pseudo)
+    }
+
+    fn is_right(&self, frame: &[u8]) -> bool {
+        fold(self.pseudo + sum(&frame[self.covered.clone()])) == 0xffff
+    }
+
+    /// What a TCP segment carries.
+    fn payload<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        let offset = 4 * usize::from(frame[self.covered.start + 12] >> 4);
+        frame
+            .get(self.covered.start + offset..self.covered.end)
+            .unwrap_or_default()
+    }
+}
+
+fn unfinished(frame: &[u8]) -> Option<Layer4> {
+    Layer4::parse(frame).filter(|layer| layer.is_unfinished(frame))
+}
+
+/// The longest frame with the tags of this one that a port takes: with more than one tag, less IP.
+fn longest(frame: &[u8]) -> usize {
+    (l3(frame) + OVERLAY_MTU).min(OVERLAY_MTU + 18)
+}
+
+/// Whether all `pieces` fit the MTU, have right checksums, and carry what the TCP segment in `frame`
+/// does.
+fn is_cut(frame: &[u8], pieces: &[(usize, Vec<u8>)]) -> bool {
+    let mut carried: Vec<u8> = Vec::new();
+    for (_, piece) in pieces {
+        match Layer4::parse(piece) {
+            Some(layer) if layer.is_right(piece) && piece.len() <= longest(piece) => {
+                carried.extend(layer.payload(piece));
+            }
+            _ => return false,
         }
     }
-    let field = match protocol {
-        TCP => l4 + 16,
-        UDP => l4 + 6,
-        _ => return None,
-    };
-    let covered = frame.get(l4..end)?;
-    let pseudo = sum(&frame[addresses]) + u64::from(protocol) + covered.len() as u64;
-    if protocol == TCP && frame.get(l4 + 12).is_none_or(|offset| offset >> 4 < 5) {
-        return None;
-    }
-    if protocol == UDP && usize::from(be16(frame, l4 + 4)) != covered.len() {
-        return None;
-    }
-    // Whoever completes it sums up to the end of the frame.
-    let is_padded = frame[end..].iter().all(|byte| *byte == 0);
-    let is_there = is_padded && field + 2 <= end && be16(frame, field) == fold(pseudo);
-    is_there.then_some((field, l4..end))
+    Layer4::parse(frame).is_some_and(|layer| layer.payload(frame) == carried)
 }
 
 /// With its checksum completed; both ways to write 0, if it comes out as 0.
 fn complete(frame: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let (field, covered) = unfinished(frame)?;
+    let Layer4 { field, covered, .. } = unfinished(frame)?;
     // The field holds the sum of the pseudo header already.
     let choices: &[u16] = match !fold(sum(&frame[covered.clone()])) {
         // In UDP it means that there is none.
@@ -514,6 +593,10 @@ fn sorted(mut packets: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 fn is_nothing(seen: &Seen) -> bool {
     *seen == Seen::default()
 }
+
+/// The MTU inside the overlay.
+const OVERLAY_MTU: usize = 1500;
+const _: () = assert!(MTU == 1500);
 
 /// Where the checksum of TCP is.
 const TCP_CHECKSUM: u16 = 16;
