@@ -207,6 +207,7 @@ fn outgrow(seed: u64, settings: Settings) {
         ..settings
     };
     let mut pair = Pair::new(settings).unwrap();
+    pair.introduce().unwrap();
     let mut answers = 0;
     for step in 0..500 {
         let op = generator::big(seed, step);

@@ -238,7 +238,8 @@ fn head(noise: &mut Noise) -> [u8; 8] {
     head
 }
 
-/// A whole and honest frame from a pod, which may be too big for the path.
+/// A whole and honest frame from a pod to somebody behind a remote VTEP, which may be too big for
+/// the path. (To what it floods, the kernel answers once for each VTEP, and we not at all.)
 pub(crate) fn big(seed: u64, step: u64) -> Op {
     let mut noise = Noise(seed ^ (step + 1).wrapping_mul(0xd134_2543_de82_ef95));
     let mut tail = Tail { step, number: 0 };
@@ -246,8 +247,8 @@ pub(crate) fn big(seed: u64, step: u64) -> Op {
     loop {
         let len = 1420 + index(&mut noise, 95);
         let frame = inner::frame(&mut noise, Side::Local, len, tail.next());
-        let is_local = frame[6..11] == [2, 0, 0, 0, 0x30];
-        if frame.len() <= 1514 && is_local && inner::is_honest(&frame) {
+        let is_known = matches!(frame[..11], [2, 0, 0, 0, 0x20, _, 2, 0, 0, 0, 0x30]);
+        if frame.len() <= 1514 && is_known && inner::is_honest(&frame) {
             let frames = vec![Packet::plain(frame)];
             return Op::Speak { pod, frames };
         }

@@ -109,12 +109,26 @@ impl Pair {
         Ok(self.ours.stats()?.unaccounted)
     }
 
+    /// Lets both know where all stations behind remote VTEPs are.
+    pub(crate) fn introduce(&mut self) -> io::Result<()> {
+        for (vni, number) in VNIS
+            .into_iter()
+            .flat_map(|vni| (0..4).map(move |n| (vni, n)))
+        {
+            let frame = [&[0xff; 6], &[2, 0, 0, 0, 0x20, number, 0x88, 0xb6][..]].concat();
+            let payload = [&generator::header(vni)[..], &frame].concat();
+            let packets = Outer::new(self.settings.v6, 2 + number % 2).packets(&payload);
+            self.kernel.hear(&packets)?;
+            self.ours.hear(&packets)?;
+        }
+        Ok(())
+    }
+
     /// A pod sends what may be too big for the path. Whoever sends an answer back must say the same;
     /// returns whether there was one.
     ///
     /// Not compared: how long the answer lives, which the kernel takes from the route of the outer
-    /// packet, and how often it is sent, which is once for each remote VTEP. Both vary in one of a
-    /// few frames that do not fit.
+    /// packet.
     pub(crate) fn outgrow(&mut self, op: &Op) -> Result<bool, Stop> {
         // The switch answers 100 times a second and not more often.
         if let Some(daemon) = self.ours.daemon() {
@@ -126,7 +140,6 @@ impl Pair {
             answers
                 .iter_mut()
                 .for_each(|(_, answer)| forget_lifetime(answer));
-            answers.dedup();
         }
         // Marks are told apart elsewhere.
         for sent in [&mut kernel.1, &mut ours.1] {
