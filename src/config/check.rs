@@ -268,12 +268,13 @@ impl Checker {
             .iter()
             .map(|port| (&port.name, &port.bridge))
             .collect();
-        let vni_of: HashMap<_, _> = spec
+        let homes: HashMap<_, _> = spec
             .bridges
             .iter()
-            .map(|bridge| (&bridge.name, bridge.vni))
+            .map(|bridge| (&bridge.name, bridge))
             .collect();
         let mut taken = HashSet::new();
+        let mut remotes = HashMap::new();
         for (index, entry) in spec.fdb.iter().enumerate() {
             self.at(Section::Fdb, index);
             let StaticSpec {
@@ -296,8 +297,8 @@ impl Checker {
             let port = match place {
                 Place::Port(port) => port,
                 Place::Peer(peer) => {
-                    let vni = vni_of.get(bridge).copied();
-                    self.remote(entry, *peer, vni, spec.vtep.as_ref());
+                    let home = homes.get(bridge).copied();
+                    self.remote(entry, *peer, home, spec.vtep.as_ref(), &mut remotes);
                     continue;
                 }
             };

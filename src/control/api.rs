@@ -517,7 +517,8 @@ pub enum Event {
         mtu: Option<u32>,
         reason: Option<String>,
     },
-    /// The VXLAN endpoint was opened, closed or changed.
+    /// The VXLAN endpoint was opened, closed or changed, or its namespace went away or came back.
+    /// `change` is `opened`, `closed`, `changed`, `down` or `up`.
     Vtep {
         time: f64,
         change: String,

@@ -123,11 +123,11 @@ impl Inner {
         Ok(match step {
             Step::VtepSet { new, .. } => Undo::SetVtep(self.set_vtep(state, new)?),
             Step::PeerAdd { bridge, peer } => {
-                self.add_peer(state, Some(&bridge), peer)?;
+                state.list_peer(&bridge, peer);
                 Undo::DeletePeer(bridge, peer)
             }
             Step::PeerDel { bridge, peer } => {
-                self.delete_peer(state, Some(&bridge), peer)?;
+                state.unlist_peer(&bridge, peer);
                 Undo::AddPeer(bridge, peer)
             }
             Step::BridgeAdd(spec) => {
@@ -161,8 +161,14 @@ impl Inner {
         for step in undo.into_iter().rev() {
             let result = match step {
                 Undo::SetVtep(spec) => self.set_vtep(state, spec).map(drop),
-                Undo::DeletePeer(bridge, peer) => self.delete_peer(state, Some(&bridge), peer),
-                Undo::AddPeer(bridge, peer) => self.add_peer(state, Some(&bridge), peer),
+                Undo::DeletePeer(bridge, peer) => {
+                    state.unlist_peer(&bridge, peer);
+                    Ok(())
+                }
+                Undo::AddPeer(bridge, peer) => {
+                    state.list_peer(&bridge, peer);
+                    Ok(())
+                }
                 Undo::DeleteBridge(name) => self.delete_bridge(state, &name).map(drop),
                 Undo::AddBridge(spec) => self.add_bridge(state, spec),
                 Undo::SetBridge(spec) => self.set_bridge(state, spec).map(drop),
@@ -209,6 +215,21 @@ fn open_netns(port: &PortSpec) -> Result<(), ApiError> {
 }
 
 impl State {
+    /// One of perhaps a thousand; all are put in force together, at the end.
+    fn list_peer(&mut self, bridge: &Name, peer: PeerAddr) {
+        let mut bridges = self.bridges.iter_mut();
+        if let Some(bridge) = bridges.find(|state| state.spec.name == *bridge) {
+            bridge.spec.peers.push(peer);
+        }
+    }
+
+    fn unlist_peer(&mut self, bridge: &Name, peer: PeerAddr) {
+        let mut bridges = self.bridges.iter_mut();
+        if let Some(bridge) = bridges.find(|state| state.spec.name == *bridge) {
+            bridge.spec.peers.retain(|other| *other != peer);
+        }
+    }
+
     fn sort_like(&mut self, spec: &SwitchSpec) {
         let bridge = |name: &Name| spec.bridges.iter().position(|bridge| bridge.name == *name);
         let port = |name: &Name| spec.ports.iter().position(|port| port.name == *name);

@@ -89,11 +89,24 @@ impl Inner {
                 let egress = Egress::Port(owner.id);
                 home.fdb
                     .pin(key, egress, EntryKind::Static, self.clock.now());
+                self.events.pinned(home.spec.vni, key);
             }
             Place::Peer(_) => {
-                state.overlay_bridge(&operation, Some(bridge))?;
+                let home = state.overlay_bridge(&operation, Some(bridge))?;
+                if home
+                    .fdb
+                    .get(key)
+                    .is_some_and(|old| old.kind == EntryKind::Local)
+                {
+                    return Err(ApiError::invalid(format!(
+                        "{operation}: it is the address of a port of this host; see: tapswitch fdb get {mac}"
+                    )));
+                }
                 if !state.is_applying {
                     let mut whole = state.spec();
+                    whole.fdb.retain(|other| {
+                        (&other.bridge, other.mac, other.vlan) != (bridge, *mac, *vlan)
+                    });
                     whole.fdb.push(entry.clone());
                     super::rules::check_whole(&whole)?;
                 }
@@ -108,6 +121,12 @@ impl Inner {
         state
             .statics
             .retain(|other| (&other.bridge, other.mac, other.vlan) != (bridge, *mac, *vlan));
+        if matches!(entry.place, Place::Peer(_)) {
+            // It may have been behind a port until now.
+            let _old = state
+                .bridge(&entry.bridge)
+                .and_then(|home| home.fdb.remove(key));
+        }
         state.statics.push(entry);
         self.reconcile_statics(state);
         Ok(())
@@ -130,16 +149,19 @@ impl Inner {
     ) -> Result<(), ApiError> {
         let home = state.bridge_or_only("delete fdb entry", bridge)?;
         let key = FdbKey::new(mac, vlan);
-        let entry = home
-            .fdb
-            .remove(key)
-            .ok_or_else(|| unknown("delete fdb entry", home, mac, vlan))?;
         let name = home.spec.name.clone();
-        self.events
-            .fdb_gone(state, &name, "deleted", &[(key, entry)]);
-        state
-            .statics
-            .retain(|other| (&other.bridge, other.mac, other.vlan) != (&name, mac, vlan));
+        let is_it =
+            |other: &StaticSpec| (&other.bridge, other.mac, other.vlan) == (&name, mac, vlan);
+        let entry = home.fdb.remove(key);
+        // A person's entry may not be in force, for want of its VTEP.
+        if entry.is_none() && !state.statics.iter().any(is_it) {
+            return Err(unknown("delete fdb entry", home, mac, vlan));
+        }
+        if let Some(entry) = entry {
+            self.events
+                .fdb_gone(state, &name, "deleted", &[(key, entry)]);
+        }
+        state.statics.retain(|other| !is_it(other));
         self.reconcile_statics(state);
         Ok(())
     }

@@ -133,7 +133,7 @@ impl Keeper {
             }
             if tick {
                 next_tick = now + TICK;
-                inner.age(&state);
+                inner.age(&mut state);
                 inner.keep_overlay(&mut state);
                 report::refresh(&inner, &mut state, REFRESHED);
             }

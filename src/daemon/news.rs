@@ -1,7 +1,7 @@
 //! What workers tell about the overlay, on a thread that ends when they do.
 
 use std::{
-    io,
+    io, iter,
     sync::{Arc, Weak, mpsc::Receiver},
     thread,
 };
@@ -19,11 +19,23 @@ pub(super) fn follow(inner: &Arc<Inner>, news: Receiver<OverlayNews>) -> io::Res
 }
 
 fn listen(inner: &Weak<Inner>, news: &Receiver<OverlayNews>) {
-    for news in news {
+    let mut strangers = Vec::new();
+    for first in news {
         let Some(inner) = inner.upgrade() else { return };
-        match news {
-            OverlayNews::Pinged(pinged) => inner.pings.hand_over(pinged),
-            OverlayNews::Stranger(stranger) => inner.meet(&mut inner.state(), stranger),
+        // Peers are put in force all at once: each topology costs as much as all of them.
+        let more = news.try_iter().take(AT_ONCE);
+        for news in iter::once(first).chain(more) {
+            match news {
+                OverlayNews::Pinged(pinged) => inner.pings.hand_over(pinged),
+                OverlayNews::Stranger(stranger) => strangers.push(stranger),
+            }
+        }
+        if !strangers.is_empty() {
+            inner.meet(&mut inner.state(), &strangers);
+            strangers.clear();
         }
     }
 }
+
+/// News that are looked at together.
+const AT_ONCE: usize = 256;

@@ -1,6 +1,7 @@
 //! The overlay: the VXLAN endpoint, its peers, and what follows from the paths to them.
 
 use std::{
+    cell::LazyCell,
     collections::{BTreeMap, HashMap, HashSet},
     io::IoSlice,
     net::{IpAddr, SocketAddr},
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     bridge::{DropReason, Egress, EntryKind, FdbEntry, FdbKey, PeerId},
-    config::{Accept, OffloadMode, PeerAddr, Tos, VtepSpec},
+    config::{Accept, BridgeSpec, OffloadMode, PeerAddr, Tos, VtepSpec},
     control::api::{ApiError, MtuChain, PeerKind},
     datapath::{
         Arrived, Counters, Departed, Departure, Dscp, PathMtu, Peer, Stranger, UnderlayIo, Vtep,
@@ -24,7 +25,7 @@ use crate::{
     },
     names::Name,
     netlink,
-    sys::{cause_text, udp::PathProbe},
+    sys::cause_text,
     time::Timestamp,
     vxlan,
     wire::Vni,
@@ -60,7 +61,11 @@ pub(super) struct PeerState {
     pub(super) counters: Arc<Counters>,
     /// Why frames do not reach it, as far as the kernel knows.
     pub(super) no_route: Option<String>,
-    probe: Option<PathProbe>,
+    /// Subscribers know of it.
+    is_told: bool,
+    /// The path's MTU that they know of: a worker may be the first to hear of another, or the
+    /// peer of another bridge at the same address.
+    told_mtu: Option<u32>,
 }
 
 impl VtepState {
@@ -68,6 +73,15 @@ impl VtepState {
         match &self.link {
             VtepLink::Open(underlay) => Some(underlay),
             VtepLink::Closed(_) => None,
+        }
+    }
+}
+
+impl VtepLink {
+    fn of(opened: Result<Underlay, UnderlayError>) -> Self {
+        match opened {
+            Ok(underlay) => Self::Open(Arc::new(underlay)),
+            Err(error) => Self::Closed(error.to_string()),
         }
     }
 }
@@ -82,6 +96,21 @@ impl Inner {
     ) -> Result<Option<VtepSpec>, ApiError> {
         let old = state.vtep.as_ref().map(|vtep| vtep.spec.clone());
         if !state.is_applying {
+            let user = state.bridges.iter().find(|b| b.spec.vni.is_some());
+            if let (
+                None,
+                Some(BridgeSpec {
+                    name,
+                    vni: Some(vni),
+                    ..
+                }),
+            ) = (&new, user.map(|b| &b.spec))
+            {
+                return Err(ApiError::failed(format!(
+                    "delete vtep: bridge {name} has VNI {vni}; take it off the overlay first: tapswitch \
+                     bridge set {name} --vni none"
+                )));
+            }
             let mut whole = state.spec();
             whole.vtep.clone_from(&new);
             super::rules::check_whole(&whole)?;
@@ -121,10 +150,10 @@ impl Inner {
                 match old.clone() {
                     None => state.vtep = None,
                     Some(spec) => {
-                        let link = open(&spec).map_or_else(
-                            |error| VtepLink::Closed(error.to_string()),
-                            |underlay| VtepLink::Open(Arc::new(underlay)),
-                        );
+                        let link = VtepLink::of(open(&spec));
+                        if let VtepLink::Closed(reason) = &link {
+                            self.events.vtep("down", Some(reason));
+                        }
                         state.vtep = Some(VtepState {
                             spec,
                             counters,
@@ -140,10 +169,8 @@ impl Inner {
 
     /// The sockets of the endpoint are new: the workers wait for them.
     fn opened(&self, state: &mut State) {
-        for peer in &mut state.peers {
-            peer.probe = None;
-        }
         self.reconcile(state);
+        self.ask_all_paths(state);
         if let Some(underlay) = state.vtep.as_ref().and_then(VtepState::underlay)
             && let Err(error) = self.workers.watch_underlay(&**underlay)
         {
@@ -159,9 +186,6 @@ impl Inner {
             return;
         };
         self.workers.unwatch_underlay(&*underlay);
-        for peer in &mut state.peers {
-            peer.probe = None;
-        }
         self.publish(state);
         // Every worker has the new topology; one may still be about to drop the old.
         let mut rounds = 0;
@@ -179,8 +203,21 @@ impl Inner {
     ) -> Result<(), ApiError> {
         let operation = format!("add peer {remote}");
         let mut spec = state.overlay_bridge(&operation, bridge)?.spec.clone();
+        let default = state.vtep_port();
+        let is_it = |peer: &PeerAddr| peer.address(default) == remote.address(default);
+        if spec.peers.iter().any(is_it) {
+            let name = &spec.name;
+            return Err(ApiError::failed(format!(
+                "{operation}: bridge {name} has this peer; see: tapswitch peer show --bridge {name}"
+            )));
+        }
         spec.peers.push(remote);
-        self.set_bridge(state, spec).map(drop)
+        self.set_bridge(state, spec)
+            .map(drop)
+            .map_err(|error| ApiError {
+                message: format!("{operation}: {}", error.message),
+                ..error
+            })
     }
 
     pub(super) fn delete_peer(
@@ -258,7 +295,8 @@ impl Inner {
                 path,
                 counters: Arc::new(Counters::new(self.workers.len())),
                 no_route: None,
-                probe: None,
+                is_told: false,
+                told_mtu: None,
             });
         }
         self.follow_paths(state, Paths::New);
@@ -266,8 +304,13 @@ impl Inner {
         // After that nobody learns behind those that are gone.
         self.forget_peers(state, &gone);
         state.pin_remote_entries(self.clock.now());
-        for peer in state.peers.iter().skip(first_new) {
+        state.engines.in_force();
+        for peer in state.peers.iter_mut().skip(first_new) {
+            peer.is_told = true;
             self.events.peer(peer, "added", None);
+            if let Some(reason) = &peer.no_route {
+                self.events.peer(peer, "no route", Some(reason));
+            }
         }
     }
 
@@ -292,10 +335,18 @@ impl Inner {
     fn follow_paths(&self, state: &mut State, which: Paths) {
         let State { vtep, peers, .. } = state;
         if let Some(underlay) = vtep.as_ref().and_then(VtepState::underlay) {
+            let is_homeless = LazyCell::new(|| underlay.is_homeless());
             for peer in peers {
-                if which == Paths::All || peer.probe.is_none() {
-                    self.follow_path(peer, underlay);
+                if which == Paths::New && peer.is_told {
+                    continue;
                 }
+                let asked = if *is_homeless {
+                    Err(format!("no interface has our address {}", underlay.local()))
+                } else {
+                    let asked = underlay.ask_path(peer.to);
+                    asked.map_err(|error| cause_text(&error))
+                };
+                self.follow_path(peer, asked);
             }
         }
         let names: Vec<Name> = state
@@ -303,33 +354,30 @@ impl Inner {
             .iter()
             .map(|bridge| bridge.spec.name.clone())
             .collect();
+        // Asked for once, and only if somebody wants to know: it takes a thread and a socket.
+        let underlay = state.underlay().cloned();
+        let device = LazyCell::new(|| underlay.and_then(|underlay| underlay.device()));
+        let device = || device.clone();
         for name in names {
-            self.follow_mtu(state, &name);
+            self.follow_mtu(state, &name, &device);
         }
         fit_superframes(state);
     }
 
-    fn follow_path(&self, peer: &mut PeerState, underlay: &Underlay) {
-        let asked = match &peer.probe {
-            Some(probe) => probe.mtu(),
-            None => underlay.path_probe(peer.to).and_then(|probe| {
-                let mtu = probe.mtu();
-                peer.probe = Some(probe);
-                mtu
-            }),
-        };
+    /// The path to `peer` takes so much, or there is none and this is why.
+    fn follow_path(&self, peer: &mut PeerState, asked: Result<u32, String>) {
         match asked {
             Ok(mtu) => {
                 if peer.no_route.take().is_some() {
                     self.events.peer(peer, "route back", None);
                 }
-                if peer.path.set(mtu) {
+                peer.path.set(mtu);
+                if peer.told_mtu.replace(mtu).is_some_and(|told| told != mtu) {
                     self.events.peer(peer, "mtu", None);
                 }
             }
-            Err(error) => {
-                let reason = cause_text(&error);
-                if peer.no_route.is_none() {
+            Err(reason) => {
+                if peer.is_told && peer.no_route.is_none() {
                     self.events.peer(peer, "no route", Some(&reason));
                 }
                 peer.no_route = Some(reason);
@@ -337,10 +385,26 @@ impl Inner {
         }
     }
 
+    /// Asks for the paths to all peers, and puts in force what follows.
+    fn ask_all_paths(&self, state: &mut State) {
+        let before: Vec<u32> = state.bridges.iter().map(BridgeState::mtu).collect();
+        self.follow_paths(state, Paths::All);
+        let after = state.bridges.iter().map(BridgeState::mtu);
+        if !after.eq(before) {
+            self.publish(state);
+        }
+    }
+
     /// Gives the ports of a bridge on the overlay the MTU that the paths to its peers leave, unless
     /// one was given.
-    fn follow_mtu(&self, state: &mut State, name: &Name) {
-        let chain = state.mtu_chain(name);
+    fn follow_mtu(
+        &self,
+        state: &mut State,
+        name: &Name,
+        device: &dyn Fn() -> Option<(String, u32)>,
+    ) {
+        let chain = state.mtu_chain(name, device);
+        let is_unknown = chain.is_none() && state.vtep.is_some();
         let Some(bridge) = state
             .bridges
             .iter_mut()
@@ -348,14 +412,15 @@ impl Inner {
         else {
             return;
         };
+        if is_unknown && bridge.spec.vni.is_some() {
+            // The address or the endpoint is gone for now: what was known is the best guess.
+            return;
+        }
         let before = bridge.mtu();
         bridge.mtu_chain = chain;
         let mtu = bridge.mtu();
-        if mtu == before {
-            return;
-        }
-        if let Err(error) = self.push_mtu(state, name, mtu) {
-            tracing::warn!("{}; frames that do not fit are dropped", error.message);
+        if mtu != before {
+            self.offer_mtu(state, name, mtu);
         }
     }
 
@@ -372,49 +437,109 @@ impl Inner {
                 if let Some(reason) = underlay.is_abandoned() {
                     tracing::warn!("vtep closed: {reason}");
                     self.close_vtep(state, &reason);
-                    self.events.vtep("closed", Some(&reason));
+                    self.events.vtep("down", Some(&reason));
                 } else {
-                    let before: Vec<u32> = state.bridges.iter().map(BridgeState::mtu).collect();
-                    self.follow_paths(state, Paths::All);
-                    let after = state.bridges.iter().map(BridgeState::mtu);
-                    if !after.eq(before) {
-                        self.publish(state);
-                    }
+                    self.ask_all_paths(state);
                 }
             }
             VtepLink::Closed(_) => {
-                if let Ok(underlay) = open(&vtep.spec) {
-                    if let Some(vtep) = &mut state.vtep {
-                        vtep.link = VtepLink::Open(Arc::new(underlay));
-                    }
+                let opened = open(&vtep.spec);
+                let is_back = opened.is_ok();
+                if let Some(vtep) = &mut state.vtep {
+                    vtep.link = VtepLink::of(opened);
+                }
+                if is_back {
                     self.opened(state);
-                    self.events.vtep("opened", None);
+                    self.events.vtep("up", None);
                 }
             }
         }
     }
 
-    /// A VTEP that is no peer has sent something to a bridge that takes it from anybody.
-    pub(super) fn meet(&self, state: &mut State, stranger: Stranger) {
-        let accepts = state
-            .vtep
-            .as_ref()
-            .is_some_and(|vtep| vtep.spec.accept == Accept::Any);
-        let bridge = state
-            .bridges
-            .iter()
-            .find(|bridge| bridge.spec.vni == Some(stranger.vni));
-        let Some(bridge) = bridge.filter(|_| accepts) else {
-            return;
-        };
-        let name = bridge.spec.name.clone();
-        let is_known = |peer: &PeerState| peer.bridge == name && peer.to.ip() == stranger.from;
-        let of_bridge = state.strangers.iter().filter(|other| other.0 == name);
-        if state.peers.iter().any(is_known) || of_bridge.count() >= MOST_STRANGERS {
+    /// VTEPs that are no peers have sent something to bridges that take it from anybody.
+    pub(super) fn meet(&self, state: &mut State, strangers: &[Stranger]) {
+        let accepts = |vtep: &VtepState| vtep.spec.accept == Accept::Any;
+        if !state.vtep.as_ref().is_some_and(accepts) {
             return;
         }
-        state.strangers.push((name, stranger.from));
-        self.reconcile(state);
+        let now = self.clock.now();
+        let before = state.strangers.len();
+        for stranger in strangers {
+            let of_vni = |bridge: &&BridgeState| bridge.spec.vni == Some(stranger.vni);
+            let Some(bridge) = state.bridges.iter().find(of_vni) else {
+                continue;
+            };
+            let name = &bridge.spec.name;
+            let is_known = |peer: &PeerState| peer.bridge == *name && peer.to.ip() == stranger.from;
+            let of_bridge = || state.strangers.iter().filter(|met| met.bridge == *name);
+            if state.peers.iter().any(is_known)
+                || of_bridge().any(|met| met.ip == stranger.from)
+                || of_bridge().count() >= MOST_STRANGERS
+            {
+                continue;
+            }
+            let (bridge, ip) = (name.clone(), stranger.from);
+            state.strangers.push(Met {
+                bridge,
+                ip,
+                used_at: now,
+            });
+        }
+        if state.strangers.len() > before {
+            self.reconcile(state);
+        }
+    }
+
+    /// Forgets VTEPs that nobody listed and that nothing has been behind for as long as a bridge
+    /// remembers addresses: others decide how many there are.
+    pub(super) fn forget_strangers(&self, state: &mut State, now: Timestamp) {
+        let State {
+            strangers,
+            bridges,
+            peers,
+            ..
+        } = state;
+        if strangers.is_empty() {
+            return;
+        }
+        let mut used = HashSet::new();
+        for bridge in &*bridges {
+            let entries = bridge.fdb.entries();
+            used.extend(entries.iter().filter_map(|(_, entry)| entry.egress.peer()));
+        }
+        let used: HashSet<(&Name, IpAddr)> = peers
+            .iter()
+            .filter(|peer| used.contains(&peer.id))
+            .map(|peer| (&peer.bridge, peer.to.ip()))
+            .collect();
+        let before = strangers.len();
+        strangers.retain_mut(|met| {
+            if used.contains(&(&met.bridge, met.ip)) {
+                met.used_at = now;
+            }
+            let bridge = bridges.iter().find(|bridge| bridge.spec.name == met.bridge);
+            bridge.is_some_and(|bridge| now.since(met.used_at) < patience(&bridge.spec))
+        });
+        if strangers.len() < before {
+            self.reconcile(state);
+        }
+    }
+}
+
+/// A VTEP that has sent without being a peer.
+#[derive(Debug)]
+pub(super) struct Met {
+    pub(super) bridge: Name,
+    pub(super) ip: IpAddr,
+    /// When there was last an FDB entry that pointed to it, or else when it was met.
+    pub(super) used_at: Timestamp,
+}
+
+/// How long a stranger may be there for nothing: the ageing time, also where nothing is learned.
+fn patience(spec: &BridgeSpec) -> Duration {
+    match spec.ageing {
+        Duration::ZERO => BridgeSpec::DEFAULT_AGEING,
+        ageing => ageing,
     }
 }
 
@@ -541,8 +666,8 @@ impl State {
                 }
             }
             if vtep.spec.accept == Accept::Any {
-                for (_, from) in self.strangers.iter().filter(|stranger| stranger.0 == *name) {
-                    want(SocketAddr::new(*from, port), PeerKind::Learned, false);
+                for met in self.strangers.iter().filter(|met| met.bridge == *name) {
+                    want(SocketAddr::new(met.ip, port), PeerKind::Learned, false);
                 }
             }
         }
@@ -567,20 +692,22 @@ impl State {
                 for (&(_, mac, vlan), claim) in claims {
                     if let Some(&peer) = peers.get(&claim.remote.address(port)) {
                         let place = (Egress::Peer(peer), claim.kind);
-                        wanted.insert(FdbKey::new(mac, vlan), place);
+                        wanted.insert(FdbKey::new(mac, vlan), (place, claim.is_new));
                     }
                 }
             }
             bridge.fdb.flush(|key, entry| {
                 entry.kind != EntryKind::Learned
                     && entry.egress.peer().is_some()
-                    && wanted.get(&key) != Some(&(entry.egress, entry.kind))
+                    && wanted.get(&key).map(|&(place, _)| place) != Some((entry.egress, entry.kind))
             });
-            for (key, (egress, kind)) in wanted {
+            for (key, ((egress, kind), is_new)) in wanted {
                 let old = bridge.fdb.get(key);
                 // What a person or a host port has here stays here.
+                // Likewise what has come here since a control plane has spoken of it.
                 let is_ours = old.is_some_and(|old| {
-                    old.egress.port().is_some() && old.kind != EntryKind::Learned
+                    let has_come = kind == EntryKind::Control && !is_new;
+                    old.egress.port().is_some() && (old.kind != EntryKind::Learned || has_come)
                 });
                 let is_there = old.is_some_and(|old| (old.egress, old.kind) == (egress, kind));
                 if !is_there && !is_ours {
@@ -626,6 +753,11 @@ impl State {
         }
     }
 
+    /// The sockets of the endpoint, if they are open.
+    pub(super) fn underlay(&self) -> Option<&Arc<Underlay>> {
+        self.vtep.as_ref().and_then(VtepState::underlay)
+    }
+
     /// The UDP port of the endpoint, and of peers that name none.
     pub(super) fn vtep_port(&self) -> u16 {
         self.vtep
@@ -635,7 +767,11 @@ impl State {
 
     /// How the `auto` MTU of a bridge on the overlay comes about: the narrowest path, less what
     /// the overlay adds.
-    fn mtu_chain(&self, name: &Name) -> Option<MtuChain> {
+    fn mtu_chain(
+        &self,
+        name: &Name,
+        device: &dyn Fn() -> Option<(String, u32)>,
+    ) -> Option<MtuChain> {
         let bridge = self.bridge(name)?;
         let vtep = self.vtep.as_ref()?;
         bridge.spec.vni?;
@@ -643,12 +779,14 @@ impl State {
         let peers = self
             .peers
             .iter()
-            .filter(|peer| peer.bridge == *name && peer.kind != PeerKind::Learned);
+            .filter(|peer| peer.bridge == *name && peer.kind != PeerKind::Learned)
+            // Of a path that nobody has ever seen nothing is known.
+            .filter(|peer| peer.told_mtu.is_some());
         let narrowest = peers
             .map(|peer| (peer.path.get(), format!("path to {}", peer.to.ip())))
             .min_by_key(|&(mtu, _)| mtu);
         let (path_mtu, from) = narrowest.or_else(|| {
-            let (device, mtu) = vtep.underlay()?.device()?;
+            let (device, mtu) = device()?;
             Some((mtu, format!("device {device}")))
         })?;
         let overhead = vxlan::overhead(is_v6);
@@ -657,8 +795,7 @@ impl State {
             // Below this Linux takes IPv6 away from an interface, and whoever can forge an ICMP
             // message can narrow a path. So a path alone never does that: what does not fit it is
             // dropped, and its sender told.
-            let device = vtep.underlay().and_then(|underlay| underlay.device());
-            let of_device = device.map_or(mtu, |(_, mtu)| mtu.saturating_sub(overhead));
+            let of_device = device().map_or(mtu, |(_, mtu)| mtu.saturating_sub(overhead));
             mtu = mtu.max(of_device.min(LEAST_MTU));
         }
         let ip = if is_v6 {

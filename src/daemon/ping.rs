@@ -5,19 +5,19 @@
 //! Where nothing comes back, two plain datagrams tell whether the host, or only the port, is silent.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     io::IoSlice,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        mpsc::{Receiver, Sender, channel},
     },
     time::Duration,
 };
 
 use super::{
-    clock::Clock,
     overlay::PeerState,
     state::State,
     switch::Inner,
@@ -70,8 +70,6 @@ pub(super) struct Ping {
     vni: Vni,
     to: SocketAddr,
     path: Arc<PathMtu>,
-    /// Not held: the endpoint may be closed, and its port wanted again, in the meantime.
-    underlay: Weak<Underlay>,
     src: MacAddr,
 }
 
@@ -96,39 +94,38 @@ impl Inner {
                 "{operation}: bridge {name} has no such peer; add it: tapswitch peer add {remote} --bridge {name}"
             )));
         };
-        let underlay = state.vtep.as_ref().and_then(|vtep| vtep.underlay());
-        let Some(underlay) = underlay else {
+        if state.underlay().is_none() {
             return Err(ApiError::failed(format!(
                 "{operation}: the VXLAN endpoint is down; see why: tapswitch vtep show"
             )));
-        };
+        }
         Ok(Ping {
             request,
             bridge: name,
             vni: peer.vni,
             to: peer.to,
             path: Arc::clone(&peer.path),
-            underlay: Arc::downgrade(underlay),
             src: MacAddr::derived(&[&self.name, "peer ping"]),
         })
     }
 }
 
 impl Ping {
-    pub(super) fn run(self, board: &PingBoard, clock: &Clock) -> Result<PingReport, ApiError> {
+    pub(super) fn run(self, inner: &Inner) -> Result<PingReport, ApiError> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         // Answers to an earlier process at this address are not for this one.
-        let started = clock.now().as_nanos() << 20;
+        let started = inner.clock.now().as_nanos() << 20;
         let token = started ^ NEXT.fetch_add(1, Ordering::Relaxed);
-        let answers = board.wait_for(token);
+        let answers = inner.pings.wait_for(token);
         let run = Run {
             ping: &self,
-            clock,
+            inner,
             token,
             answers,
+            longest: Cell::new(0),
         };
         let report = run.run();
-        board.forget(token);
+        inner.pings.forget(token);
         report
     }
 
@@ -141,9 +138,11 @@ impl Ping {
 
 struct Run<'a> {
     ping: &'a Ping,
-    clock: &'a Clock,
+    inner: &'a Inner,
     token: u64,
     answers: Receiver<Pinged>,
+    /// Bytes of the longest frame that has come back, in time or late.
+    longest: Cell<u32>,
 }
 
 impl Run<'_> {
@@ -153,7 +152,7 @@ impl Run<'_> {
         let timeout = seconds(request.timeout_s);
         let mut replies = Vec::new();
         for sequence in 1..=request.count {
-            let sent_at = self.clock.now();
+            let sent_at = self.inner.clock.now();
             let sent = self.send(sequence, size);
             let rtt = sent
                 .then(|| self.await_answer(sequence, sent_at, timeout))
@@ -163,7 +162,8 @@ impl Run<'_> {
                 size,
                 rtt_s: rtt.map(|rtt| rtt.as_secs_f64()),
             });
-            let rest = seconds(request.interval_s).saturating_sub(self.clock.now().since(sent_at));
+            let rest =
+                seconds(request.interval_s).saturating_sub(self.inner.clock.now().since(sent_at));
             if sequence < request.count && !rest.is_zero() {
                 std::thread::sleep(rest);
             }
@@ -213,6 +213,12 @@ impl Run<'_> {
         Ok(size)
     }
 
+    /// The endpoint as it is now. It is not held: it may be closed, and its port wanted again, at any
+    /// moment.
+    fn underlay(&self) -> Option<Arc<Underlay>> {
+        self.inner.state().underlay().cloned()
+    }
+
     /// False if the probe did not even leave.
     fn send(&self, sequence: u32, size: u32) -> bool {
         let probe = Probe {
@@ -231,20 +237,20 @@ impl Run<'_> {
             segment: None,
         };
         let parts = [IoSlice::new(&header), IoSlice::new(&frame)];
-        let underlay = self.ping.underlay.upgrade();
+        let underlay = self.underlay();
         underlay.is_some_and(|underlay| underlay.transmit(&departure, &parts) == Departed::Sent)
     }
 
     fn await_answer(&self, sequence: u32, sent: Timestamp, timeout: Duration) -> Option<Duration> {
         loop {
-            let rest = timeout.checked_sub(self.clock.now().since(sent))?;
-            match self.answers.recv_timeout(rest) {
-                Ok(pinged) if pinged.probe.sequence == sequence => {
-                    return Some(pinged.at.since(sent));
-                }
-                // Late.
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
+            // Also with no time left: an answer that came in time may have waited for this thread.
+            let rest = timeout.saturating_sub(self.inner.clock.now().since(sent));
+            let pinged = self.answers.recv_timeout(rest).ok()?;
+            let len = u32::try_from(pinged.len).unwrap_or(u32::MAX);
+            self.longest.set(self.longest.get().max(len));
+            if pinged.probe.sequence == sequence {
+                let rtt = pinged.at.since(sent);
+                return (rtt <= timeout).then_some(rtt);
             }
         }
     }
@@ -255,14 +261,15 @@ impl Run<'_> {
         let mut sequence = self.ping.request.count;
         let mut comes_back = |size: u32| {
             // One loss may be an accident.
-            (0..SWEEP_TRIES).any(|_| {
+            let tries = if size > MOST_SIZE { 0 } else { SWEEP_TRIES };
+            (0..tries).any(|_| {
                 sequence += 1;
-                let sent_at = self.clock.now();
+                let sent_at = self.inner.clock.now();
                 self.send(sequence, size) && self.await_answer(sequence, sent_at, timeout).is_some()
             })
         };
         // What the kernel believes of the path is mostly the answer.
-        let believed = self.ping.max_frame().max(least);
+        let believed = self.ping.max_frame().clamp(least, MOST_SIZE);
         if comes_back(believed) {
             passes = believed;
             if comes_back(believed + 1) {
@@ -274,30 +281,38 @@ impl Run<'_> {
             lost = Some(believed);
         }
         let mut high = lost.unwrap_or(MOST_SIZE + 1);
-        while high - passes > 1 {
+        loop {
+            // An answer that is late is one all the same.
+            passes = passes.max(self.longest.get());
+            if passes >= high {
+                (high, lost) = (MOST_SIZE + 1, None);
+            }
+            if high - passes <= 1 {
+                return (Some(passes), lost);
+            }
             let middle = passes + (high - passes) / 2;
             if comes_back(middle) {
                 passes = middle;
             } else {
-                high = middle;
-                lost = Some(middle);
+                (high, lost) = (middle, Some(middle));
             }
         }
-        (Some(passes), lost)
     }
 
     /// What plain datagrams tell about a VTEP that answers no probe.
     fn plain_udp(&self, timeout: Duration) -> String {
         let port = self.ping.to.port();
         let closed = SocketAddr::new(self.ping.to.ip(), CLOSED_PORT);
-        let Some(underlay) = self.ping.underlay.upgrade() else {
-            return "unknown".to_owned();
+        let ask = |to| {
+            let knock = self.underlay().map(|underlay| underlay.knock(to));
+            let knock = knock.unwrap_or_else(|| Err("the VXLAN endpoint is down".to_owned()));
+            UdpAnswer::to(knock, timeout)
         };
-        match underlay.udp_answer(self.ping.to, timeout) {
+        match ask(self.ping.to) {
             UdpAnswer::Refused => format!("port {port} closed (ICMP port unreachable)"),
             UdpAnswer::Answered => format!("answers on {port}"),
             UdpAnswer::Unreachable(why) => format!("unreachable: {why}"),
-            UdpAnswer::Silent => match underlay.udp_answer(closed, timeout) {
+            UdpAnswer::Silent => match ask(closed) {
                 UdpAnswer::Refused | UdpAnswer::Answered => {
                     format!("host answers UDP, {port} silent")
                 }

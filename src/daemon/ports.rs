@@ -229,6 +229,22 @@ impl Inner {
         Ok(())
     }
 
+    /// Likewise, as far as it goes: a namespace that is just dying keeps no other port from it, and
+    /// a port that returns gets it then.
+    pub(super) fn offer_mtu(&self, state: &mut State, bridge: &Name, mtu: u32) {
+        let follows =
+            |port: &&mut PortState| port.spec.bridge == *bridge && port.spec.mtu.is_none();
+        for port in state.ports.iter_mut().filter(follows) {
+            match set_mtu(port, mtu) {
+                Ok(()) => self.events.mtu(&port.spec.name, mtu),
+                Err(error) => tracing::warn!(
+                    port = %port.spec.name,
+                    "set mtu {mtu} of bridge {bridge}: {error}; frames that do not fit are dropped"
+                ),
+            }
+        }
+    }
+
     /// The device of port `id` is gone, with or without its namespace.
     pub(super) fn port_gone(&self, state: &mut State, id: PortId) {
         let Some(port) = state.ports.iter_mut().find(|port| port.id == id) else {
@@ -347,6 +363,7 @@ impl Inner {
         let gone = bridge
             .fdb
             .flush(|_, entry| entry.egress.port() == Some(port.id) && goes(entry.kind));
+        self.events.unlearned(bridge.spec.vni, &gone);
         for (key, _) in gone {
             let place = Whereabouts {
                 port: Some(port.spec.name.clone()),

@@ -194,16 +194,11 @@ fn vtep_info(vtep: &VtepState, totals: &Totals) -> VtepInfo {
 
 fn peer_info(state: &State, peer: &PeerState, totals: &Totals, fdb_entries: usize) -> PeerInfo {
     let path_mtu = peer.path.get();
-    let is_down = state
-        .vtep
-        .as_ref()
-        .is_none_or(|vtep| vtep.underlay().is_none());
-    let condition = if is_down {
-        PeerCondition::Down
-    } else if peer.no_route.is_some() {
-        PeerCondition::NoRoute
-    } else {
-        PeerCondition::Up
+    let (condition, reason) = match state.vtep.as_ref().map(|vtep| &vtep.link) {
+        Some(VtepLink::Open(_)) if peer.no_route.is_none() => (PeerCondition::Up, None),
+        Some(VtepLink::Open(_)) => (PeerCondition::NoRoute, peer.no_route.clone()),
+        Some(VtepLink::Closed(reason)) => (PeerCondition::Down, Some(reason.clone())),
+        None => (PeerCondition::Down, None),
     };
     let mut drops = drops(totals);
     if totals.reserved_bits > 0 {
@@ -219,7 +214,7 @@ fn peer_info(state: &State, peer: &PeerState, totals: &Totals, fdb_entries: usiz
         mtu: path_mtu.saturating_sub(vxlan::overhead(peer.to.is_ipv6())),
         path_mtu,
         state: condition,
-        reason: peer.no_route.clone(),
+        reason,
         rx: TrafficInfo {
             frames: totals.rx_frames,
             bytes: totals.rx_bytes,
@@ -260,7 +255,10 @@ fn bridge_info(state: &State, bridge: &BridgeState) -> BridgeInfo {
     BridgeInfo {
         spec: bridge.spec.clone(),
         effective_mtu: bridge.mtu(),
-        mtu_chain: bridge.mtu_chain.clone(),
+        mtu_chain: bridge
+            .mtu_chain
+            .clone()
+            .filter(|_| bridge.spec.mtu.is_none()),
         peer_count: state
             .peers
             .iter()

@@ -1,6 +1,6 @@
 //! What the control side knows of the switch.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     bridge::{Bridge, Egress, EntryKind, Fdb, FdbKey, FdbPolicy, PortFlags, PortId, policy_of},
@@ -16,7 +16,7 @@ use crate::{
 use super::{
     engine::Engines,
     events::Whereabouts,
-    overlay::{PeerState, VtepState},
+    overlay::{Met, PeerState, VtepState},
 };
 
 /// Bridges, ports and static entries, in the order in which they were made.
@@ -28,8 +28,8 @@ pub(super) struct State {
     pub(super) vtep: Option<VtepState>,
     pub(super) peers: Vec<PeerState>,
     pub(super) engines: Engines,
-    /// Who has sent without being a peer, by bridge.
-    pub(super) strangers: Vec<(Name, IpAddr)>,
+    /// Who has sent without being a peer.
+    pub(super) strangers: Vec<Met>,
     /// On the way between two switches that have been checked as a whole: what stands in between
     /// need not hold together.
     pub(super) is_applying: bool,

@@ -172,7 +172,7 @@ impl Switch {
             Request::PeerPing(request) => {
                 let ping = inner.prepare_ping(&state, request)?;
                 drop(state);
-                ping.run(&inner.pings, &inner.clock).map(Response::Ping)
+                ping.run(inner).map(Response::Ping)
             }
             Request::Show => Ok(Response::Show(inner.show(&mut state))),
             Request::BridgeAdd(spec) => inner.add_bridge(&mut state, spec).map(|()| Response::Done),
@@ -242,7 +242,7 @@ impl Switch {
     /// Deletes what has aged. The switch does it by itself once a second; for tests that have
     /// pushed the clock.
     pub fn age(&self) {
-        self.inner.age(&self.inner.state());
+        self.inner.age(&mut self.inner.state());
     }
 
     /// The switch's clock.
@@ -324,7 +324,7 @@ impl Inner {
             .unwrap_or_default();
         let gone = state.bridges.remove(index);
         state.statics.retain(|entry| entry.bridge != *name);
-        state.strangers.retain(|stranger| stranger.0 != *name);
+        state.strangers.retain(|met| met.bridge != *name);
         self.reconcile(state);
         self.events.bridge(name, "deleted");
         Ok(gone.spec)
@@ -384,7 +384,7 @@ impl Inner {
             bridge.spec = spec;
         }
         if left_overlay {
-            state.strangers.retain(|stranger| stranger.0 != name);
+            state.strangers.retain(|met| met.bridge != name);
         }
         // First in force, then forgotten: a worker with the old settings could learn it again.
         self.reconcile(state);
@@ -406,13 +406,14 @@ impl Inner {
         Ok(old)
     }
 
-    pub(super) fn age(&self, state: &State) {
+    pub(super) fn age(&self, state: &mut State) {
         let now = self.clock.now();
         for bridge in &state.bridges {
             let gone = bridge.fdb.age(now, &bridge.policy());
             self.events
                 .fdb_gone(state, &bridge.spec.name, "aged", &gone);
         }
+        self.forget_strangers(state, now);
     }
 }
 

@@ -188,6 +188,22 @@ pub enum UdpAnswer {
     Unreachable(String),
 }
 
+impl UdpAnswer {
+    /// What comes back within `timeout`.
+    pub fn to(knock: Result<Knock, String>, timeout: Duration) -> Self {
+        let answer = match knock {
+            Ok(knock) => knock.ask(timeout),
+            Err(why) => return Self::Unreachable(why),
+        };
+        match answer {
+            Answer::Answered => Self::Answered,
+            Answer::Refused => Self::Refused,
+            Answer::Silent => Self::Silent,
+            Answer::Unreachable(error) => Self::Unreachable(cause_text(&error)),
+        }
+    }
+}
+
 impl Underlay {
     /// Opens the sockets in the namespace.
     ///
@@ -229,6 +245,11 @@ impl Underlay {
         })
     }
 
+    /// The address that datagrams come from and are taken at.
+    pub fn local(&self) -> IpAddr {
+        self.local.ip()
+    }
+
     /// The UDP ports that datagrams come from.
     pub fn source_ports(&self) -> Vec<u16> {
         let ports = self.senders.iter().map(|sender| sender.local().port());
@@ -255,13 +276,26 @@ impl Underlay {
         self.overflow.load(Ordering::Relaxed)
     }
 
-    /// A probe of the path to `to`.
+    /// The MTU of the path to `to`, in bytes of IP packets. Costs two calls on a socket that is
+    /// there, however many peers are asked for.
     ///
     /// # Errors
-    /// As [`PathProbe::new`], or that the namespace cannot be entered.
-    pub fn path_probe(&self, to: SocketAddr) -> io::Result<PathProbe> {
-        inside(self.netns.as_ref(), || PathProbe::new(self.local.ip(), to))
-            .map_err(io::Error::other)?
+    /// As [`PathProbe::mtu`].
+    pub fn ask_path(&self, to: SocketAddr) -> io::Result<u32> {
+        let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
+        let mtu = probe.mtu_to(to)?;
+        // The loopback device takes a byte more than there are in a packet.
+        Ok(if to.is_ipv4() { mtu.min(MOST_V4) } else { mtu })
+    }
+
+    /// Whether our address is gone. Over IPv6 the kernel goes on sending from it while there is a
+    /// route, and no answer comes back.
+    pub fn is_homeless(&self) -> bool {
+        let bound = inside(self.netns.as_ref(), || {
+            std::net::UdpSocket::bind((self.local.ip(), 0))
+        });
+        let gone = |error: &io::Error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL);
+        bound.is_ok_and(|bound| bound.as_ref().is_err_and(gone))
     }
 
     /// The name and MTU of the interface that has our address. Asks the kernel on a thread of its
@@ -289,21 +323,15 @@ impl Underlay {
         }
     }
 
-    /// Sends a datagram of one byte to `to`, which a VTEP drops without a word, and waits for at most
-    /// `timeout` for what comes back.
-    pub fn udp_answer(&self, to: SocketAddr, timeout: Duration) -> UdpAnswer {
-        let knock = inside(self.netns.as_ref(), || Knock::new(self.local.ip(), to));
-        let knock = match knock {
-            Ok(Ok(knock)) => knock,
-            Ok(Err(error)) => return UdpAnswer::Unreachable(cause_text(&error)),
-            Err(error) => return UdpAnswer::Unreachable(error.to_string()),
-        };
-        match knock.ask(timeout) {
-            Answer::Answered => UdpAnswer::Answered,
-            Answer::Refused => UdpAnswer::Refused,
-            Answer::Silent => UdpAnswer::Silent,
-            Answer::Unreachable(error) => UdpAnswer::Unreachable(cause_text(&error)),
-        }
+    /// A datagram of one byte to `to`, which a VTEP drops without a word: [`UdpAnswer::to`] sends
+    /// it. It has a socket of its own, so that waiting keeps nobody from closing these.
+    ///
+    /// # Errors
+    /// Why there is no way, in words.
+    pub fn knock(&self, to: SocketAddr) -> Result<Knock, String> {
+        inside(self.netns.as_ref(), || Knock::new(self.local.ip(), to))
+            .map_err(|error| error.to_string())?
+            .map_err(|error| cause_text(&error))
     }
 
     #[cold]
@@ -387,8 +415,7 @@ impl UnderlayIo for Underlay {
     }
 
     fn path_mtu(&self, to: SocketAddr) -> Option<u32> {
-        let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
-        probe.mtu_to(to).ok()
+        self.ask_path(to).ok()
     }
 }
 
@@ -462,7 +489,16 @@ fn open_sockets(
     if senders.is_empty() {
         return Err(Refusal::NoSourcePort);
     }
-    Ok((receiver, senders, PathProbe::new(options.local, local)?))
+    let probe = PathProbe::new(options.local, local)?;
+    if options.local.is_ipv4()
+        && let Err(cause) = probe.mtu_to(local)
+        && cause.raw_os_error() == Some(libc::ENETUNREACH)
+    {
+        // In a namespace that has never had an address any can be bound to (`__inet_dev_addr_type`
+        // finds no table), and datagrams would later leave with whatever source the kernel likes.
+        return Err(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL).into());
+    }
+    Ok((receiver, senders, probe))
 }
 
 /// All source ports, from one on that is another each time: after a restart routers and firewalls
@@ -523,6 +559,8 @@ fn name_owner(owner: Option<PortOwner>, port: u16, netns: Option<&NetnsFile>) ->
     (owner, advice.to_owned())
 }
 
+/// The longest IPv4 packet (RFC 791 §3.1).
+const MOST_V4: u32 = 65_535;
 /// How many source ports there are. More spread flows no better over the links of a bundle.
 const SENDERS: usize = 16;
 /// Bytes of memory for each socket, if we may have that much: a message of 64 KiB takes some 72.

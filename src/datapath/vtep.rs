@@ -101,9 +101,9 @@ impl PathMtu {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Takes note of a new MTU; true if it differs.
-    pub fn set(&self, mtu: u32) -> bool {
-        self.0.swap(mtu, Ordering::Relaxed) != mtu
+    /// Takes note of a new MTU.
+    pub fn set(&self, mtu: u32) {
+        self.0.store(mtu, Ordering::Relaxed);
     }
 }
 

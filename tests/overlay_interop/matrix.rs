@@ -218,21 +218,13 @@ type Drops = Vec<BTreeMap<String, u64>>;
 
 fn run(cell: Cell) {
     with_pair(cell, |pair| {
-        let t = std::time::Instant::now();
         pair.resolve();
-        eprintln!("TT resolve {:?}", t.elapsed());
         pair.ping();
-        eprintln!("TT ping {:?}", t.elapsed());
         pair.stream();
-        eprintln!("TT stream {:?}", t.elapsed());
         pair.send_datagrams();
-        eprintln!("TT dgrams {:?}", t.elapsed());
         pair.broadcast();
-        eprintln!("TT bcast {:?}", t.elapsed());
         pair.assert_clean();
-        eprintln!("TT clean {:?}", t.elapsed());
         pair.send_too_big();
-        eprintln!("TT toobig {:?}", t.elapsed());
     });
 }
 
@@ -293,6 +285,7 @@ impl Cell {
                 takes_none: !self.udpcsum,
                 pod_offload,
                 vxlan_offload,
+                mtu: None,
             }),
             Other::OpenVSwitch { udpcsum } => Box::new(Ovs::start(there, here, self.port, udpcsum)),
         }

@@ -154,6 +154,8 @@ pub(crate) struct Kernel<'a> {
     pub(crate) pod_offload: bool,
     /// Whether the vxlan device does.
     pub(crate) vxlan_offload: bool,
+    /// The MTU of its pods, if the underlay shall not limit it.
+    pub(crate) mtu: Option<u32>,
 }
 
 impl<'a> Kernel<'a> {
@@ -165,6 +167,7 @@ impl<'a> Kernel<'a> {
             takes_none: false,
             pod_offload: true,
             vxlan_offload: true,
+            mtu: None,
         }
     }
 
@@ -182,8 +185,12 @@ impl<'a> Kernel<'a> {
         if self.takes_none {
             flags += " udp6zerocsumrx";
         }
+        let (mtu, device) = match self.mtu {
+            Some(mtu) => (format!("mtu {mtu}"), ""),
+            None => (String::new(), "dev u0"),
+        };
         node.netns.ip(&format!(
-            "link add vx{vni} type vxlan id {vni} local {ip} dev u0 dstport {port} {flags} {more}"
+            "link add vx{vni} {mtu} type vxlan id {vni} local {ip} {device} dstport {port} {flags} {more}"
         ));
         if !self.vxlan_offload {
             without_offloads(&node.netns, &format!("vx{vni}"));
@@ -211,7 +218,8 @@ impl Vtep for Kernel<'_> {
     fn pod(&self, vni: u32, number: u8) -> Pod {
         let (pod, netns) = (Pod::new(number), &self.node.netns);
         let end = format!("v{vni}p{number}");
-        pod.cable(netns, &end, self.node.family.overlay_mtu());
+        let mtu = self.mtu.unwrap_or_else(|| self.node.family.overlay_mtu());
+        pod.cable(netns, &end, mtu);
         netns.ip(&format!("link set {end} master br{vni}"));
         if !self.pod_offload {
             without_offloads(&pod.netns, "eth0");

@@ -140,10 +140,7 @@ fn passes() {
         assert_eq!(right.receive(&mut buf), Arrived::Empty);
         assert_eq!(left.device(), Some(("u0".to_owned(), 1500)));
         assert_eq!(left.path_mtu(right_of(theirs)), Some(1500));
-        assert_eq!(
-            left.path_probe(right_of(theirs)).unwrap().mtu().unwrap(),
-            1500
-        );
+        assert_eq!(left.ask_path(right_of(theirs)).unwrap(), 1500);
         assert_eq!(left.overflow(), 0);
     }
 }
@@ -328,7 +325,6 @@ fn survives() {
     for ((ours, theirs), len) in FAMILIES.into_iter().zip(["24", "64 nodad"]) {
         let left = opened(&cable.left, ours);
         let right = opened(&cable.right, theirs);
-        let probe = left.path_probe(right_of(theirs)).unwrap();
         let mut buf = [0; 100];
         let works = |buf: &mut [u8]| {
             for (from, to, at) in [(&left, theirs, &right), (&right, ours, &left)] {
@@ -339,7 +335,7 @@ fn survives() {
                 wait_until("a way", 5 * SECOND, passes);
                 while at.receive(buf) != Arrived::Empty {}
             }
-            assert_eq!(probe.mtu().unwrap(), 1500);
+            assert_eq!(left.ask_path(right_of(theirs)).unwrap(), 1500);
             assert_eq!(left.device(), Some(("u0".to_owned(), 1500)));
         };
         works(&mut buf);
@@ -363,7 +359,7 @@ fn survives() {
 
         cable.left.ip("link set u0 mtu 1400");
         assert_eq!(left.device(), Some(("u0".to_owned(), 1400)));
-        assert_eq!(probe.mtu().unwrap(), 1400);
+        assert_eq!(left.ask_path(right_of(theirs)).unwrap(), 1400);
         cable.left.ip("link set u0 mtu 1500");
         for (ip, len) in [("192.0.2.1", "24"), ("2001:db8::1", "64 nodad")] {
             cable.left.ip(&format!("address replace {ip}/{len} dev u0"));
@@ -403,6 +399,15 @@ fn taken() {
 
 fn missing() {
     let netns = Netns::new("missing");
+    for (local, shown) in FAMILIES.map(|(ours, _)| (ours, right_of(ours))) {
+        assert_eq!(
+            refusal(&netns, local),
+            format!(
+                "open vtep {shown} in netns \"NETNS\": no interface has the address; add it to \
+                 one, or choose another: there is none of its family"
+            )
+        );
+    }
     netns.ip("link set lo up");
     assert_eq!(
         refusal(&netns, "2001:db8::1").split_once(": no").unwrap().1,
@@ -488,7 +493,7 @@ fn answers() {
     let cable = Cable::shared();
     for (ours, theirs) in FAMILIES {
         let left = opened(&cable.left, ours);
-        let ask = |wait| left.udp_answer(right_of(theirs), wait);
+        let ask = |wait| UdpAnswer::to(left.knock(right_of(theirs)), wait);
         assert_eq!(ask(3 * SECOND), UdpAnswer::Refused);
         let right = opened(&cable.right, theirs);
         assert_eq!(ask(Duration::from_millis(50)), UdpAnswer::Silent);
@@ -511,7 +516,7 @@ fn answers() {
             "198.51.100.9"
         };
         assert_eq!(
-            left.udp_answer(right_of(nowhere), SECOND),
+            UdpAnswer::to(left.knock(right_of(nowhere)), SECOND),
             UdpAnswer::Unreachable("network is unreachable".to_owned())
         );
     }

@@ -174,7 +174,8 @@ pub(super) fn stats(
     Ok(())
 }
 
-/// `mtu 1450 = 1500 (path to 192.168.50.20) - 20 (outer IPv4) - ...`
+/// `mtu 1450 = 1500 (path to 192.168.50.20) - 20 (outer IPv4) - ...`; the daemon keeps the MTU above
+/// what would take IPv6 away from pods.
 pub(super) fn chain(chain: &MtuChain) -> String {
     let MtuChain {
         from,
@@ -182,11 +183,18 @@ pub(super) fn chain(chain: &MtuChain) -> String {
         less,
         mtu,
     } = chain;
+    let left = less
+        .iter()
+        .fold(*path_mtu, |left, (_, bytes)| left.saturating_sub(*bytes));
     let less: String = less
         .iter()
         .map(|(layer, bytes)| format!(" - {bytes} ({})", plain(layer)))
         .collect();
-    format!("mtu {mtu} = {path_mtu} ({}){less}", plain(from))
+    let floor = match left {
+        left if left == *mtu => String::new(),
+        _ => format!(", but at least {mtu}"),
+    };
+    format!("mtu {mtu} = {path_mtu} ({}){less}{floor}", plain(from))
 }
 
 /// The answer to `peer ping`, in the manner of ping(8).

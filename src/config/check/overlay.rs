@@ -1,8 +1,8 @@
 //! The overlay's rules.
 
 use std::{
-    collections::{HashMap, HashSet},
-    net::IpAddr,
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
 };
 
 use super::{Checker, Section, family};
@@ -88,12 +88,14 @@ impl Checker {
             return;
         }
         let port = vtep.map_or(VtepSpec::DEFAULT_PORT, |vtep| vtep.port);
-        let mut taken = HashSet::new();
+        let mut taken = HashMap::new();
         for (item, &peer) in bridge.peers.iter().enumerate() {
-            let problem = if !taken.insert(peer.address(port)) {
-                Some("is there twice; keep one of them".to_owned())
-            } else {
-                no_peer(peer, vtep)
+            let problem = match taken.insert(peer.ip, peer.address(port)) {
+                Some(other) if other == peer.address(port) => {
+                    Some("is there twice; keep one of them".to_owned())
+                }
+                Some(other) => Some(same_address(other)),
+                None => no_peer(peer, vtep),
             };
             if let Some(problem) = problem {
                 let message = format!("bridge {name}: peer {peer} {problem}");
@@ -102,21 +104,31 @@ impl Checker {
         }
     }
 
-    /// What a static entry that points to `peer` may not be. `vni` is that of its bridge, if there
-    /// is that bridge.
-    pub(super) fn remote(
+    /// What a static entry that points to `peer` may not be. `home` is its bridge, if there is that
+    /// bridge, and `taken` has the addresses of remotes before this one.
+    pub(super) fn remote<'a>(
         &mut self,
-        entry: &StaticSpec,
+        entry: &'a StaticSpec,
         peer: PeerAddr,
-        vni: Option<Option<Vni>>,
+        home: Option<&BridgeSpec>,
         vtep: Option<&VtepSpec>,
+        taken: &mut HashMap<(&'a Name, IpAddr), SocketAddr>,
     ) {
         let StaticSpec { bridge, mac, .. } = entry;
-        let problem = match vni {
+        let port = vtep.map_or(VtepSpec::DEFAULT_PORT, |vtep| vtep.port);
+        let address = peer.address(port);
+        let before = *taken.entry((bridge, peer.ip)).or_insert_with(|| {
+            let peers = home.iter().flat_map(|home| &home.peers);
+            let listed = peers.map(|peer| peer.address(port));
+            let mut same = listed.filter(|other| other.ip() == peer.ip);
+            same.next().unwrap_or(address)
+        });
+        let problem = match home.map(|home| home.vni) {
             None => Some(format!("needs bridge {bridge}, which is not there")),
             Some(None) => Some(format!(
                 "needs a vni on bridge {bridge}; add one, or name a port"
             )),
+            Some(Some(_)) if before != address => Some(same_address(before)),
             Some(Some(_)) => no_peer(peer, vtep),
         };
         if let Some(problem) = problem {
@@ -124,6 +136,13 @@ impl Checker {
             self.report("remote", 0, message);
         }
     }
+}
+
+/// Two VTEPs of a bridge at one address.
+fn same_address(other: SocketAddr) -> String {
+    format!(
+        "has the address of {other}, and who sends is known by the address alone; keep one of them"
+    )
 }
 
 /// Why nothing can be sent to `peer`, if that is so.
@@ -254,7 +273,9 @@ fdb = [
         assert_eq!(
             errors(text),
             "9:3: bridge br0: peer 192.168.50.20:4789 is there twice; keep one of them
+10:3: bridge br0: peer 192.168.50.20:8472 has the address of 192.168.50.20:4789, and who sends is known by the address alone; keep one of them
 11:3: bridge br0: peer 192.168.50.10 is this VTEP itself; remove it
+12:3: bridge br0: peer 192.168.50.10:8472 has the address of 192.168.50.10:4789, and who sends is known by the address alone; keep one of them
 14:3: bridge br0: peer fd00::1 is of IPv6, and the VTEP's local 192.168.50.10 of IPv4; write its IPv4 address
 15:3: bridge br0: peer 0.0.0.0 is no host's address; write the underlay address of the other host
 16:3: bridge br0: peer 239.1.1.1 is a multicast group, which no VTEP has for its own; write the underlay address of the other host
