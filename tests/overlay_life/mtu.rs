@@ -21,7 +21,7 @@ use crate::{
 
 pub(crate) const TESTS: &[Test] = &[
     (&["ping"], "pods_get_the_mtu_that_the_path_leaves", || {
-        over_both(auto)
+        over_both(auto);
     }),
     (
         &[],
