@@ -130,7 +130,7 @@ fn main() -> ExitCode {
                 move || {
                     [false, true]
                         .into_iter()
-                        .for_each(|v6| outgrow(seed, over(bold, v6)))
+                        .for_each(|v6| outgrow(seed, over(bold, v6)));
                 },
             ),
             trial(
@@ -139,7 +139,7 @@ fn main() -> ExitCode {
                 move || {
                     [false, true]
                         .into_iter()
-                        .for_each(|v6| ports::check(&over(bold, v6)))
+                        .for_each(|v6| ports::check(&over(bold, v6)));
                 },
             ),
             trial(
@@ -148,7 +148,7 @@ fn main() -> ExitCode {
                 move || {
                     [false, true]
                         .into_iter()
-                        .for_each(|v6| read(seed, over(bold, v6)))
+                        .for_each(|v6| read(seed, over(bold, v6)));
                 },
             ),
         ]

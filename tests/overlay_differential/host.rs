@@ -274,6 +274,10 @@ impl Host {
     }
 
     /// The namespace with the underlay.
+    #[allow(
+        dead_code,
+        reason = "not every test that shares this file looks into it"
+    )]
     pub(crate) fn netns(&self) -> &Netns {
         &self.netns[0]
     }

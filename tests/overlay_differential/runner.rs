@@ -285,6 +285,7 @@ impl Pair {
 
 impl Seen {
     /// Frames by pod, and masked packets, in an order of their own.
+    #[expect(clippy::type_complexity, reason = "it is only compared")]
     fn normal(&self) -> (Vec<(usize, Vec<u8>)>, Vec<Vec<u8>>) {
         let mut pods = self.pods.clone();
         pods.sort_unstable();

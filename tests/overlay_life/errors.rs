@@ -67,7 +67,8 @@ fn refusals() {
     let fds = open_fds();
     let sources = a.vtep().source_ports;
 
-    for (request, kind, message) in wrong_requests(&a) {
+    let wrong = [wrong_endpoints(&a), wrong_bridges(), wrong_peers()];
+    for (request, kind, message) in wrong.into_iter().flatten() {
         let asked = format!("{request:?}");
         let error = a.refused(request);
         let said = error.message.replace(a.host.netns.name(), "NODE");
@@ -87,14 +88,50 @@ fn refusals() {
     );
 }
 
-/// Requests, how they fail, and what is said; the node is called NODE.
-#[expect(clippy::too_many_lines, reason = "it is one long table")]
-fn wrong_requests(a: &Node) -> Vec<(Request, ErrorKind, &'static str)> {
+/// A request, how it fails, and what is said; the node is called NODE.
+type Wrong = (Request, ErrorKind, &'static str);
+
+fn wrong_endpoints(a: &Node) -> Vec<Wrong> {
     let vtep = |change: &dyn Fn(&mut VtepSpec)| {
         let mut spec = a.vtep_spec();
         change(&mut spec);
         Request::VtepSet(spec)
     };
+    vec![
+        (
+            vtep(&|spec| spec.local = Family::V4.host(50, 99)),
+            ErrorKind::Failed,
+            "open vtep 192.168.50.99:4789 in netns \"NODE\": no interface has the address; add it \
+             to one, or choose another: 127.0.0.1 (lo), 192.168.50.10 (u0)",
+        ),
+        (
+            vtep(&|spec| spec.netns = Some("nowhere".parse().unwrap())),
+            ErrorKind::Failed,
+            "open vtep 192.168.50.10:4789: open netns \"nowhere\": no such namespace; create it: ip \
+             netns add nowhere",
+        ),
+        (
+            vtep(&|spec| spec.local = "239.1.1.1".parse().unwrap()),
+            ErrorKind::Invalid,
+            "vtep: local 239.1.1.1 is a multicast group, which no VTEP has for its own; write one \
+             of this host's addresses (see: ip address)",
+        ),
+        (
+            vtep(&|spec| spec.local = Family::V6.host(50, 10)),
+            ErrorKind::Invalid,
+            "bridge ov0: peer 192.168.50.20 is of IPv4, and the VTEP's local fd00:32::a of IPv6; \
+             write its IPv6 address",
+        ),
+        (
+            Request::VtepDel,
+            ErrorKind::Failed,
+            "delete vtep: bridge ov0 has VNI 42; take it off the overlay first: tapswitch bridge \
+             set ov0 --vni none",
+        ),
+    ]
+}
+
+fn wrong_bridges() -> Vec<Wrong> {
     let bridge = |bridge: &str, change: &dyn Fn(&mut BridgeSpec)| {
         let mut spec = BridgeSpec::new(name(bridge));
         change(&mut spec);
@@ -108,94 +145,79 @@ fn wrong_requests(a: &Node) -> Vec<(Request, ErrorKind, &'static str)> {
             place: Place::Peer(remote.parse().unwrap()),
         })
     };
-    let (failed, invalid, not_found) = (ErrorKind::Failed, ErrorKind::Invalid, ErrorKind::NotFound);
     vec![
         (
-            vtep(&|spec| spec.local = Family::V4.host(50, 99)),
-            failed,
-            "open vtep 192.168.50.99:4789 in netns \"NODE\": no interface has the address; add it \
-             to one, or choose another: 127.0.0.1 (lo), 192.168.50.10 (u0)",
-        ),
-        (
-            vtep(&|spec| spec.netns = Some("nowhere".parse().unwrap())),
-            failed,
-            "open vtep 192.168.50.10:4789: open netns \"nowhere\": no such namespace; create it: ip \
-             netns add nowhere",
-        ),
-        (
-            vtep(&|spec| spec.local = "239.1.1.1".parse().unwrap()),
-            invalid,
-            "vtep: local 239.1.1.1 is a multicast group, which no VTEP has for its own; write one \
-             of this host's addresses (see: ip address)",
-        ),
-        (
-            vtep(&|spec| spec.local = Family::V6.host(50, 10)),
-            invalid,
-            "bridge ov0: peer 192.168.50.20 is of IPv4, and the VTEP's local fd00:32::a of IPv6; \
-             write its IPv6 address",
-        ),
-        (
-            Request::VtepDel,
-            failed,
-            "delete vtep: bridge ov0 has VNI 42; take it off the overlay first: tapswitch bridge \
-             set ov0 --vni none",
-        ),
-        (
             bridge("ov1", &|spec| spec.vni = Vni::new(42)),
-            invalid,
+            ErrorKind::Invalid,
             "bridge ov1: vni 42 is already bridge ov0's; choose another one",
         ),
         (
             bridge("ov1", &|spec| {
                 spec.peers = vec!["192.168.50.20".parse().unwrap()];
             }),
-            invalid,
+            ErrorKind::Invalid,
             "bridge ov1: peers need a vni on the bridge; add one, or remove the peers",
         ),
         (
+            fdb("plain", "192.168.50.20"),
+            ErrorKind::Invalid,
+            "add fdb entry 02:00:00:00:09:09: bridge plain has no VNI; give it one: tapswitch \
+             bridge set plain --vni N",
+        ),
+        (
+            fdb("ov0", "192.168.50.10"),
+            ErrorKind::Invalid,
+            "static FDB entry 02:00:00:00:09:09: remote 192.168.50.10 is this VTEP itself; remove it",
+        ),
+    ]
+}
+
+fn wrong_peers() -> Vec<Wrong> {
+    vec![
+        (
             add("ov0", "192.168.50.10"),
-            invalid,
+            ErrorKind::Invalid,
             "add peer 192.168.50.10: bridge ov0: peer 192.168.50.10 is this VTEP itself; remove it",
         ),
         (
             add("ov0", "239.1.1.1"),
-            invalid,
+            ErrorKind::Invalid,
             "add peer 239.1.1.1: bridge ov0: peer 239.1.1.1 is a multicast group, which no VTEP \
              has for its own; write the underlay address of the other host",
         ),
         (
             add("ov0", "0.0.0.0"),
-            invalid,
+            ErrorKind::Invalid,
             "add peer 0.0.0.0: bridge ov0: peer 0.0.0.0 is no host's address; write the underlay \
              address of the other host",
         ),
         (
             add("ov0", "255.255.255.255"),
-            invalid,
+            ErrorKind::Invalid,
             "add peer 255.255.255.255: bridge ov0: peer 255.255.255.255 is the broadcast address; \
              write the underlay address of the other host",
         ),
         (
             add("ov0", "fd00::2"),
-            invalid,
+            ErrorKind::Invalid,
             "add peer fd00::2: bridge ov0: peer fd00::2 is of IPv6, and the VTEP's local \
              192.168.50.10 of IPv4; write its IPv4 address",
         ),
         (
             add("ov0", "192.168.50.20:4789"),
-            failed,
+            ErrorKind::Failed,
             "add peer 192.168.50.20:4789: bridge ov0 has this peer; see: tapswitch peer show \
              --bridge ov0",
         ),
         (
             add("plain", "192.168.50.20"),
-            invalid,
+            ErrorKind::Invalid,
             "add peer 192.168.50.20: bridge plain has no VNI; give it one: tapswitch bridge set \
              plain --vni N",
         ),
         (
             add("nobody", "192.168.50.20"),
-            not_found,
+            ErrorKind::NotFound,
             "add peer 192.168.50.20: no bridge \"nobody\"; there is ov0, plain; add it: tapswitch \
              bridge add nobody",
         ),
@@ -204,20 +226,9 @@ fn wrong_requests(a: &Node) -> Vec<(Request, ErrorKind, &'static str)> {
                 bridge: None,
                 remote: "192.168.50.99".parse().unwrap(),
             },
-            not_found,
+            ErrorKind::NotFound,
             "delete peer 192.168.50.99: bridge ov0 has no such peer; list them: tapswitch peer \
              show --bridge ov0",
-        ),
-        (
-            fdb("plain", "192.168.50.20"),
-            invalid,
-            "add fdb entry 02:00:00:00:09:09: bridge plain has no VNI; give it one: tapswitch \
-             bridge set plain --vni N",
-        ),
-        (
-            fdb("ov0", "192.168.50.10"),
-            invalid,
-            "static FDB entry 02:00:00:00:09:09: remote 192.168.50.10 is this VTEP itself; remove it",
         ),
     ]
 }
