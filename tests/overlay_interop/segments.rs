@@ -450,7 +450,14 @@ fn mtu_of_the_underlay() {
     kernel.segment(VNI, &[here.ip]);
     let pods = [first.pod(VNI, 1), kernel.pod(VNI, 2)];
     let [pod, far] = &pods;
-    // It sets no DF.
+    for (count, address) in (1..).zip(far.addresses()) {
+        refuses(pod, address, longest_ping(address, 1500), 1450);
+        assert_eq!(first.drops("too_big"), count);
+    }
+    // The pod forgets what it was told, so that we have something to cut.
+    pod.netns.ip("route flush cache");
+    pod.netns.ip("-6 route flush cache");
+    // And this one sets no DF.
     let forget = || fs::write("/proc/sys/net/ipv4/ip_no_pmtu_disc", "1");
     far.netns.run(forget).unwrap();
     datagrams(far, pod, pod.v4(), 1500, 0);
@@ -468,10 +475,6 @@ fn mtu_of_the_underlay() {
     assert_none(&here.netns, |key| key.ends_with("FragCreates"));
     assert!(nstat(&there.netns)["IpFragCreates"] > 0);
     assert_none(&here.netns, |key| key.ends_with("ReasmFails"));
-    for (count, address) in (1..).zip(far.addresses()) {
-        refuses(pod, address, longest_ping(address, 1500), 1450);
-        assert_eq!(first.drops("too_big"), count);
-    }
     assert_none(&pod.netns, |key| key.ends_with("InCsumErrors"));
     assert_none(&far.netns, |key| key.ends_with("InCsumErrors"));
 }

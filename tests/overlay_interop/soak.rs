@@ -12,9 +12,9 @@ use tapswitch::{config::VtepSpec, sys::clock};
 
 use crate::{
     common::Env,
-    matrix::{Cell, Other, Pair, with_pair},
+    matrix::{Cell, Other, with_pair},
     vtep::OVS_PROGRAMS,
-    world::{Family, ethtool},
+    world::{Family, Pod},
 };
 
 /// The variable that switches it on: gigabytes over all tests.
@@ -52,8 +52,8 @@ pub(crate) fn trials(env: &Env) -> Vec<Trial> {
     ];
     let share = env::var(SWITCH)
         .ok()
-        .and_then(|text| text.parse::<f64>().ok());
-    let count = cells.len();
+        .and_then(|text| text.parse::<u64>().ok());
+    let count = cells.len() as u64;
     cells
         .into_iter()
         .map(|(name, cell)| {
@@ -68,12 +68,7 @@ pub(crate) fn trials(env: &Env) -> Vec<Trial> {
                 Other::OpenVSwitch { .. } => OVS_PROGRAMS,
                 _ => &["ethtool"],
             };
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "whoever asks for more waits for ever anyway"
-            )]
-            let bytes = (gigabytes * 1e9 / count as f64) as u64;
+            let bytes = gigabytes * 1_000_000_000 / count;
             env.trial_with(programs, name, move || soak(name, cell, bytes))
         })
         .collect()
@@ -86,24 +81,19 @@ fn soak(name: &str, cell: Cell, bytes: u64) {
         let (stop, stopped) = mpsc::channel::<()>();
         thread::scope(|scope| {
             if !matches!(cell.other, Other::OpenVSwitch { .. }) {
-                scope.spawn(move || switch_offloads(pair, &stopped));
+                scope.spawn(move || switch_offloads(pair.pods, &stopped));
             }
             // Dropped however this ends.
             let _stop = stop;
             for address in [0, 1] {
+                // Per mille: half of it over IPv4, half over IPv6.
                 for (part, mss) in [
-                    (0.42, None),
-                    (0.04, Some(536)),
-                    (0.03, Some(1000)),
-                    (0.01, Some(88)),
+                    (420, None),
+                    (40, Some(536)),
+                    (30, Some(1000)),
+                    (10, Some(88)),
                 ] {
-                    #[expect(
-                        clippy::cast_possible_truncation,
-                        clippy::cast_sign_loss,
-                        clippy::cast_precision_loss,
-                        reason = "roughly that many"
-                    )]
-                    let len = (bytes as f64 * part / 2.0) as u64;
+                    let len = bytes / 1000 * part / 2;
                     pair.stream_both_ways(address, len, mss);
                 }
             }
@@ -114,22 +104,29 @@ fn soak(name: &str, cell: Cell, bytes: u64) {
     });
 }
 
-/// Every now and then the pods and the underlay finish their frames themselves, or leave it to
-/// others again.
-fn switch_offloads(pair: &Pair<'_>, stopped: &mpsc::Receiver<()>) {
-    let devices = [(&pair.pods[0].netns, "eth0"), (&pair.pods[1].netns, "eth0")];
-    for count in 0_usize.. {
-        let (netns, device) = devices[count % 2];
-        let features = [
-            "tso off gso off",
-            "tx off",
-            "tx on tso on gso on",
-            "tso off",
-            "tso on",
-        ];
-        ethtool(netns, device, features[count / 2 % 5]);
-        if stopped.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Disconnected) {
+/// Every now and then the pods finish their frames themselves, or leave it to others again, where
+/// their device can do that.
+fn switch_offloads(pods: &[Pod; 2], stopped: &mpsc::Receiver<()>) {
+    const FEATURES: [&str; 5] = [
+        "tso off gso off",
+        "tx off",
+        "tx on tso on gso on",
+        "tso off",
+        "tso on",
+    ];
+    for (features, pod) in FEATURES
+        .iter()
+        .flat_map(|it| [it; 2])
+        .cycle()
+        .zip(pods.iter().cycle())
+    {
+        let words = ["ethtool", "-K", "eth0"].into_iter();
+        let words: Vec<&str> = words.chain(features.split_whitespace()).collect();
+        pod.netns.exec(&words);
+        if stopped.recv_timeout(PAUSE) == Err(RecvTimeoutError::Disconnected) {
             return;
         }
     }
 }
+
+const PAUSE: Duration = Duration::from_millis(100);

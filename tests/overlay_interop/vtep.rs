@@ -73,6 +73,8 @@ impl Ours {
         spec.netns = Some(pod.netns.reference());
         spec.mac = Some(pod.mac());
         spec.offload = self.ports;
+        // No window of TCP fills that, however busy the machine is.
+        spec.txqueuelen = 10_000;
         spec.addresses = vec![
             format!("{}/24", pod.v4()).parse().unwrap(),
             format!("{}/64", pod.v6()).parse().unwrap(),
