@@ -31,6 +31,11 @@ fn main() -> ExitCode {
                 "a_control_plane_hears_what_is_learned_and_what_goes",
                 hears,
             ),
+            env.trial_with(
+                &["ping"],
+                "a_station_that_is_seen_here_is_here_until_a_control_plane_speaks_again",
+                seen_here,
+            ),
             env.trial(
                 "what_a_person_says_of_an_address_outweighs_a_control_plane",
                 settings_first,
@@ -92,6 +97,17 @@ impl World {
 
     fn execute(&self, request: Request) -> Response {
         self.switch.execute(request).unwrap()
+    }
+
+    /// A pod with the address that all this is about.
+    fn pod(&self) -> Netns {
+        let netns = Netns::new("pod");
+        let mut port = PortSpec::new(name("pod"), name("br0"));
+        port.netns = Some(netns.reference());
+        port.mac = Some(mac());
+        port.addresses = vec!["10.1.1.1/24".parse().unwrap()];
+        self.execute(Request::PortAdd(port));
+        netns
     }
 
     fn say(&self, changes: impl IntoIterator<Item = Change>) {
@@ -193,13 +209,8 @@ fn says() {
 
 fn hears() {
     let world = World::new();
-    let netns = Netns::new("pod");
     assert!(world.heard(&Local::VniUp { vni: vni() }));
-    let mut port = PortSpec::new(name("pod"), name("br0"));
-    port.netns = Some(netns.reference());
-    port.mac = Some(mac());
-    port.addresses = vec!["10.1.1.1/24".parse().unwrap()];
-    world.execute(Request::PortAdd(port));
+    let netns = world.pod();
     // Nobody answers, but the question teaches where the pod is.
     netns.exec(&["ping", "-c", "1", "-W", "1", "10.1.1.2"]);
     let (vni, mac, vlan) = (vni(), mac(), 0);
@@ -218,6 +229,33 @@ fn hears() {
     world.execute(Request::PortDel { name: name("pod") });
     world.execute(Request::BridgeDel { name: name("br0") });
     assert!(world.heard(&Local::VniDown { vni }));
+}
+
+fn seen_here() {
+    let world = World::new();
+    world.say([behind(2, false)]);
+    let at = |last: u8| Some(format!("127.0.0.{last}"));
+    wait_until("an entry", SOON, || {
+        world.entry() == Some((FdbState::Control, at(2)))
+    });
+    let netns = world.pod();
+    netns.exec(&["ping", "-c", "1", "-W", "1", "10.1.1.2"]);
+    assert_eq!(world.entry(), Some((FdbState::Learned, None)));
+    let (vni, mac, vlan) = (vni(), mac(), 0);
+    wait_until("the move is told", SOON, || {
+        world.heard(&Local::Moved { vni, mac, vlan })
+    });
+    // Whatever else changes, it stays here; until it is said to be elsewhere again.
+    world.say([Change::FloodAdd {
+        vni,
+        remote: remote(9),
+    }]);
+    wait_until("another peer", SOON, || world.peers().len() == 2);
+    assert_eq!(world.entry(), Some((FdbState::Learned, None)));
+    world.say([behind(3, false)]);
+    wait_until("the last word", SOON, || {
+        world.entry() == Some((FdbState::Control, at(3)))
+    });
 }
 
 fn settings_first() {

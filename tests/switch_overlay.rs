@@ -474,6 +474,31 @@ fn a_superframe_that_a_kernel_left_unfinished_is_cut_for_the_narrowest_port() {
 }
 
 #[test]
+fn an_unfinished_superframe_with_two_tags_is_cut_so_that_the_port_takes_it() {
+    let mut node = Node::new(&MemNet::new(), 1);
+    node.lab.add_peer(0, at(2));
+    let mut frame = frames::tcp4(9, 1, 0, &vec![7; 5000]);
+    let [source, target] = [9, 1].map(|host| frames::ip(host).octets());
+    let pseudo = checksum::pseudo_v4(source, target, 6, 5020);
+    frame[50..52].copy_from_slice(&pseudo.fold().to_be_bytes());
+    for tags in 0..=2 {
+        node.hear(at(2), 42, &frame);
+
+        let received = node.received(1);
+        let headers = 54 + 4 * tags;
+        let payload: usize = received.iter().map(|segment| segment.len() - headers).sum();
+        assert_eq!(
+            payload,
+            5000,
+            "{} segments with {tags} tags",
+            received.len()
+        );
+        assert_accounted(&[&node]);
+        frame = frames::tagged(&frame, 10);
+    }
+}
+
+#[test]
 fn a_burst_of_one_flow_shares_messages_and_flows_do_not() {
     for most in [128, 1] {
         let mut node = Node::new(&MemNet::new(), 1);

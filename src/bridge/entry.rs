@@ -46,7 +46,8 @@ pub enum EntryKind {
     Static,
     /// The address of a host port; never ages, never moves, and goes with its port.
     Local,
-    /// From a control plane; never ages, and only that moves it.
+    /// From a control plane; never ages. Frames from elsewhere do not move it, but for those of a port
+    /// if it is behind a remote VTEP.
     Control,
 }
 

@@ -336,6 +336,14 @@ impl Fdb {
         policy: &FdbPolicy,
     ) -> Learn {
         let from = entry.egress;
+        if entry.kind == EntryKind::Control && from.peer().is_some() && egress.port().is_some() {
+            // A station that is seen here is here, whatever a control plane knew (RFC 7432 §15).
+            *entry = FdbEntry::new(egress, now);
+            self.learned.fetch_add(1, Ordering::Relaxed);
+            self.count_port(egress, 1);
+            count(&self.counters.moved, 1);
+            return Learn::Moved { from };
+        }
         if entry.kind != EntryKind::Learned {
             if from == egress {
                 return Learn::Known;

@@ -43,6 +43,8 @@ pub(super) struct Told {
 pub(super) struct Claim {
     pub(super) remote: PeerAddr,
     pub(super) kind: EntryKind,
+    /// Not in the FDB yet: it outweighs even what was learned at a port since.
+    pub(super) is_new: bool,
 }
 
 /// Where the data plane tells what happens. Nobody waits: what does not fit is lost, which the
@@ -118,10 +120,19 @@ impl Engines {
         }
         for &vni in vnis.difference(&self.vnis) {
             tell(Local::VniUp { vni });
+            // The bridge may know addresses already.
+            self.ear.is_deaf.store(true, Ordering::Release);
         }
         self.vnis = vnis;
         for change in self.settings.poll() {
             self.of_settings.take(change, EntryKind::Static);
+        }
+    }
+
+    /// All that was told is in the FDB.
+    pub(super) fn in_force(&mut self) {
+        for claim in self.of_control.macs.values_mut() {
+            claim.is_new = false;
         }
     }
 
@@ -135,6 +146,7 @@ impl Engines {
             while self.locals.try_recv().is_ok() {}
             for &vni in &self.vnis {
                 engine.local(&Local::VniDown { vni });
+                self.of_control.forget(vni);
                 engine.local(&Local::VniUp { vni });
             }
             replay(&mut |event| engine.local(&event));
@@ -170,7 +182,12 @@ impl Told {
                 ..
             } => {
                 let kind = if sticky { EntryKind::Static } else { kind };
-                self.macs.insert((vni, mac, vlan), Claim { remote, kind });
+                let claim = Claim {
+                    remote,
+                    kind,
+                    is_new: true,
+                };
+                self.macs.insert((vni, mac, vlan), claim);
             }
             Change::MacDel { vni, mac, vlan } => drop(self.macs.remove(&(vni, mac, vlan))),
             Change::Resync => *self = Self::default(),

@@ -197,13 +197,36 @@ impl EventBus {
         gone: &[(FdbKey, FdbEntry)],
     ) {
         let vni = state.bridge(bridge).and_then(|bridge| bridge.spec.vni);
+        self.unlearned(vni, gone);
         for (key, entry) in gone {
-            if let (Some(vni), Some(ear), Egress::Port(_)) = (vni, &self.ear, entry.egress) {
-                let (mac, vlan) = (key.mac(), key.vlan());
-                ear.tell(Local::Aged { vni, mac, vlan });
-            }
             let place = state.whereabouts(entry.egress);
             self.fdb(change, bridge, *key, place, Whereabouts::default());
+        }
+    }
+
+    /// Tells a control plane that these are not here any more.
+    pub(super) fn unlearned(&self, vni: Option<Vni>, gone: &[(FdbKey, FdbEntry)]) {
+        let Some((vni, ear)) = vni.zip(self.ear.as_ref()) else {
+            return;
+        };
+        for (key, _) in gone
+            .iter()
+            .filter(|(_, entry)| entry.egress.port().is_some())
+        {
+            let (mac, vlan) = (key.mac(), key.vlan());
+            ear.tell(Local::Aged { vni, mac, vlan });
+        }
+    }
+
+    /// Tells a control plane that a person has put this address behind a port.
+    pub(super) fn pinned(&self, vni: Option<Vni>, key: FdbKey) {
+        if let Some((vni, ear)) = vni.zip(self.ear.as_ref()) {
+            ear.tell(Local::Learned {
+                vni,
+                mac: key.mac(),
+                vlan: key.vlan(),
+                is_static: true,
+            });
         }
     }
 

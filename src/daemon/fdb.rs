@@ -89,6 +89,7 @@ impl Inner {
                 let egress = Egress::Port(owner.id);
                 home.fdb
                     .pin(key, egress, EntryKind::Static, self.clock.now());
+                self.events.pinned(home.spec.vni, key);
             }
             Place::Peer(_) => {
                 let home = state.overlay_bridge(&operation, Some(bridge))?;

@@ -304,6 +304,7 @@ impl Inner {
         // After that nobody learns behind those that are gone.
         self.forget_peers(state, &gone);
         state.pin_remote_entries(self.clock.now());
+        state.engines.in_force();
         for peer in state.peers.iter_mut().skip(first_new) {
             peer.is_told = true;
             self.events.peer(peer, "added", None);
@@ -691,20 +692,22 @@ impl State {
                 for (&(_, mac, vlan), claim) in claims {
                     if let Some(&peer) = peers.get(&claim.remote.address(port)) {
                         let place = (Egress::Peer(peer), claim.kind);
-                        wanted.insert(FdbKey::new(mac, vlan), place);
+                        wanted.insert(FdbKey::new(mac, vlan), (place, claim.is_new));
                     }
                 }
             }
             bridge.fdb.flush(|key, entry| {
                 entry.kind != EntryKind::Learned
                     && entry.egress.peer().is_some()
-                    && wanted.get(&key) != Some(&(entry.egress, entry.kind))
+                    && wanted.get(&key).map(|&(place, _)| place) != Some((entry.egress, entry.kind))
             });
-            for (key, (egress, kind)) in wanted {
+            for (key, ((egress, kind), is_new)) in wanted {
                 let old = bridge.fdb.get(key);
                 // What a person or a host port has here stays here.
+                // Likewise what has come here since a control plane has spoken of it.
                 let is_ours = old.is_some_and(|old| {
-                    old.egress.port().is_some() && old.kind != EntryKind::Learned
+                    let has_come = kind == EntryKind::Control && !is_new;
+                    old.egress.port().is_some() && (old.kind != EntryKind::Learned || has_come)
                 });
                 let is_there = old.is_some_and(|old| (old.egress, old.kind) == (egress, kind));
                 if !is_there && !is_ours {

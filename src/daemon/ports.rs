@@ -363,6 +363,7 @@ impl Inner {
         let gone = bridge
             .fdb
             .flush(|_, entry| entry.egress.port() == Some(port.id) && goes(entry.kind));
+        self.events.unlearned(bridge.spec.vni, &gone);
         for (key, _) in gone {
             let place = Whereabouts {
                 port: Some(port.spec.name.clone()),

@@ -5,7 +5,7 @@ use super::{
     layout::Layer4,
     packet::{Packet, be16},
 };
-use crate::wire::{GsoType, VirtioNetHdr, checksum};
+use crate::wire::{Frame, GsoType, VirtioNetHdr, checksum};
 
 /// What is known about the layer-4 checksum of a frame: what `ip_summed` is to the kernel.
 ///
@@ -139,7 +139,12 @@ impl Packet {
         let (size, most) = match self.protocol {
             Layer4::Tcp => {
                 let mtu = usize::try_from(mtu).ok()?;
-                (mtu.checked_sub(self.headers - self.l3)?, MAX_SEGMENTS)
+                // A second tag has to fit in as well: ports allow for one (`Port::max_frame`).
+                let tags = (self.l3 - Frame::HEADER_LEN).saturating_sub(Frame::TAG_LEN);
+                (
+                    mtu.checked_sub(self.headers - self.l3 + tags)?,
+                    MAX_SEGMENTS,
+                )
             }
             Layer4::Udp => (udp_segment?, MAX_UDP_SEGMENTS),
         };

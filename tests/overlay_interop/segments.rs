@@ -1,6 +1,7 @@
 //! More than two pods: many segments, many machines, and peers that come and go.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::IpAddr,
     sync::atomic::{AtomicBool, Ordering},
@@ -13,6 +14,7 @@ use tapswitch::{
     config::{Accept, BridgeSpec, OffloadMode, PeerAddr, Place, PortSpec, StaticSpec, VtepSpec},
     control::api::{PeerKind, Request},
     names::{IfName, Name},
+    vxlan,
     wire::MacAddr,
 };
 
@@ -21,7 +23,7 @@ use crate::{
     matrix::{assert_none, longest_ping, refuses},
     traffic::{Capture, Ear, Stream, call, datagrams, ping, reaches, tcp, tell},
     vtep::{Kernel, Ours, Vtep, bridge_name},
-    world::{Family, Node, Pod, nodes, nstat},
+    world::{Family, Node, Pod, nodes, nstat, without_offloads},
 };
 
 /// Programs that it runs, its name, and itself.
@@ -73,6 +75,11 @@ pub(crate) fn trials(env: &Env) -> Vec<Trial> {
             &["ping"],
             "pods_with_the_mtu_of_the_underlay_are_cut_here_and_in_fragments_there",
             mtu_of_the_underlay,
+        ),
+        (
+            &["ethtool"],
+            "outer_packets_are_what_routers_and_other_endpoints_expect",
+            outer_packets,
         ),
     ];
     tests
@@ -308,7 +315,7 @@ fn peers_come_and_go() {
             assert!(first.fdb().iter().any(is_behind));
 
             first.request(Request::PeerDel { bridge, remote });
-            assert!(!first.fdb().iter().any(is_behind));
+            assert!(first.fdb().iter().all(|entry| entry.mac != coming.mac()));
             assert!(first.peer(VNI, comes.ip).is_none());
         }
         drop(over);
@@ -401,7 +408,7 @@ fn each_hears_each_once(pods: &[Pod]) {
         }
         let ears: Vec<_> = others
             .iter()
-            .map(|pod| (Ear::new(pod), Capture::new(pod)))
+            .map(|pod| (Ear::new(pod), Capture::on(&pod.netns)))
             .collect();
         call(from, "everybody", false);
         call(from, "everybody", true);
@@ -475,6 +482,60 @@ fn ping_all(from: &Pod, to: &Pod) {
     for address in to.addresses() {
         ping(from, address);
     }
+}
+
+fn outer_packets() {
+    let nodes = nodes::<2>(Family::V4);
+    let [here, there] = &nodes;
+    // Each packet by itself.
+    without_offloads(&here.netns, "u0");
+    let first = ours(here);
+    let kernel = Kernel::new(there);
+    first.segment(VNI, &[there.ip]);
+    kernel.segment(VNI, &[here.ip]);
+    let pods = [first.pod(VNI, 1), kernel.pod(VNI, 2)];
+    let [pod, far] = &pods;
+    ping_all(pod, far);
+    let capture = Capture::on(&there.netns);
+    for round in 0..8 {
+        tell(pod, far.v4(), "a flow");
+        let stream = Stream {
+            len: 50_000,
+            seed: round,
+            mss: None,
+        };
+        tcp(pod, far, far.v6(), stream);
+    }
+    let mut ports = BTreeMap::new();
+    for frame in capture.frames() {
+        // From us over UDP to the port of VXLAN; all else is ARP, answers, and the inner frames.
+        if frame.get(12..14) != Some(&[8, 0]) || frame[26..30] != [192, 168, 50, here.number] {
+            continue;
+        }
+        let frame = &frame[14..];
+        assert_eq!(frame[0], 0x45, "no options");
+        assert_eq!(frame[6..8], [0x40, 0], "DF, and no fragment");
+        assert_eq!(frame[8..10], [64, 17], "TTL, UDP");
+        assert!(frame.len() <= 1500);
+        let udp = &frame[20..];
+        let source = u16::from_be_bytes([udp[0], udp[1]]);
+        assert!(
+            vxlan::SOURCE_PORTS.contains(&source),
+            "source port {source}"
+        );
+        assert_eq!(udp[2..4], VtepSpec::DEFAULT_PORT.to_be_bytes());
+        assert_ne!(udp[6..8], [0, 0], "a checksum");
+        assert_eq!(udp[8..16], [8, 0, 0, 0, 0, 0, 42, 0], "the VXLAN header");
+        let flow = vxlan::entropy(&udp[16..]);
+        assert_eq!(
+            *ports.entry(flow).or_insert(source),
+            source,
+            "one port a flow"
+        );
+    }
+    let different: BTreeSet<_> = ports.values().collect();
+    assert!(ports.len() >= 16 && different.len() >= 4, "{ports:?}");
+    assert_clean(&nodes, &pods);
 }
 
 /// Nothing was damaged or fragmented.

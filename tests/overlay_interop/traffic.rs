@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use tapswitch::wire::MacAddr;
 
-use crate::{vtep::PATIENCE, world::Pod};
+use crate::{common::Netns, vtep::PATIENCE, world::Pod};
 
 /// Bytes that anybody can make again from a seed (splitmix64).
 pub(crate) struct Noise {
@@ -407,27 +407,36 @@ fn hear(socket: &UdpSocket) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&buf[..len]).into_owned())
 }
 
-/// All frames that `eth0` of a pod gets, also those for others.
+/// All frames that the devices of a namespace send and get, also those for others.
 pub(crate) struct Capture(Socket);
 
 impl Capture {
-    pub(crate) fn new(pod: &Pod) -> Self {
+    pub(crate) fn on(netns: &Netns) -> Self {
         // ETH_P_ALL in network byte order, as packet(7) wants it.
         let all = Protocol::from(i32::from(0x0003_u16.to_be()));
         let open = || Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(all));
-        Self(pod.netns.run(open).unwrap())
+        let socket = netns.run(open).unwrap();
+        setsockopt(&socket, sockopt::RcvBufForce, &(8 << 20)).unwrap();
+        Self(socket)
     }
 
-    /// How many of those that wait are for `mac`. They are gone then.
-    pub(crate) fn frames_to(&self, mac: MacAddr) -> usize {
-        let mut buf = [0; 2000];
-        let mut next = || {
-            (&self.0)
-                .read(&mut buf)
-                .ok()
-                .map(|_| buf[..6] == mac.octets())
+    /// Those that wait; they are gone then.
+    pub(crate) fn frames(&self) -> Vec<Vec<u8>> {
+        let mut buf = vec![0; 1 << 17];
+        let next = || {
+            let len = (&self.0).read(&mut buf).ok()?;
+            Some(buf[..len].to_vec())
         };
-        std::iter::from_fn(&mut next).filter(|&is_it| is_it).count()
+        std::iter::from_fn(next).collect()
+    }
+
+    /// How many of those that wait are for `mac`.
+    pub(crate) fn frames_to(&self, mac: MacAddr) -> usize {
+        let frames = self.frames();
+        frames
+            .iter()
+            .filter(|frame| frame[..6] == mac.octets())
+            .count()
     }
 }
 

@@ -175,6 +175,7 @@ fn narrow(family: Family) {
     let start = clock::now();
     let (from, to) = (&pods[0].netns, &pods[1].netns);
     stream::tcp(from, to, pods[1].v6(), 65_536, 0xface);
+    stream::udp(from, to, pods[1].v6());
     let took = clock::now().since(start);
     assert!(took < SOON, "{family:?}: {took:?}");
     // The first one is lost at the router, which says so.
