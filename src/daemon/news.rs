@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::switch::Inner;
-use crate::datapath::OverlayNews;
+use crate::datapath::{OverlayNews, Pinged};
 
 /// Starts the thread.
 pub(super) fn follow(inner: &Arc<Inner>, news: Receiver<OverlayNews>) -> io::Result<()> {
@@ -26,7 +26,12 @@ fn listen(inner: &Weak<Inner>, news: &Receiver<OverlayNews>) {
         let more = news.try_iter().take(AT_ONCE);
         for news in iter::once(first).chain(more) {
             match news {
-                OverlayNews::Pinged(pinged) => inner.pings.hand_over(pinged),
+                OverlayNews::Pinged(pinged) => {
+                    // A worker's time is that of the beginning of its round, which may have been
+                    // before the question. This is late by what it takes to wake this thread.
+                    let at = inner.clock.now();
+                    inner.pings.hand_over(Pinged { at, ..pinged });
+                }
                 OverlayNews::Stranger(stranger) => strangers.push(stranger),
             }
         }

@@ -47,7 +47,7 @@ pub struct Pinged {
     pub probe: Probe,
     /// Bytes of the inner frame.
     pub len: usize,
-    /// When it was read.
+    /// When it was read, or a little before: workers look at the clock once a round.
     pub at: Timestamp,
 }
 

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::socket::{setsockopt, sockopt};
 use serde_json::Value;
 use tapswitch::{
     config::PeerAddr,
@@ -258,7 +257,6 @@ fn only_peers() {
     let to = SocketAddr::new(a.ip, vxlan::PORT);
     let socket = |host: &Host| {
         let socket = udp(&host.netns, SocketAddr::new(host.ip, vxlan::PORT));
-        setsockopt(&socket, sockopt::RcvBufForce, &(32 << 20)).unwrap();
         socket.set_read_timeout(Some(SECOND / 5)).unwrap();
         socket
     };

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::socket::{setsockopt, sockopt};
 use tapswitch::{
     config::PeerAddr,
     control::api::{Event, PeerState, Request, VtepState},
@@ -253,7 +252,6 @@ fn dead_peer() {
     let pods = [a.pod_with("ov0", 1, long), b.pod_with("ov0", 2, long)];
     pods[0].ping(pods[1].v4());
     let ear: UdpSocket = udp(&pods[1].netns, "0.0.0.0:9000".parse().unwrap());
-    setsockopt(&ear, sockopt::RcvBufForce, &(32 << 20)).unwrap();
     ear.set_read_timeout(Some(SECOND)).unwrap();
 
     let count = 10_000;

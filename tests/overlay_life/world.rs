@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     path::PathBuf,
     process::{Child, Output, Stdio},
     sync::{
@@ -15,7 +15,10 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        socket::{setsockopt, sockopt},
+    },
     unistd::Pid,
 };
 use tapswitch::{
@@ -603,9 +606,15 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A UDP socket of a machine.
-pub(crate) fn udp(netns: &Netns, at: SocketAddr) -> std::net::UdpSocket {
-    netns.run(|| std::net::UdpSocket::bind(at)).unwrap()
+/// A UDP socket of a machine, which loses nothing that it may keep.
+pub(crate) fn udp(netns: &Netns, at: SocketAddr) -> UdpSocket {
+    let socket = netns.run(|| UdpSocket::bind(at)).unwrap();
+    // An ordinary user gets as much as the system gives.
+    let bytes = 32 << 20;
+    setsockopt(&socket, sockopt::RcvBufForce, &bytes)
+        .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &bytes))
+        .unwrap();
+    socket
 }
 
 pub(crate) fn name(text: &str) -> Name {
