@@ -45,6 +45,7 @@
 //! | [`control`] | API types, server and client on a unix socket | |
 //! | [`daemon`] | the running switch: workers, state, requests, housekeeping | |
 //! | [`cli`], [`demo`] | the program | |
+//! | [`bench`] | topologies, load and figures: this switch against others | |
 //!
 //! `tests/layering.rs` holds the rooms to their rules.
 //!
@@ -82,6 +83,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may"))]
 
 pub mod attach;
+pub mod bench;
 pub mod bridge;
 pub mod cli;
 pub mod config;

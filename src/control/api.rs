@@ -445,8 +445,30 @@ pub struct StatsInfo {
     pub peers: Vec<PeerInfo>,
     /// The VXLAN endpoint.
     pub vtep: Option<VtepInfo>,
+    /// One for each worker thread; empty if only one port was asked for.
+    #[serde(default)]
+    pub workers: Vec<WorkerInfo>,
     /// Frames received less those delivered, consumed or dropped for a reason. Not 0 is a bug.
     pub unaccounted: i64,
+}
+
+/// How often one worker has called the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Waits for something to do, also those that only looked.
+    pub waits: u64,
+    /// Times that it gave up its CPU rather than sleep.
+    pub yields: u64,
+    /// Reads from ports.
+    pub reads: u64,
+    /// Writes to ports.
+    pub writes: u64,
+    /// Reads from the underlay.
+    pub receives: u64,
+    /// Writes to the underlay.
+    pub sends: u64,
+    /// All of these.
+    pub syscalls: u64,
 }
 
 /// Everything on one screen.

@@ -12,9 +12,9 @@ use crate::{
     bridge::{DropReason, PeerId},
     control::api::{
         ApiError, BridgeInfo, PeerInfo, PeerState as PeerCondition, PortInfo, ShowInfo, StatsInfo,
-        TrafficInfo, VtepInfo, VtepState as Reachable,
+        TrafficInfo, VtepInfo, VtepState as Reachable, WorkerInfo,
     },
-    datapath::{PortIo, Totals},
+    datapath::{Calls, PortIo, Totals},
     names::{Name, NetnsRef},
     vxlan,
 };
@@ -118,6 +118,10 @@ impl Inner {
                 .collect(),
             peers: totals.peer_infos(state, |_| name.is_none()),
             vtep: self.show_vtep(state).filter(|_| name.is_none()),
+            workers: match name {
+                None => self.workers.calls().map(worker_info).collect(),
+                Some(_) => Vec::new(),
+            },
             unaccounted: totals.unaccounted(),
         })
     }
@@ -368,3 +372,18 @@ pub(super) fn refresh(inner: &Inner, state: &mut State, limit: usize) {
 
 /// The key of frames that the TAP's own queue dropped (`tx_dropped` of the interface).
 const TAP_QUEUE: &str = "tap_queue";
+
+fn worker_info(calls: &Calls) -> WorkerInfo {
+    let mut info = WorkerInfo {
+        waits: calls.waits.get(),
+        yields: calls.yields.get(),
+        reads: calls.reads.get(),
+        writes: calls.writes.get(),
+        receives: calls.receives.get(),
+        sends: calls.sends.get(),
+        syscalls: 0,
+    };
+    info.syscalls =
+        info.waits + info.yields + info.reads + info.writes + info.receives + info.sends;
+    info
+}

@@ -22,7 +22,7 @@ use arc_swap::ArcSwap;
 use super::{clock::Clock, housekeeping::Notice, options::Tuning};
 use crate::{
     bridge::PortId,
-    datapath::{Datapath, Topology},
+    datapath::{Calls, Datapath, Topology},
     sys::{
         affinity,
         epoll::{Epoll, EventFd, Events, Interest},
@@ -59,6 +59,7 @@ struct Worker {
     epoll: Arc<Epoll>,
     /// The last version that the worker has seen.
     seen: Arc<AtomicU64>,
+    calls: Arc<Calls>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -97,6 +98,11 @@ impl Workers {
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.workers.len()
+    }
+
+    /// How often each has called the kernel.
+    pub(super) fn calls(&self) -> impl Iterator<Item = &Calls> {
+        self.workers.iter().map(|worker| &*worker.calls)
     }
 
     /// Puts `topology` in force and returns when every worker uses it.
@@ -205,6 +211,7 @@ impl Worker {
         let wake = Arc::new(EventFd::new()?);
         epoll.add(&*wake, WAKE, Interest::Read)?;
         let seen = Arc::new(AtomicU64::new(0));
+        let calls = Arc::clone(datapath.calls());
         let rounds = Rounds {
             shared: Arc::clone(shared),
             epoll: Arc::clone(&epoll),
@@ -225,6 +232,7 @@ impl Worker {
             wake,
             epoll,
             seen,
+            calls,
             thread: Some(thread),
         })
     }
@@ -264,6 +272,7 @@ impl Rounds {
                 idle && poll_ns > 0 && self.shared.clock.now().nanos_since(worked_at) < poll_ns;
             // With work at hand, or soon at hand, the wait only collects what is new.
             let timeout = (!idle || polls).then_some(Duration::ZERO);
+            self.datapath.calls().waits.add(1);
             match self.epoll.wait(&mut events, timeout) {
                 Ok(news) => {
                     for event in news {
@@ -289,7 +298,10 @@ impl Rounds {
             }
             match self.round() {
                 Some(now) => worked_at = now,
-                None if polls => thread::yield_now(),
+                None if polls => {
+                    self.datapath.calls().yields.add(1);
+                    thread::yield_now();
+                }
                 None => {}
             }
         }

@@ -96,6 +96,24 @@ impl WorkerCounters {
     }
 }
 
+/// How often a worker has called the kernel, by what for: what a frame costs is mostly that.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Calls {
+    /// Waits for something to do (`epoll_wait`), also those that only looked.
+    pub waits: Counter,
+    /// Times that it gave up its CPU (`sched_yield`) rather than sleep.
+    pub yields: Counter,
+    /// Reads from ports, of which the last of a batch mostly finds nothing.
+    pub reads: Counter,
+    /// Writes to ports.
+    pub writes: Counter,
+    /// Reads from the underlay.
+    pub receives: Counter,
+    /// Writes to the underlay.
+    pub sends: Counter,
+}
+
 /// All counters of one port or remote VTEP. They live as long as it, through every change of it.
 #[derive(Debug)]
 pub struct Counters {

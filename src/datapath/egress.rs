@@ -76,6 +76,7 @@ impl Datapath {
         let (header, head) = run.finish();
         parts[0] = IoSlice::new(header.as_bytes());
         parts[1] = IoSlice::new(head);
+        self.calls.writes.add(1);
         match port.io.transmit_parts(&parts[..count + 2]) {
             Transmitted::Unsupported => 0,
             sent => {
@@ -110,6 +111,7 @@ impl Datapath {
         let sent = if header.gso() == GsoType::None && len > port.max_frame {
             Transmitted::Dropped(DropReason::TooBig)
         } else {
+            self.calls.writes.add(1);
             match self.batch.whole(frame) {
                 Some(bytes) => port.io.transmit(bytes),
                 None => port.io.transmit_parts(&[
@@ -152,6 +154,7 @@ impl Datapath {
             let sent = if segment.len() > port.max_frame {
                 Transmitted::Dropped(DropReason::TooBig)
             } else {
+                self.calls.writes.add(1);
                 port.io.transmit_parts(&[
                     IoSlice::new(plain.as_bytes()),
                     IoSlice::new(segment.head),

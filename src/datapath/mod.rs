@@ -12,11 +12,11 @@ mod tunnel;
 mod underlay;
 mod vtep;
 
-use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, mpsc::SyncSender};
 
 pub use self::{
     buf::Batch,
-    counters::{Counter, Counters, Totals, WorkerCounters},
+    counters::{Calls, Counter, Counters, Totals, WorkerCounters},
     io::{PortIo, Received, Transmitted},
     topology::{Port, Topology},
     tunnel::{OverlayNews, Pinged, Stranger},
@@ -47,6 +47,7 @@ pub struct Datapath {
     segments: Segments,
     tunnel: tunnel::Scratch,
     coalesces: bool,
+    calls: Arc<Calls>,
     learned: Option<SyncSender<Learned>>,
     overlay_news: Option<SyncSender<OverlayNews>>,
     observer: Option<Box<dyn Observer>>,
@@ -116,6 +117,7 @@ impl Datapath {
             segments: Segments::new(),
             tunnel: tunnel::Scratch::new(),
             coalesces: true,
+            calls: Arc::default(),
             learned: None,
             overlay_news: None,
             observer: None,
@@ -148,6 +150,11 @@ impl Datapath {
     pub fn with_observer(mut self, observer: Box<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
+    }
+
+    /// How often it has called the kernel.
+    pub fn calls(&self) -> &Arc<Calls> {
+        &self.calls
     }
 
     /// Moves one batch of frames from `ingress` to wherever they go.
@@ -183,6 +190,7 @@ impl Datapath {
             ..Serviced::default()
         };
         while let Some(slot) = self.batch.vacant() {
+            self.calls.reads.add(1);
             match port.io.receive(slot) {
                 Received::Frame(len) => {
                     self.batch.push(len);

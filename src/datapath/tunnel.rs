@@ -150,6 +150,7 @@ impl Datapath {
         while bytes < ENOUGH_BYTES
             && let Some(room) = self.batch.vacant_message()
         {
+            self.calls.receives.add(1);
             match vtep.io.receive(room) {
                 Arrived::Message(arrival) => {
                     serviced.frames += self.unpack(now, vtep, &arrival);
@@ -505,6 +506,7 @@ impl Datapath {
             ..departure
         };
         let used = (2 * datagrams.len()).min(parts.len());
+        self.calls.sends.add(1);
         vtep.io.transmit(&departure, &parts[..used])
     }
 
@@ -539,6 +541,7 @@ impl Datapath {
         let answer = self.tunnel.answer.as_bytes();
         let plain = VirtioNetHdr::none();
         let parts = [IoSlice::new(plain.as_bytes()), IoSlice::new(answer)];
+        self.calls.writes.add(1);
         let sent = port.io.transmit_parts(&parts);
         port.counters.worker(self.worker).copied(sent, answer.len());
     }
@@ -574,6 +577,7 @@ impl Datapath {
             tos: 0,
             segment: None,
         };
+        self.calls.sends.add(1);
         let sent = match vtep.io.transmit(&departure, &parts) {
             Departed::Sent => Transmitted::Sent,
             Departed::Dropped(reason) => Transmitted::Dropped(reason),

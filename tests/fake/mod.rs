@@ -132,6 +132,7 @@ impl Controller for Fake {
                 ports: vec![sample_port()],
                 peers: vec![overlay::sample_peer()],
                 vtep: Some(overlay::sample_vtep()),
+                workers: Vec::new(),
                 unaccounted: 0,
             }),
             Request::Apply { spec, .. } => {

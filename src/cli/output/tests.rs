@@ -121,6 +121,7 @@ fn counters_show_drops_by_reason() {
         ports: vec![port("podA")],
         peers: Vec::new(),
         vtep: None,
+        workers: Vec::new(),
         unaccounted: 0,
     };
 
@@ -208,6 +209,7 @@ fn an_endpoint_of_ipv6_has_its_address_in_brackets() {
         ports: Vec::new(),
         peers: vec![peer.clone()],
         vtep: None,
+        workers: Vec::new(),
         unaccounted: 0,
     };
 

@@ -1,0 +1,3 @@
+//! `tapswitch bench`: this switch against others, all built in one run and measured in turn.
+
+pub mod topology;

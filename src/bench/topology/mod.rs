@@ -1,0 +1,78 @@
+//! What is measured: switches between namespaces, each with everything it needs, built privately and
+//! gone with the value.
+
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
+
+use crate::sys::netns::NetnsFile;
+
+/// A switch to measure.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum System {
+    /// The kernel's own: veth and bridge, and its vxlan device on the overlay. All others are
+    /// compared with it.
+    Kernel,
+    /// This program, with more options for `tapswitch run`.
+    Tapswitch {
+        /// Words of the command line; none: the defaults.
+        options: Vec<String>,
+    },
+    /// Open vSwitch with its userspace datapath.
+    OpenVswitch {
+        /// Whether its `userspace-tso-enable` is on.
+        tso: bool,
+    },
+    /// VDE's `vde_switch`.
+    Vde,
+    /// Any other program that joins interfaces `eth0` of namespaces.
+    Program {
+        /// Its command line.
+        line: String,
+    },
+}
+
+/// What is built around a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// On one node, or on two with an overlay (VXLAN, VNI 42) over an underlay with an MTU of 1500
+    /// between them.
+    pub overlay: bool,
+    /// How many pods; on an overlay those with an even number are on the first node, the others on
+    /// the second.
+    pub pods: usize,
+    /// The MTU of the pods; `None`: 1500 on one node and 1450 on an overlay.
+    pub mtu: Option<u32>,
+    /// Addresses that the switch is to have room for in its FDB.
+    pub addresses: u32,
+}
+
+/// A namespace that is plugged in, with its interface `eth0`.
+#[derive(Debug)]
+pub struct Pod {
+    /// The namespace.
+    pub netns: NetnsFile,
+    /// The address of `eth0`, in one /16 with the others.
+    pub address: Ipv4Addr,
+}
+
+/// A switch with its pods, ready to be measured.
+pub trait Topology: fmt::Debug {
+    /// The pods, as many as the shape asked for. Neighbours know each other: static ARP entries.
+    fn pods(&self) -> &[Pod];
+
+    /// What has been counted since it was built.
+    fn counts(&self) -> Counts;
+}
+
+/// Counters of one topology, all since it was built.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Frames lost, by place: `tap_queue`, `switch.REASON`, `underlay_socket`, `veth`, ... Only what
+    /// is not 0.
+    pub lost: BTreeMap<String, u64>,
+    /// System calls of the switch, where it tells.
+    pub syscalls: Option<u64>,
+    /// CPU time of the switch's processes in nanoseconds, where it has any.
+    pub cpu_ns: Option<u64>,
+    /// Frames that the switch received from anywhere, where it tells.
+    pub frames: Option<u64>,
+}
