@@ -41,7 +41,7 @@ impl Datapath {
     /// Joins the copy at `position` of the plan and those behind it that belong to the same flow,
     /// and writes them as one superframe; returns how many that were. They are in the batch
     /// already, so nothing waits for this.
-    fn transmit_joined(&self, port: &Port, position: usize) -> usize {
+    fn transmit_joined(&mut self, port: &Port, position: usize) -> usize {
         let Some((first, rest)) = self.plan.get(position..).and_then(<[Copy]>::split_first) else {
             return 0;
         };
@@ -76,8 +76,19 @@ impl Datapath {
         let (header, head) = run.finish();
         parts[0] = IoSlice::new(header.as_bytes());
         parts[1] = IoSlice::new(head);
+        let parts = &parts[..count + 2];
         self.calls.writes.add(1);
-        match port.io.transmit_parts(&parts[..count + 2]) {
+        // Small pieces are quicker copied than described to the kernel one by one.
+        let sent = if bytes <= count * SMALL {
+            self.gathered.clear();
+            for part in parts {
+                self.gathered.extend_from_slice(part);
+            }
+            port.io.transmit(&self.gathered)
+        } else {
+            port.io.transmit_parts(parts)
+        };
+        match sent {
             Transmitted::Unsupported => 0,
             sent => {
                 port.counters.worker(self.worker).joined(sent, count, bytes);
@@ -165,3 +176,6 @@ impl Datapath {
         }
     }
 }
+
+/// Bytes of a frame up to which it counts as small.
+const SMALL: usize = 256;

@@ -15,6 +15,7 @@ pub mod clock;
 pub mod epoll;
 mod ethtool;
 mod ifreq;
+pub mod memory;
 pub mod netns;
 mod simple_tap;
 mod tap;
