@@ -120,6 +120,12 @@ pub enum Command {
         /// Where to
         directory: PathBuf,
     },
+    /// Make or take traffic for a measurement
+    #[command(hide = true)]
+    Load {
+        /// What, as JSON
+        order: String,
+    },
 }
 
 /// Settings of the daemon.

@@ -25,6 +25,7 @@ use self::{
     values::EventKind,
 };
 use crate::{
+    bench,
     config::{self, Diagnostic, Place, StaticSpec, SwitchSpec},
     control::{
         api::{Event, Request, Response},
@@ -136,6 +137,8 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
             Ok(out.write_all(&script)?)
         }
         Command::Man { directory } => write_manual(&directory),
+        Command::Load { order } => bench::load::run(&order, &mut io::stdin().lock(), out)
+            .map_err(|error| CliError::Failed(error.to_string())),
     }
 }
 

@@ -14,7 +14,7 @@ pub mod affinity;
 pub mod child;
 pub mod clock;
 pub mod epoll;
-mod ethtool;
+pub mod ethtool;
 mod ifreq;
 pub mod netns;
 mod simple_tap;
