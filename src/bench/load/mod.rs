@@ -26,6 +26,7 @@ use nix::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(super) use self::frames::{address, received};
 pub use self::{
     datagrams::{DatagramsReceived, DatagramsSent},
     frames::{FramesCounted, FramesSent, host},
