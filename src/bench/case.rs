@@ -112,6 +112,11 @@ impl Case {
         }
     }
 
+    /// Whether frames go to addresses that no pod has.
+    pub(super) fn has_strange_addresses(&self) -> bool {
+        matches!(self.load, Load::Frames { .. })
+    }
+
     /// What it needs at `place`; `None`: it makes no sense there.
     pub fn shape(&self, place: Place) -> Option<Shape> {
         let hosts = match self.load {

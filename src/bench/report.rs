@@ -46,7 +46,7 @@ pub struct Noise {
     pub busy_before_percent: f64,
     /// The same at worst with everything built and nothing measured.
     pub busy_idle_percent: f64,
-    /// The part of all CPU time that the hypervisor gave to other machines, at worst.
+    /// The part of all CPU time that the hypervisor gave to other machines, in the worst case.
     pub steal_percent: f64,
     /// Why the figures mean little; empty: they mean something.
     pub reasons: Vec<String>,

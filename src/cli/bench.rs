@@ -1,7 +1,7 @@
 //! `tapswitch bench`: from arguments to a plan, and from a report to what is printed.
 
 use std::{
-    fs,
+    fs::File,
     io::{self, IsTerminal, Write},
     path::Path,
     time::Duration,
@@ -24,10 +24,8 @@ pub(super) fn run(args: &BenchArgs, json: bool, out: &mut impl Write) -> Result<
         return Ok(list(out)?);
     }
     let plan = plan(args).map_err(CliError::Usage)?;
-    if let Some(path) = &args.plot {
-        // Before minutes of measuring, not after.
-        save(path, "")?;
-    }
+    // Before minutes of measuring, and before the bench has a /run of its own.
+    let picture = args.plot.as_deref().map(open).transpose()?;
     let is_terminal = io::stderr().is_terminal();
     let mut progress = |line: &str| {
         if is_terminal {
@@ -42,8 +40,9 @@ pub(super) fn run(args: &BenchArgs, json: bool, out: &mut impl Write) -> Result<
     } else {
         table::write(out, &report)?;
     }
-    if let Some(path) = &args.plot {
-        save(path, &plot::svg(&report))?;
+    if let Some((path, mut file)) = picture {
+        file.write_all(plot::svg(&report).as_bytes())
+            .map_err(|error| not_written(path, &error))?;
     }
     out.flush()?;
     let failures = report.failures();
@@ -53,11 +52,14 @@ pub(super) fn run(args: &BenchArgs, json: bool, out: &mut impl Write) -> Result<
     }
 }
 
-fn save(path: &Path, text: &str) -> Result<(), CliError> {
-    fs::write(path, text).map_err(|error| {
-        let path = path.display();
-        CliError::Failed(format!("write {path}: {error}; check the path"))
-    })
+fn open(path: &Path) -> Result<(&Path, File), CliError> {
+    let file = File::create(path).map_err(|error| not_written(path, &error))?;
+    Ok((path, file))
+}
+
+fn not_written(path: &Path, error: &io::Error) -> CliError {
+    let path = path.display();
+    CliError::Failed(format!("write {path}: {error}; check the path"))
 }
 
 fn list(out: &mut impl Write) -> io::Result<()> {
