@@ -1,36 +1,43 @@
 //! The switches that `tapswitch bench` measures: each is built, forwards everything as it is, tells
 //! its counters, and leaves nothing behind.
 
+#[path = "bench_topologies/checks.rs"]
+mod checks;
 mod common;
 
 use std::{
     env, fs,
-    io::{Read, Write},
-    net::{TcpListener, TcpStream, UdpSocket},
-    process::ExitCode,
-    thread,
-    time::Duration,
+    process::{self, ExitCode},
 };
 
-use common::{Env, links, open_fds};
+use checks::{Before, check_datagrams, check_datagrams_of, check_forwarding, check_stream};
+use common::Env;
 use libtest_mimic::Trial;
 use tapswitch::{
-    bench::topology::{Pod, Shape, System, Topology, build},
+    bench::topology::{Shape, System, Topology, build, introduce},
     control::{api::Request, client::Client},
 };
 
 fn main() -> ExitCode {
     // A switch of our own is a child of this program: then it is `tapswitch` itself.
-    if env::args().nth(1).is_some_and(|word| word == "run") {
+    let first = env::args().nth(1);
+    if first.is_some_and(|word| ["run", "--socket"].contains(&&*word)) {
         return tapswitch::cli::run(env::args_os());
     }
     common::main(|env: &Env| {
         // tokio opens two descriptors once and for all.
         drop(Client::new("/run/nobody").request(&Request::Show));
-        let mut trials = Vec::new();
-        for side in sides() {
-            trials.extend(side.trials(env));
-        }
+        let mut trials: Vec<_> = sides()
+            .into_iter()
+            .flat_map(|side| side.trials(env))
+            .collect();
+        trials.push(env.trial_with(&["ip", "sh"], "a_program_joins_what_it_is_told", program));
+        trials.push(env.trial(
+            "what_cannot_be_built_is_refused_and_leaves_nothing",
+            refusals,
+        ));
+        trials.push(env.trial_with(&["ip"], "sixteen_pods_know_each_other", sixteen));
+        trials.push(env.trial_with(&["ip"], "larger_packets_pass_where_asked_for", jumbo));
         trials
     })
 }
@@ -60,12 +67,30 @@ fn sides() -> Vec<Side> {
             },
             overlay: true,
         },
+        Side {
+            name: "open_vswitch",
+            programs: &["ip", "ovs-vswitchd", "ovsdb-server", "ovs-vsctl"],
+            system: System::OpenVswitch { tso: false },
+            overlay: true,
+        },
+        Side {
+            name: "open_vswitch_with_tso",
+            programs: &["ip", "ovs-vswitchd", "ovsdb-server", "ovs-vsctl"],
+            system: System::OpenVswitch { tso: true },
+            overlay: false,
+        },
+        Side {
+            name: "vde",
+            programs: &["ip", "vde_switch"],
+            system: System::Vde,
+            overlay: false,
+        },
     ]
 }
 
 impl Side {
     fn trials(self, env: &Env) -> Vec<Trial> {
-        let trial = |what: &str, body: fn(&Side)| {
+        let trial = |what: &str, body: fn(&Self)| {
             let side = self.clone();
             let name = format!("{}_{what}", self.name);
             env.trial_with(self.programs, &name, move || body(&side))
@@ -75,7 +100,7 @@ impl Side {
                 side.check(shape(false, 2));
                 side.check(shape(false, 3));
             }),
-            trial("next_to_another_of_its_kind", Side::check_two),
+            trial("next_to_another_of_its_kind", Self::check_two),
         ];
         if self.overlay {
             trials.push(trial("on_an_overlay", |side| {
@@ -123,105 +148,6 @@ fn shape(overlay: bool, pods: usize) -> Shape {
     }
 }
 
-/// What could stay behind.
-#[derive(Debug, PartialEq)]
-struct Before {
-    links: Vec<String>,
-    files: Vec<String>,
-    children: String,
-    descriptors: usize,
-}
-
-impl Before {
-    fn look() -> Self {
-        let files = ["/run", "/run/netns"].map(|directory| {
-            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-            entries.map(|entry| entry.path().display().to_string())
-        });
-        let children = fs::read_dir("/proc/self/task").unwrap().flatten();
-        let children = children
-            .map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
-        Self {
-            links: links(),
-            files: files.into_iter().flatten().collect(),
-            children: children.collect(),
-            descriptors: open_fds(),
-        }
-    }
-
-    #[track_caller]
-    fn check(self) {
-        let after = Self::look();
-        assert_eq!(after, self);
-    }
-}
-
-fn check_forwarding(pods: &[Pod]) {
-    for (from, sender) in pods.iter().enumerate() {
-        for (to, receiver) in pods.iter().enumerate() {
-            if from != to {
-                check_datagrams(sender, receiver);
-                check_stream(sender, receiver);
-            }
-        }
-    }
-}
-
-/// Packets of up to 1400 bytes that may not be fragmented (Linux's default), there and back.
-#[track_caller]
-fn check_datagrams(sender: &Pod, receiver: &Pod) {
-    let [sender, receiver] = [sender, receiver].map(|pod| {
-        let open = || UdpSocket::bind((pod.address, 0)).unwrap();
-        let socket = pod.netns.run_in(open).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket
-    });
-    for len in [1, 18, 1372] {
-        let sent = bytes(len);
-        let mut got = vec![0; 2000];
-        sender
-            .send_to(&sent, receiver.local_addr().unwrap())
-            .unwrap();
-        let (there, from) = receiver.recv_from(&mut got).unwrap();
-        assert_eq!(
-            (&got[..there], from),
-            (&sent[..], sender.local_addr().unwrap())
-        );
-        receiver.send_to(&sent, from).unwrap();
-        let (back, _) = sender.recv_from(&mut got).unwrap();
-        assert_eq!(got[..back], sent);
-    }
-}
-
-/// A few megabytes of TCP: unfinished checksums or lost superframes would stop it.
-#[track_caller]
-fn check_stream(sender: &Pod, receiver: &Pod) {
-    let sent = bytes(4 << 20);
-    let listen = || TcpListener::bind((receiver.address, 0)).unwrap();
-    let listener = receiver.netns.run_in(listen).unwrap();
-    let to = listener.local_addr().unwrap();
-    let connect = || TcpStream::connect_timeout(&to, PATIENCE).unwrap();
-    let mut stream = sender.netns.run_in(connect).unwrap();
-    let (mut taken, _) = listener.accept().unwrap();
-    taken.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    let got = thread::scope(|scope| {
-        scope.spawn(|| {
-            stream.write_all(&sent).unwrap();
-            drop(stream);
-        });
-        let mut got = Vec::new();
-        taken.read_to_end(&mut got).unwrap();
-        got
-    });
-    assert!(
-        got == sent,
-        "{} of {} bytes, or wrong ones",
-        got.len(),
-        sent.len()
-    );
-}
-
 fn check_counts(side: &Side, topology: &dyn Topology) {
     let counts = topology.counts();
     assert_eq!(counts.lost.values().sum::<u64>(), 0, "{counts:?}");
@@ -235,14 +161,125 @@ fn check_counts(side: &Side, topology: &dyn Topology) {
     assert!(later.cpu_ns >= counts.cpu_ns && later.frames >= counts.frames);
 }
 
-/// Bytes without a pattern, always the same.
-fn bytes(len: usize) -> Vec<u8> {
-    let mut state = 1_u32;
-    let next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
+/// A program: a switch of our own, plugged by a shell that its first argument names this program to.
+const SCRIPT: &str = r#"
+own=$1 socket=/run/program.$$
+shift
+tap() { "$own" --socket $socket "$@" > /dev/null || exit 1; }
+tap run --name $$ &
+until [ -S $socket ]; do sleep 0.01; done
+if [ $# = 4 ]; then
+    tap vtep set --local $3 --netns $2
+    tap bridge add br0 --vni 42 --peer $4
+    tap port add a --bridge br0 --netns $1
+else
+    tap bridge add br0
+    tap port add a --bridge br0 --netns nsA
+    tap port add b --bridge br0 --netns nsB
+fi
+rm $socket*
+echo ready
+wait
+"#;
+
+fn program() {
+    let path = "/run/program.sh";
+    fs::write(path, SCRIPT).unwrap();
+    let side = Side {
+        name: "program",
+        programs: &[],
+        system: System::Program {
+            line: format!("sh {path} /proc/{}/exe", process::id()),
+        },
+        overlay: true,
     };
-    std::iter::repeat_with(next).take(len).collect()
+    side.check(shape(false, 2));
+    side.check_two();
+    side.check(shape(true, 2));
+    fs::remove_file(path).unwrap();
 }
 
-const PATIENCE: Duration = Duration::from_secs(5);
+fn refusals() {
+    let program = |line: &str| System::Program {
+        line: line.to_owned(),
+    };
+    let jumbo = Shape {
+        mtu: Some(9000),
+        ..shape(false, 2)
+    };
+    let option = System::Tapswitch {
+        options: vec!["--no-such-option".to_owned()],
+    };
+    for (system, shape, why) in [
+        (System::Kernel, shape(false, 0), "0 pods"),
+        (option, shape(false, 2), "--no-such-option"),
+        (program(""), shape(false, 2), "give a command line"),
+        (program("x"), shape(false, 3), "joins 2 pods, not 3"),
+        (program("/no/such/file"), shape(true, 2), "no such file"),
+        (
+            program("ls /no/such/file"),
+            shape(false, 2),
+            "/no/such/file",
+        ),
+        (
+            System::Vde,
+            shape(true, 2),
+            "VXLAN|vde_switch is not installed",
+        ),
+        (System::Vde, jumbo, "MTU|vde_switch is not installed"),
+        (
+            System::OpenVswitch { tso: false },
+            jumbo,
+            "TSO|is not installed|is not there",
+        ),
+    ] {
+        let before = Before::look();
+        let error = build(&system, shape).unwrap_err().to_string();
+        assert!(why.split('|').any(|part| error.contains(part)), "{error}");
+        before.check();
+    }
+}
+
+fn sixteen() {
+    for system in [
+        System::Kernel,
+        System::Tapswitch {
+            options: vec!["--workers".to_owned(), "1".to_owned()],
+        },
+    ] {
+        for overlay in [false, true] {
+            let topology = build(&system, shape(overlay, 16)).unwrap();
+            let pods = topology.pods();
+            assert_eq!(pods.len(), 16);
+            introduce(pods).unwrap();
+            check_stream(&pods[0], &pods[15]);
+        }
+    }
+}
+
+fn jumbo() {
+    for system in [
+        System::Kernel,
+        System::Tapswitch {
+            options: Vec::new(),
+        },
+    ] {
+        let shape = Shape {
+            mtu: Some(9000),
+            ..shape(false, 2)
+        };
+        let topology = build(&system, shape).unwrap();
+        let pods = topology.pods();
+        check_datagrams_of(&[8972], &pods[0], &pods[1]);
+        // As much as the underlay itself takes: each system has its own way, TCP gets through.
+        let shape = Shape {
+            mtu: Some(1500),
+            overlay: true,
+            ..shape
+        };
+        let topology = build(&system, shape).unwrap();
+        let pods = topology.pods();
+        check_datagrams(&pods[0], &pods[1]);
+        check_stream(&pods[0], &pods[1]);
+    }
+}

@@ -17,7 +17,7 @@ use nix::{
 };
 
 use super::Unavailable;
-use crate::sys::{child::spawn_in, clock, netns::NetnsFile};
+use crate::sys::{cause_text, child::spawn_in, clock, netns::NetnsFile};
 
 /// A directory that is gone with the value.
 #[derive(Debug)]
@@ -32,8 +32,9 @@ impl Directory {
         match fs::create_dir(&path) {
             Ok(()) => Ok(Self(path)),
             Err(cause) => Err(Unavailable::Failed(format!(
-                "make directory {}: {cause}; is /run a tmpfs of its own?",
-                path.display()
+                "make directory {}: {}; is /run a tmpfs of its own?",
+                path.display(),
+                cause_text(&cause)
             ))),
         }
     }
@@ -75,13 +76,17 @@ impl Daemon {
         command: &mut Command,
     ) -> Result<Self, Unavailable> {
         let failed = |cause: io::Error| {
-            Unavailable::Failed(format!("start {name} in the {}: {cause}", netns.label()))
+            let (place, cause) = (netns.label(), cause_text(&cause));
+            Unavailable::Failed(format!(
+                "start {name} in the {place}: {cause}; check its command line"
+            ))
         };
         let (output, complaints) = ["out", "err"]
             .map(|end| directory.file(&format!("{name}.{end}")))
             .into();
         command
-            .stdin(Stdio::null())
+            // Open as long as it runs: vde_switch ends at the end of its input.
+            .stdin(Stdio::piped())
             .stdout(File::create(&output).map_err(failed)?)
             .stderr(File::create(&complaints).map_err(failed)?);
         Ok(Self {
@@ -134,10 +139,17 @@ impl Daemon {
             let text = fs::read(path).unwrap_or_default();
             String::from_utf8_lossy(&text).trim().to_owned()
         });
-        match said.iter().find_map(|text| text.lines().next_back()) {
-            Some(line) => format!("it said: {line}"),
-            None => "it said nothing".to_owned(),
-        }
+        let text = said.into_iter().find(|text| !text.is_empty());
+        let Some(text) = text else {
+            return "it said nothing".to_owned();
+        };
+        let lines: Vec<_> = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
+        let end = &lines[lines.len().saturating_sub(LAST_LINES)..];
+        format!("it said: {}", end.join("; "))
     }
 
     /// CPU time of all its threads so far, in nanoseconds.
@@ -170,5 +182,7 @@ impl Drop for Daemon {
 
 /// How long a program may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How much of what it said is told.
+const LAST_LINES: usize = 6;
 /// How often it is looked at.
 const PAUSE: Duration = Duration::from_millis(2);

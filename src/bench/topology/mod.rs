@@ -7,8 +7,11 @@ mod daemon;
 mod kernel;
 mod losses;
 mod netns;
+mod open_vswitch;
+mod program;
 mod site;
 mod tapswitch;
+mod vde;
 
 pub use self::site::introduce;
 use self::{
@@ -30,7 +33,9 @@ pub fn build(system: &System, shape: Shape) -> Result<Box<dyn Topology>, Unavail
     match system {
         System::Kernel => Ok(Box::new(kernel::build(shape)?)),
         System::Tapswitch { options } => tapswitch::build(shape, options),
-        other => Err(Unavailable::Failed(format!("{other:?}: not yet"))),
+        System::OpenVswitch { tso } => Ok(Box::new(open_vswitch::build(shape, *tso)?)),
+        System::Vde => Ok(Box::new(vde::build(shape)?)),
+        System::Program { line } => Ok(Box::new(program::build(shape, line)?)),
     }
 }
 
@@ -129,7 +134,7 @@ struct Plain {
     // In this order they end: first what runs, then where it ran.
     daemons: Vec<Daemon>,
     site: Site,
-    _directories: Vec<Directory>,
+    directories: Vec<Directory>,
 }
 
 impl Plain {
@@ -137,7 +142,7 @@ impl Plain {
         Self {
             daemons: Vec::new(),
             site,
-            _directories: Vec::new(),
+            directories: Vec::new(),
         }
     }
 }

@@ -11,7 +11,10 @@ use std::{
 use super::Unavailable;
 use crate::{
     names::NetnsRef,
-    sys::netns::{NetnsFile, create_anonymous},
+    sys::{
+        cause_text,
+        netns::{NetnsFile, create_anonymous},
+    },
 };
 
 /// Makes a namespace that lives as long as the value and what runs in it. It is silent: no IPv6, so
@@ -86,7 +89,7 @@ pub(super) fn run(netns: &NetnsFile, words: &[&str], input: &str) -> Result<Stri
 fn not_run(what: &str, program: &str, error: &io::Error) -> Unavailable {
     match error.kind() {
         io::ErrorKind::NotFound => missing(program),
-        _ => Unavailable::Failed(format!("{what}: {error}; see ulimit -a")),
+        _ => Unavailable::Failed(format!("{what}: {}; see ulimit -a", cause_text(error))),
     }
 }
 

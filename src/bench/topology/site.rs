@@ -10,7 +10,11 @@ use super::{
     Pod, Shape, Unavailable,
     netns::{create, ip, path},
 };
-use crate::{sys::netns::NetnsFile, wire::MacAddr};
+use crate::{
+    netlink::{LinkRef, link_state},
+    sys::{cause_text, netns::NetnsFile},
+    wire::MacAddr,
+};
 
 /// Namespaces for one system.
 #[derive(Debug)]
@@ -108,6 +112,12 @@ impl Site {
         )
     }
 
+    /// Whether a node has a device.
+    pub(super) fn has_device(&self, node: usize, device: &str) -> bool {
+        let link = LinkRef::Name(device.to_owned());
+        link_state(Some(&self.nodes[node]), &link).is_ok()
+    }
+
     /// Moves a device of a node into a pod, as its `eth0`.
     pub(super) fn plug_device(
         &self,
@@ -165,6 +175,7 @@ pub fn introduce(pods: &[Pod]) -> Result<(), Unavailable> {
         let socket = pod.netns.run_in(|| UdpSocket::bind((pod.address, 0)));
         let socket = socket.map_err(Unavailable::failed)?.map_err(|cause| {
             let address = pod.address;
+            let cause = cause_text(&cause);
             Unavailable::Failed(format!("open socket at {address}: {cause}; see ulimit -n"))
         })?;
         let timeout = socket.set_read_timeout(Some(AGAIN));
@@ -176,6 +187,7 @@ pub fn introduce(pods: &[Pod]) -> Result<(), Unavailable> {
         for (to, receiver) in sockets.iter().enumerate() {
             if from != to {
                 reach(sender, receiver, u8::try_from(from).unwrap_or(0)).map_err(|cause| {
+                    let cause = cause_text(&cause);
                     Unavailable::Failed(format!(
                         "send from pod {from} to pod {to} ({}): {cause}; the switch does not \
                          forward, see its messages",
