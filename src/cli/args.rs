@@ -5,8 +5,10 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use ipnet::IpNet;
 
+mod bench;
 mod overlay;
 
+pub use self::bench::BenchArgs;
 pub use self::overlay::{PeerArgs, PeerCommand, PingArgs, VtepCommand, VtepSetArgs};
 use super::values::{
     AtLimitArg, EventKind, ModeArg, MtuArg, OnOff, OrNone, StateArg, or_none, parse_cidr,
@@ -119,6 +121,14 @@ pub enum Command {
     Man {
         /// Where to
         directory: PathBuf,
+    },
+    /// Measure this switch against others, all built here and now and gone afterwards
+    Bench(BenchArgs),
+    /// Make or take traffic for a measurement
+    #[command(hide = true)]
+    Load {
+        /// What, as JSON
+        order: String,
     },
 }
 

@@ -13,6 +13,7 @@ use clap::{CommandFactory, Parser};
 use serde::Serialize;
 
 pub mod args;
+mod bench;
 mod output;
 mod request;
 pub mod values;
@@ -25,6 +26,7 @@ use self::{
     values::EventKind,
 };
 use crate::{
+    bench::load,
     config::{self, Diagnostic, Place, StaticSpec, SwitchSpec},
     control::{
         api::{Event, Request, Response},
@@ -136,6 +138,9 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
             Ok(out.write_all(&script)?)
         }
         Command::Man { directory } => write_manual(&directory),
+        Command::Bench(args) => bench::run(&args, remote.json, out),
+        Command::Load { order } => load::run(&order, &mut io::stdin().lock(), out)
+            .map_err(|error| CliError::Failed(error.to_string())),
     }
 }
 

@@ -1,9 +1,12 @@
-//! The one ethtool request that a TAP needs: its link speed.
+//! The few ethtool requests that are needed: the link speed of a TAP, and who cuts superframes.
 //!
 //! A TAP reports 10 Mb/s (`tun_default_link_ksettings`), and OSPF costs, bonding and monitors
 //! believe it.
 
-use std::{io, os::fd::BorrowedFd};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use super::{checked, ifreq};
 use crate::names::IfName;
@@ -63,4 +66,64 @@ impl LinkSettings {
         let result = unsafe { request.call_with_data(socket, libc::SIOCETHTOOL) };
         checked(result).map(drop)
     }
+}
+
+/// Who cuts superframes before the device takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offload {
+    /// TCP segmentation: nobody, the device takes them whole.
+    Tso,
+    /// Generic segmentation: the stack, at the last moment.
+    Gso,
+}
+
+impl Offload {
+    /// `ETHTOOL_GTSO` or `ETHTOOL_GGSO`; the request that sets it is the next number.
+    fn get_command(self) -> u32 {
+        match self {
+            Self::Tso => 0x1e,
+            Self::Gso => 0x23,
+        }
+    }
+}
+
+/// `struct ethtool_value`.
+#[repr(C)]
+struct Value {
+    cmd: u32,
+    data: u32,
+}
+
+const _: () = assert!(size_of::<Value>() == 8);
+
+impl Value {
+    fn call(&mut self, name: &IfName) -> io::Result<()> {
+        let socket = ifreq::control_socket()?;
+        let mut request = ifreq::Ifreq::named(name);
+        request.set_data((&raw mut *self).cast());
+        // SAFETY: the request points at `self`, which is exclusively borrowed; the kernel reads and
+        // writes the 8 bytes of struct ethtool_value for these commands.
+        let result = unsafe { request.call_with_data(socket.as_fd(), libc::SIOCETHTOOL) };
+        checked(result).map(drop)
+    }
+}
+
+/// Turns `offload` of the interface `name` in the calling thread's namespace on or off, and returns
+/// what it was.
+///
+/// # Errors
+/// `ENODEV` if there is no such interface, `EOPNOTSUPP` if it cannot be changed.
+pub fn set_offload(name: &IfName, offload: Offload, on: bool) -> io::Result<bool> {
+    let mut value = Value {
+        cmd: offload.get_command(),
+        data: 0,
+    };
+    value.call(name)?;
+    let was = value.data != 0;
+    if was != on {
+        value.cmd = offload.get_command() + 1;
+        value.data = on.into();
+        value.call(name)?;
+    }
+    Ok(was)
 }

@@ -2,18 +2,19 @@
 //!
 //! Nothing here knows of bridges. The rules: one unsafe operation per block, a `// SAFETY:` that
 //! names the invariant, `libc`'s structures with their sizes asserted, and safe functions of `std`,
-//! `nix` and `socket2` wherever they exist, which leaves `ioctl`, and messages and rare options of
-//! sockets, as the only reasons for `unsafe`.
+//! `nix` and `socket2` wherever they exist, which leaves `ioctl`, messages and rare options of
+//! sockets, and what a child does before it is another program, as the only reasons for `unsafe`.
 
 #![allow(
     unsafe_code,
-    reason = "ioctl and sendmsg have no safe form that does; every other room is denied unsafe"
+    reason = "ioctl, sendmsg and pre_exec have no safe form; every other room is denied unsafe"
 )]
 
 pub mod affinity;
+pub mod child;
 pub mod clock;
 pub mod epoll;
-mod ethtool;
+pub mod ethtool;
 mod ifreq;
 pub mod memory;
 pub mod netns;

@@ -3,7 +3,58 @@
 
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 
+mod daemon;
+mod kernel;
+mod losses;
+mod netns;
+mod open_vswitch;
+mod program;
+mod site;
+mod tapswitch;
+mod vde;
+
+pub use self::site::introduce;
+use self::{
+    daemon::{Daemon, Directory, cpu_ns},
+    losses::losses,
+    site::Site,
+};
 use crate::sys::netns::NetnsFile;
+
+/// Builds a switch with its pods, which can reach each other then.
+///
+/// The process is to be in a network and a mount namespace of its own, with an empty tmpfs on
+/// `/run`. Nothing is made outside: all namespaces are new ones, without a name. Everything is gone
+/// with the value, and its processes are gone when the calling thread ends, if that is earlier.
+///
+/// # Errors
+/// [`Unavailable`]; nothing is left behind then.
+pub fn build(system: &System, shape: Shape) -> Result<Box<dyn Topology>, Unavailable> {
+    match system {
+        System::Kernel => Ok(Box::new(kernel::build(shape)?)),
+        System::Tapswitch { options } => tapswitch::build(shape, options),
+        System::OpenVswitch { tso } => Ok(Box::new(open_vswitch::build(shape, *tso)?)),
+        System::Vde => Ok(Box::new(vde::build(shape)?)),
+        System::Program { line } => Ok(Box::new(program::build(shape, line)?)),
+    }
+}
+
+/// Why a switch cannot be measured here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// A program is missing: which, and what to install.
+    #[error("{0}")]
+    NotInstalled(String),
+    /// What was tried, why it failed, and what to do about it.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Unavailable {
+    fn failed(error: impl fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
 
 /// A switch to measure.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,4 +126,37 @@ pub struct Counts {
     pub cpu_ns: Option<u64>,
     /// Frames that the switch received from anywhere, where it tells.
     pub frames: Option<u64>,
+}
+
+/// A switch that tells nothing itself: what is known of it comes from the kernel.
+#[derive(Debug)]
+struct Plain {
+    // In this order they end: first what runs, then where it ran.
+    daemons: Vec<Daemon>,
+    site: Site,
+    directories: Vec<Directory>,
+}
+
+impl Plain {
+    fn new(site: Site) -> Self {
+        Self {
+            daemons: Vec::new(),
+            site,
+            directories: Vec::new(),
+        }
+    }
+}
+
+impl Topology for Plain {
+    fn pods(&self) -> &[Pod] {
+        &self.site.pods
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            lost: losses(&self.site),
+            cpu_ns: cpu_ns(&self.daemons),
+            ..Counts::default()
+        }
+    }
 }

@@ -1,0 +1,152 @@
+//! What the kernel says was lost on the way.
+
+use std::{collections::BTreeMap, fs};
+
+use super::site::Site;
+use crate::sys::netns::NetnsFile;
+
+/// Frames that a device dropped, from the view of its namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Drops {
+    rx: u64,
+    tx: u64,
+}
+
+/// What one namespace tells.
+#[derive(Debug, Default)]
+struct Seen {
+    devices: BTreeMap<String, Drops>,
+    /// Datagrams that found the receive buffer of their socket full.
+    sockets: u64,
+}
+
+/// Frames lost by place; only what is not 0.
+///
+/// * `veth`: between a pod and its node, because the backlog of the receiving CPU was full.
+/// * `tap_queue`: from a pod whose `eth0` is a TAP, because the switch was too slow.
+/// * `pod_rx`, `pod_socket`: in the pod, before and in its UDP sockets.
+/// * `underlay`: between the nodes.
+/// * `port`, and other devices by their name: in the node's kernel.
+pub(super) fn losses(site: &Site) -> BTreeMap<String, u64> {
+    let nodes: Vec<_> = site.nodes.iter().map(look).collect();
+    let mut lost = Lost::default();
+    for (number, pod) in site.pods.iter().enumerate() {
+        let seen = look(&pod.netns);
+        let eth0 = seen.device("eth0");
+        let port = format!("p{number}");
+        let port = nodes[number % nodes.len()].devices.get(&port).copied();
+        // The kernel counts what is lost in a veth pair at both ends.
+        let outside = port.unwrap_or_default();
+        match port {
+            Some(port) => lost.add("veth", eth0.tx + port.tx),
+            None => lost.add("tap_queue", eth0.tx),
+        }
+        lost.add("port", outside.rx.saturating_sub(eth0.tx));
+        lost.add("pod_rx", eth0.rx.saturating_sub(outside.tx));
+        lost.add("pod_socket", seen.sockets);
+    }
+    for (number, node) in nodes.iter().enumerate() {
+        let other = nodes[nodes.len() - 1 - number].device("u0");
+        for (name, drops) in &node.devices {
+            let is_port = name
+                .strip_prefix('p')
+                .is_some_and(|rest| rest.parse::<usize>().is_ok());
+            match name.as_str() {
+                "u0" => lost.add("underlay", drops.tx + drops.rx.saturating_sub(other.tx)),
+                _ if is_port => {}
+                name => lost.add(name, drops.rx + drops.tx),
+            }
+        }
+        lost.add("node_socket", node.sockets);
+    }
+    lost.0
+}
+
+#[derive(Default)]
+struct Lost(BTreeMap<String, u64>);
+
+impl Lost {
+    fn add(&mut self, place: &str, frames: u64) {
+        if frames > 0 {
+            *self.0.entry(place.to_owned()).or_default() += frames;
+        }
+    }
+}
+
+impl Seen {
+    fn device(&self, name: &str) -> Drops {
+        self.devices.get(name).copied().unwrap_or_default()
+    }
+}
+
+fn look(netns: &NetnsFile) -> Seen {
+    // /proc/net is the namespace of the process, and this is a thread's.
+    let read = |file| fs::read_to_string(format!("/proc/thread-self/net/{file}"));
+    let texts = netns.run_in(|| (read("dev"), read("snmp")));
+    let Ok((devices, protocols)) = texts else {
+        return Seen::default();
+    };
+    Seen {
+        devices: devices.map(|text| device_drops(&text)).unwrap_or_default(),
+        sockets: protocols.map_or(0, |text| receive_buffer_errors(&text)),
+    }
+}
+
+/// Reads `/proc/net/dev`: a name, a colon, and eight numbers for each direction, of which the fourth
+/// is what was dropped.
+fn device_drops(text: &str) -> BTreeMap<String, Drops> {
+    let line = |line: &str| {
+        let (name, numbers) = line.split_once(':')?;
+        let numbers: Vec<&str> = numbers.split_whitespace().collect();
+        let number = |index: usize| numbers.get(index)?.parse().ok();
+        let (rx, tx) = (number(3)?, number(11)?);
+        Some((name.trim().to_owned(), Drops { rx, tx }))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// Reads `/proc/net/snmp`: a line of names for each protocol, and one of numbers.
+fn receive_buffer_errors(text: &str) -> u64 {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let (Some(names), Some(numbers)) = (lines.next(), lines.next()) else {
+        return 0;
+    };
+    let mut pairs = names.split_whitespace().zip(numbers.split_whitespace());
+    let found = pairs.find(|(name, _)| *name == "RcvbufErrors");
+    found
+        .and_then(|(_, number)| number.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_read_as_the_kernel_prints_them() {
+        let text = "\
+Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0
+  eth0: 1234567    8901    0    7    0     0          0         0  7654321    1098    0   11    0     0       0          0
+";
+        let drops = device_drops(text);
+        assert_eq!(drops.len(), 2);
+        assert_eq!(drops["lo"], Drops::default());
+        assert_eq!(drops["eth0"], Drops { rx: 7, tx: 11 });
+    }
+
+    #[test]
+    fn buffer_errors_are_found_by_their_name() {
+        let text = "\
+Tcp: RtoAlgorithm RtoMin
+Tcp: 1 200
+Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors
+Udp: 10 2 3 9 5 0
+UdpLite: InDatagrams RcvbufErrors
+UdpLite: 0 77
+";
+        assert_eq!(receive_buffer_errors(text), 5);
+        assert_eq!(receive_buffer_errors(""), 0);
+    }
+}
