@@ -232,7 +232,7 @@ proptest! {
     fn damaged_superframes_never_panic(
         spec in superframes(),
         damage in proptest::collection::vec((0_usize..200, any::<u8>()), 0..4),
-        header_damage in proptest::option::of((0_usize..12, any::<u8>())),
+        header_damage in proptest::option::of((0_usize..VirtioNetHdr::LEN, any::<u8>())),
         cut in proptest::option::of(0_usize..300),
     ) {
         let mut header: [u8; VirtioNetHdr::LEN] = zerocopy::IntoBytes::as_bytes(&spec.header())
