@@ -211,7 +211,7 @@ pub const CASES: &[Case] = &[
     ),
     case(
         "broadcast8",
-        "UDP broadcast, each of 8 pods",
+        "UDP broadcast, 8 pods",
         BOTH,
         8,
         Load::Broadcast,
