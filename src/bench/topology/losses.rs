@@ -20,14 +20,7 @@ struct Seen {
     sockets: u64,
 }
 
-/// Frames lost by place; only what is not 0.
-///
-/// * `veth`: between a pod and its node, because the backlog of the receiving CPU was full.
-/// * `tap_queue`: from a pod whose `eth0` is a TAP, because the switch was too slow.
-/// * `pod_rx`, `pod_socket`: in the pod, before and in its UDP sockets.
-/// * `underlay`: between the nodes.
-/// * `underlay_socket`: in the node, in the sockets of the switch.
-/// * `port`, and other devices by their name: in the node's kernel.
+/// The places of [`super::Counts::lost`] that the kernel knows of.
 pub(super) fn losses(site: &Site) -> BTreeMap<String, u64> {
     let mut nodes: Vec<_> = site.nodes.iter().map(look).collect();
     let mut lost = Lost::default();
