@@ -31,6 +31,7 @@ fn main() -> ExitCode {
                 with_options,
             ),
             env.trial("a_bench_that_is_interrupted_leaves_nothing", interrupted),
+            env.trial("a_load_that_dies_or_hangs_is_a_failed_round", load_ends),
             env.trial("a_load_that_fails_says_why", load_fails),
             env.trial("nonsense_is_refused_before_anything_is_built", nonsense),
         ]
@@ -170,7 +171,7 @@ fn interrupted() {
         .unwrap();
     wait_until("the load runs", Duration::from_secs(20), || {
         let running = processes_of(&child);
-        running.iter().any(|line| line.contains("stream_send"))
+        running.iter().any(|(_, line)| line.contains("stream_send"))
     });
     thread::sleep(Duration::from_millis(300));
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
@@ -180,6 +181,46 @@ fn interrupted() {
         processes() == before.1
     });
     assert_eq!(links(), before.0);
+}
+
+fn load_ends() {
+    for (signal, expected) in [
+        (Signal::SIGKILL, "it ended without a result"),
+        (Signal::SIGSTOP, "it did not answer in time and was killed"),
+    ] {
+        let mut command = Command::new(PROGRAM);
+        command.args(["bench", "--cases=udp18", "--systems=kernel"]);
+        command.args(["--one-node", "--rounds=1", "--seconds=1", "--json"]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = child.spawn().unwrap();
+        let mut receiver = None;
+        wait_until("the load runs", Duration::from_secs(20), || {
+            let running = processes_of(&child);
+            // The sender is started after it.
+            let is_sending = running
+                .iter()
+                .any(|(_, line)| line.contains("datagram_send"));
+            let found = running
+                .into_iter()
+                .find(|(_, line)| line.contains("receive"));
+            receiver = found.filter(|_| is_sending);
+            receiver.is_some()
+        });
+        thread::sleep(Duration::from_millis(300));
+        kill(Pid::from_raw(receiver.unwrap().0), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{signal}");
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains("1 of 1 rounds failed"), "{stderr}");
+        assert!(
+            stderr.contains("datagram_receive") && stderr.contains(expected),
+            "{stderr}"
+        );
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        // No figure at all, rather than one of 0.
+        let figure = &report["results"][0]["figures"][0]["systems"][0];
+        assert!(figure["median"].is_null(), "{figure}");
+    }
 }
 
 fn load_fails() {
@@ -237,15 +278,17 @@ fn processes() -> Vec<String> {
     lines.collect()
 }
 
-/// The same of those that `child` has started.
-fn processes_of(child: &Child) -> Vec<String> {
+/// The numbers and command lines of those that `child` has started.
+fn processes_of(child: &Child) -> Vec<(i32, String)> {
     let id = child.id();
     let path = format!("/proc/{id}/task/{id}/children");
     let children = fs::read_to_string(path).unwrap_or_default();
-    let paths = children.split_whitespace().map(|id| format!("/proc/{id}"));
-    paths
-        .filter_map(|path| own_line(Path::new(&path)))
-        .collect()
+    let numbers = children.split_whitespace().flat_map(str::parse);
+    let lines = numbers.filter_map(|id: i32| {
+        let line = own_line(Path::new(&format!("/proc/{id}")))?;
+        Some((id, line))
+    });
+    lines.collect()
 }
 
 /// The command line of a process of this program that has not ended.

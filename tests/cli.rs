@@ -46,10 +46,11 @@ fn help_goes_to_stdout_and_wrong_usage_exits_with_two() {
     assert_eq!(help.status.code(), Some(0));
     for command in [
         "run", "check", "apply", "show", "vtep", "peer", "bridge", "port", "fdb", "stats",
-        "monitor",
+        "monitor", "bench",
     ] {
         assert!(stdout(&help).contains(command), "{command} is missing");
     }
+    assert!(!stdout(&help).contains("  load"), "load is for bench only");
     for wrong in [
         &["fly"][..],
         &[],
@@ -325,5 +326,6 @@ fn completions_and_manual_pages_are_written() {
     assert!(stdout(&completions).contains("#compdef tapswitch"));
     assert!(manual.status.success(), "{}", stderr(&manual));
     assert!(directory.join("tapswitch-port-add.1").exists());
+    assert!(!directory.join("tapswitch-load.1").exists());
     std::fs::remove_dir_all(directory).unwrap();
 }

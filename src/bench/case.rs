@@ -98,8 +98,8 @@ const fn figure(
 const THROUGHPUT: Figure = figure("throughput", "", "Gb/s", Better::Higher);
 const DELIVERED: Figure = figure("delivered", "", "kpps", Better::Higher);
 const FAIRNESS: Figure = figure("fairness", ", fairness", "", Better::Higher);
-const P50: Figure = figure("p50", ", median", "us", Better::Lower);
-const P99: Figure = figure("p99", ", 99th of 100", "us", Better::Lower);
+const P50: Figure = figure("p50", ", p50", "us", Better::Lower);
+const P99: Figure = figure("p99", ", p99", "us", Better::Lower);
 
 impl Case {
     /// What comes out of it.
@@ -211,21 +211,21 @@ pub const CASES: &[Case] = &[
     ),
     case(
         "broadcast8",
-        "UDP broadcast, each of 8 pods",
+        "UDP broadcast, 8 pods",
         BOTH,
         8,
         Load::Broadcast,
     ),
     case(
         "latency",
-        "there and back",
+        "UDP round trip",
         BOTH,
         2,
         Load::Trips { loaded: false },
     ),
     case(
         "latency-load",
-        "there and back beside TCP",
+        "UDP round trip beside TCP",
         BOTH,
         2,
         Load::Trips { loaded: true },

@@ -137,8 +137,15 @@ struct Canvas {
 
 impl Canvas {
     fn title(&mut self, report: &Report) {
-        let baseline = report.systems.first().map_or("", |system| &system.name);
-        let title = format!("How fast, compared with: {baseline}");
+        let baseline = report
+            .systems
+            .first()
+            .map_or("", |system| system.name.as_str());
+        let what = match baseline {
+            "kernel" => "the kernel's bridge and vxlan device",
+            other => other,
+        };
+        let title = format!("Speed, compared with {what}");
         self.text(
             24.0,
             38.0,

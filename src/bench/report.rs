@@ -59,6 +59,8 @@ pub struct SystemInfo {
     pub name: String,
     /// What its program says.
     pub version: Option<String>,
+    /// Whether it is an error if it does not work: another's program may have its limits.
+    pub is_required: bool,
 }
 
 /// A system that was not measured somewhere.
@@ -70,8 +72,8 @@ pub struct Missing {
     pub place: Place,
     /// In which cases.
     pub cases: Vec<&'static str>,
-    /// It is only not installed here, or has no such thing.
-    pub is_expected: bool,
+    /// It is there, and should have worked.
+    pub is_installed: bool,
     /// Why.
     pub reason: String,
 }
@@ -160,38 +162,44 @@ pub struct Round {
 }
 
 impl Report {
-    /// Measurements that failed, and systems that should have been there: case, system and reason.
+    /// What went wrong with systems that have to work.
     pub fn failures(&self) -> Vec<String> {
-        let missing = self
-            .unavailable
-            .iter()
-            .filter(|missing| !missing.is_expected);
-        let missing = missing.map(|missing| {
-            let Missing {
-                system,
-                place,
-                reason,
-                ..
-            } = missing;
-            format!("{system}, {}: {reason}", place.title())
-        });
+        let required = |name: &str| {
+            let mut systems = self.systems.iter();
+            systems.any(|system| system.name == name && system.is_required)
+        };
+        let missing = self.unavailable.iter();
+        let missing = missing.filter(|missing| missing.is_installed && required(&missing.system));
         let rounds = self.results.iter().flat_map(|result| {
-            result.systems.iter().flat_map(move |of| {
-                let numbered = (1..).zip(&of.rounds);
-                numbered.filter_map(move |(number, round)| {
-                    let error = round.error.as_ref()?;
-                    let (case, place, system) = (result.case, result.place.title(), &of.system);
-                    Some(format!(
-                        "{case}, {place}, {system}, round {number}: {error}"
-                    ))
-                })
-            })
+            let systems = result.systems.iter();
+            let systems = systems.filter(|of| required(&of.system));
+            systems.filter_map(|of| of.failure(result))
         });
-        missing.chain(rounds).collect()
+        missing.map(Missing::sentence).chain(rounds).collect()
+    }
+}
+
+impl Missing {
+    /// For people.
+    pub(super) fn sentence(&self) -> String {
+        let (place, cases) = (self.place.title(), self.cases.join(", "));
+        format!("{}, {place} ({cases}): {}", self.system, self.reason)
     }
 }
 
 impl Rounds {
+    /// How many rounds failed, and why the first one did.
+    pub(super) fn failure(&self, result: &CaseResult) -> Option<String> {
+        let errors = self.rounds.iter().filter_map(|round| round.error.as_ref());
+        let errors: Vec<_> = errors.collect();
+        let (first, place) = (errors.first()?, result.place.title());
+        let (failed, all) = (errors.len(), self.rounds.len());
+        let (system, case) = (&self.system, result.case);
+        Some(format!(
+            "{system}, {place}, {case}: {failed} of {all} rounds failed: {first}"
+        ))
+    }
+
     /// The median of what `of` finds in each round.
     pub(super) fn median(&self, of: impl Fn(&Round) -> Option<f64>) -> Option<f64> {
         let values: Vec<f64> = self.rounds.iter().filter_map(of).collect();

@@ -47,6 +47,7 @@ pub(super) fn run(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Report {
         .map(|(name, system)| SystemInfo {
             name: name.clone(),
             version: version(system),
+            is_required: !matches!(system, System::OpenVswitch { .. } | System::Vde),
         });
     let mut runner = Runner {
         plan,
@@ -135,13 +136,26 @@ impl Runner<'_> {
 
     fn missing(&mut self, index: usize, members: &[(&'static Case, Place)], reason: &Unavailable) {
         let place = members.first().map_or(Place::OneNode, |&(_, place)| place);
-        self.report.unavailable.push(Missing {
+        let cases = members.iter().map(|(case, _)| case.id);
+        let missing = Missing {
             system: self.names[index].clone(),
             place,
-            cases: members.iter().map(|(case, _)| case.id).collect(),
-            is_expected: matches!(reason, Unavailable::NotInstalled(_)),
+            cases: Vec::new(),
+            is_installed: matches!(reason, Unavailable::Failed(_)),
             reason: reason.to_string(),
-        });
+        };
+        // The same for the same reason in other shapes is said once.
+        let all = &mut self.report.unavailable;
+        let is_same = |other: &&mut Missing| {
+            (&other.system, other.place, &other.reason) == (&missing.system, place, &missing.reason)
+        };
+        match all.iter_mut().find(is_same) {
+            Some(same) => same.cases.extend(cases),
+            None => all.push(Missing {
+                cases: cases.collect(),
+                ..missing
+            }),
+        }
     }
 
     fn case(
@@ -252,13 +266,23 @@ impl Runner<'_> {
 }
 
 fn build(system: &System, shape: Shape) -> Result<Site, Unavailable> {
-    if shape.overlay && *system == System::Vde {
-        return Err(Unavailable::NotInstalled("it has no overlay".to_owned()));
+    if let Some(reason) = impossible(system, shape) {
+        // As little of a failure as a program that is not there.
+        return Err(Unavailable::NotInstalled(reason.to_owned()));
     }
     Ok(Site {
         topology: topology::build(system, shape)?,
         taught: None,
     })
+}
+
+/// Why `system` can never be what `shape` asks for.
+fn impossible(system: &System, shape: Shape) -> Option<&'static str> {
+    match system {
+        System::Vde if shape.overlay => Some("it has no overlay"),
+        System::Program { .. } if shape.pods != 2 => Some("a program joins two pods only"),
+        _ => None,
+    }
 }
 
 fn is_hopeless(rounds: &[Round]) -> bool {

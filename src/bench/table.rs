@@ -244,12 +244,12 @@ fn notes(out: &mut impl Write, report: &Report) -> io::Result<()> {
         "CALLS: system calls of the switch for a frame it received."
     )?;
     for missing in &report.unavailable {
-        let (place, cases) = (missing.place.title(), missing.cases.join(", "));
-        writeln!(
-            out,
-            "{} was not measured, {place} ({cases}): {}",
-            missing.system, missing.reason
-        )?;
+        writeln!(out, "not measured: {}", missing.sentence())?;
+    }
+    for result in &report.results {
+        for failure in result.systems.iter().filter_map(|of| of.failure(result)) {
+            writeln!(out, "! {failure}")?;
+        }
     }
     for reason in &report.noise.reasons {
         writeln!(out, "! {reason}")?;

@@ -48,7 +48,10 @@ pub(super) fn run(args: &BenchArgs, json: bool, out: &mut impl Write) -> Result<
     let failures = report.failures();
     match failures.is_empty() {
         true => Ok(()),
-        false => Err(CliError::Failed(failures.join("\ntapswitch: "))),
+        false => Err(CliError::Failed(format!(
+            "measure: {}",
+            failures.join("\n  ")
+        ))),
     }
 }
 

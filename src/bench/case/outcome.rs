@@ -88,6 +88,12 @@ fn of_streams(results: &Results, receivers: &[MemberId], seconds: f64) -> Result
 
 fn of_trips(results: &Results, client: MemberId) -> Result<Outcome, String> {
     let trips: Trips = results.of(client)?;
+    if trips.count == 0 {
+        let lost = trips.lost;
+        return Err(format!(
+            "no message came back in time, and {lost} never; is the switch overloaded?"
+        ));
+    }
     Ok(Outcome {
         figures: vec![trips.p50, trips.p99],
         work: Work::Nothing,

@@ -36,6 +36,7 @@ fn report(ratio: (f64, f64, f64), verdict: Verdict) -> Report {
     let info = |name: &&str| SystemInfo {
         name: (*name).to_owned(),
         version: None,
+        is_required: true,
     };
     Report {
         machine: Machine::this(),
