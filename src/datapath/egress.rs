@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use zerocopy::IntoBytes;
 
-use super::{Copy, Datapath, Port, Topology, Transmitted};
+use super::{Copy, Datapath, Port, Topology, Transmitted, gather};
 use crate::{
     bridge::{DropReason, PortId},
     offload::{self, Mark, Offloads, Run},
@@ -78,17 +78,8 @@ impl Datapath {
         parts[1] = IoSlice::new(head);
         let parts = &parts[..count + 2];
         self.calls.writes.add(1);
-        // Small pieces are quicker copied than described to the kernel one by one.
-        let sent = if bytes <= count * SMALL {
-            self.gathered.clear();
-            for part in parts {
-                self.gathered.extend_from_slice(part);
-            }
-            port.io.transmit(&self.gathered)
-        } else {
-            port.io.transmit_parts(parts)
-        };
-        match sent {
+        gather(&mut self.gathered, parts);
+        match port.io.transmit(&self.gathered) {
             Transmitted::Unsupported => 0,
             sent => {
                 port.counters.worker(self.worker).joined(sent, count, bytes);
@@ -176,6 +167,3 @@ impl Datapath {
         }
     }
 }
-
-/// Bytes of a frame up to which it counts as small.
-const SMALL: usize = 256;
