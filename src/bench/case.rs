@@ -10,6 +10,7 @@ use serde::Serialize;
 pub(super) use self::{
     cast::Site,
     outcome::{Outcome, Work},
+    teach::Taught,
 };
 use super::{stats::Better, topology::Shape};
 

@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use super::{
-    case::{Case, Place, Site},
+    case::{Case, Place, Site, Taught},
     machine::{CpuTimes, Machine, Usage, version},
     measure::measure,
     report::{
@@ -180,7 +180,7 @@ impl Runner<'_> {
                 }
                 let so_far = self.so_far(case, &rounds);
                 (self.progress)(&format!(
-                    "{}: {}, round {} of {}, {}{so_far}",
+                    "{}, {}, {}/{}: {}{so_far}",
                     place.title(),
                     case.title,
                     round + 1,
@@ -272,7 +272,7 @@ fn build(system: &System, shape: Shape) -> Result<Site, Unavailable> {
     }
     Ok(Site {
         topology: topology::build(system, shape)?,
-        taught: None,
+        taught: Taught::default(),
     })
 }
 

@@ -231,6 +231,9 @@ fn sum(of: &Rounds, key: &str) -> Option<f64> {
     (sum > 0.0 || key == "flooded" && !counts.is_empty()).then_some(sum)
 }
 
+/// With fewer the range itself holds the true median with less than 95 % confidence: 1 - 2/2^n.
+const ENOUGH_ROUNDS: usize = 6;
+
 fn notes(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let baseline = report.systems.first().map_or("", |system| &system.name);
     writeln!(
@@ -243,6 +246,13 @@ fn notes(out: &mut impl Write, report: &Report) -> io::Result<()> {
         out,
         "CALLS: system calls of the switch for a frame it received."
     )?;
+    if report.settings.rounds < ENOUGH_ROUNDS {
+        writeln!(
+            out,
+            "With so few rounds the interval is hardly more than the range: {ENOUGH_ROUNDS} or more \
+             to conclude."
+        )?;
+    }
     for missing in &report.unavailable {
         writeln!(out, "not measured: {}", missing.sentence())?;
     }

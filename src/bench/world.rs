@@ -1,14 +1,15 @@
 //! A world of its own for everything that is built: the machine sees nothing of it, and the kernel
 //! cleans up with the last process in it.
 
-use std::path::Path;
-
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
 
-use crate::sys::userns::{Mounts, enter_user_namespace};
+use crate::sys::{
+    Tap, TapOptions,
+    userns::{Mounts, enter_user_namespace},
+};
 
 /// Enters a mount and a network namespace, inside a user namespace for an ordinary user, with an
 /// empty `/run`. Must be called before the process has started threads.
@@ -16,11 +17,6 @@ use crate::sys::userns::{Mounts, enter_user_namespace};
 /// # Errors
 /// What is not possible here, and what to do.
 pub(super) fn enter() -> Result<(), String> {
-    if !Path::new("/dev/net/tun").exists() {
-        let text = "find /dev/net/tun: it does not exist; load the module tun, or give the container \
-                    that device";
-        return Err(text.to_owned());
-    }
     let both = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET;
     if unshare(both).is_err() {
         enter_user_namespace(Mounts::Private).map_err(|error| error.to_string())?;
@@ -32,5 +28,8 @@ pub(super) fn enter() -> Result<(), String> {
         .map_err(|errno| {
             let cause = errno.desc().to_lowercase();
             format!("mount tmpfs on /run: {cause}; run as root, outside of a container")
-        })
+        })?;
+    // Here, and not after some systems have been built.
+    let tap = Tap::create(&TapOptions::default());
+    tap.map(drop).map_err(|error| error.to_string())
 }

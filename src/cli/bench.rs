@@ -29,6 +29,8 @@ pub(super) fn run(args: &BenchArgs, json: bool, out: &mut impl Write) -> Result<
     let is_terminal = io::stderr().is_terminal();
     let mut progress = |line: &str| {
         if is_terminal {
+            // A line that wraps could not be overwritten.
+            let line: String = line.chars().take(PROGRESS_WIDTH).collect();
             // Who cannot read it loses nothing.
             drop(write!(io::stderr(), "\r\x1b[K{line}"));
         }
@@ -54,6 +56,9 @@ pub(super) fn run(args: &BenchArgs, json: bool, out: &mut impl Write) -> Result<
         ))),
     }
 }
+
+/// Most terminals have 80 columns or more.
+const PROGRESS_WIDTH: usize = 79;
 
 fn open(path: &Path) -> Result<(&Path, File), CliError> {
     let file = File::create(path).map_err(|error| not_written(path, &error))?;

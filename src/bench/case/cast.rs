@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::{
     Case, Load,
     outcome::{Cast, Outcome},
-    teach::teach,
+    teach::{Taught, teach},
     tso::WithoutTso,
 };
 use crate::{
@@ -16,15 +16,14 @@ use crate::{
     },
     names::IfName,
     sys::affinity,
-    time::Timestamp,
 };
 
 /// One built system, and what is known of it.
 #[derive(Debug)]
 pub(in crate::bench) struct Site {
     pub(in crate::bench) topology: Box<dyn Topology>,
-    /// When the switch was last told where the addresses of a case are.
-    pub(in crate::bench) taught: Option<Timestamp>,
+    /// What the switch was told about the addresses of a case.
+    pub(in crate::bench) taught: Taught,
 }
 
 /// A measurement whose processes are ready.
