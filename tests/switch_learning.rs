@@ -363,3 +363,64 @@ fn a_full_fdb_forwards_what_it_does_not_learn() {
     }
     lab.assert_accounted();
 }
+
+/// A flow of `n` frames from host 1 to host 2, all at once, and how many of them came to each.
+fn flow(lab: &mut Lab, from: PortId, to: &[PortId], n: usize) -> Vec<usize> {
+    for _ in 0..n {
+        lab.send(from, &unicast(mac(1), mac(2)));
+    }
+    lab.run();
+    to.iter().map(|&port| lab.received(port).len()).collect()
+}
+
+// A3, A4, A5: what a worker remembers of a flow is void as soon as anything has changed.
+#[test]
+fn a_flow_that_is_remembered_follows_every_change() {
+    let (mut lab, [a, b, c]) = with_ageing(300);
+    let both = [b, c];
+    lab.relay(a, &broadcast(mac(1)));
+    lab.relay(b, &broadcast(mac(2)));
+    assert_eq!(flow(&mut lab, a, &both, 50), [50, 0]);
+
+    // The destination moves in the middle of the flow.
+    lab.relay(c, &broadcast(mac(2)));
+    assert_eq!(flow(&mut lab, a, &both, 50), [0, 50]);
+
+    // Its port goes down, which flushes it, and comes back.
+    lab.set_up(c, false);
+    assert_eq!(flow(&mut lab, a, &both, 50), [50, 0], "flooded");
+    lab.set_up(c, true);
+    assert_eq!(
+        flow(&mut lab, a, &both, 50).iter().sum::<usize>(),
+        100,
+        "flooded"
+    );
+    lab.relay(c, &broadcast(mac(2)));
+    assert_eq!(flow(&mut lab, a, &both, 50), [0, 50]);
+
+    // It is isolated from the sender, and no longer.
+    for set in [true, false] {
+        lab.set_flag(a, PortFlags::ISOLATED, set);
+        lab.set_flag(c, PortFlags::ISOLATED, set);
+        let expected = if set { [0, 0] } else { [0, 50] };
+        assert_eq!(flow(&mut lab, a, &both, 50), expected, "isolated: {set}");
+    }
+
+    // It is pinned elsewhere, forgotten, and dies of age while the flow goes on.
+    lab.pin(mac(2), b);
+    assert_eq!(flow(&mut lab, a, &both, 50), [50, 0]);
+    lab.fdb().remove(FdbKey::new(mac(2), 0));
+    assert_eq!(flow(&mut lab, a, &both, 50), [50, 50]);
+    lab.relay(c, &broadcast(mac(2)));
+    for _ in 0..29 {
+        lab.skip(Duration::from_secs(10));
+        assert_eq!(flow(&mut lab, a, &both, 20), [0, 20]);
+    }
+    lab.skip(Duration::from_secs(12));
+    assert_eq!(flow(&mut lab, a, &both, 20), [20, 20]);
+
+    // The same frame from another port is another flow.
+    assert_eq!(flow(&mut lab, b, &[a, c], 20).len(), 2);
+    assert_eq!(lab.location(mac(1)), Some(b));
+    lab.assert_accounted();
+}

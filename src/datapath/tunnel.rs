@@ -294,6 +294,7 @@ impl Datapath {
     /// Steps 2 to 4 for a batch from the underlay.
     pub(super) fn forward_tunnelled(&mut self, now: Timestamp, topology: &Topology, vtep: &Vtep) {
         self.plan.clear();
+        self.cache.fetch(self.batch.frames());
         for index in 0..self.batch.len() {
             let Some(&Origin { peer, bridge }) = self.origins.get(index) else {
                 return;
@@ -311,6 +312,7 @@ impl Datapath {
                 Some(reason) => counters.ingress_drops[reason.index()].add(1),
             }
         }
+        self.cache.batch_ended(self.batch.len());
     }
 
     /// Step 5 for remote VTEPs: sends the copy at `position` of the plan, and with it all later
