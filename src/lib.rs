@@ -45,7 +45,7 @@
 //! | [`control`] | API types, server and client on a unix socket | |
 //! | [`daemon`] | the running switch: workers, state, requests, housekeeping | |
 //! | [`cli`], [`demo`] | the program | |
-//! | [`bench`] | topologies, load and figures: this switch against others | |
+//! | [`mod@bench`] | topologies, load and figures: this switch against others | |
 //!
 //! `tests/layering.rs` holds the rooms to their rules.
 //!

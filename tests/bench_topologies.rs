@@ -120,8 +120,8 @@ impl Side {
         let before = Before::look();
         let topology = self.build(shape);
         assert_eq!(topology.pods().len(), shape.pods);
-        check_forwarding(topology.pods());
         check_counts(self, &*topology);
+        check_forwarding(topology.pods());
         drop(topology);
         before.check();
     }
@@ -149,16 +149,18 @@ fn shape(overlay: bool, pods: usize) -> Shape {
 }
 
 fn check_counts(side: &Side, topology: &dyn Topology) {
-    let counts = topology.counts();
-    assert_eq!(counts.lost.values().sum::<u64>(), 0, "{counts:?}");
-    assert_eq!(counts.cpu_ns.is_some(), side.system != System::Kernel);
-    if let System::Tapswitch { .. } = side.system {
-        assert!(counts.syscalls.unwrap() > 100, "{counts:?}");
-        assert!(counts.frames.unwrap() > 100, "{counts:?}");
-    }
+    let before = topology.counts();
     check_datagrams(&topology.pods()[0], &topology.pods()[1]);
-    let later = topology.counts();
-    assert!(later.cpu_ns >= counts.cpu_ns && later.frames >= counts.frames);
+    let counts = topology.counts();
+    // Before TCP finds out how fast it may be.
+    assert!(counts.lost.is_empty(), "{counts:?}");
+    let has_processes = side.system != System::Kernel;
+    assert_eq!(counts.cpu_ns.is_some(), has_processes);
+    assert!(!has_processes || counts.cpu_ns > before.cpu_ns);
+    let tells = matches!(side.system, System::Tapswitch { .. });
+    assert_eq!(counts.syscalls.is_some(), tells);
+    assert!(!tells || counts.syscalls > before.syscalls);
+    assert!(!tells || counts.frames >= before.frames.map(|frames| frames + 6));
 }
 
 /// A program: a switch of our own, plugged by a shell that its first argument names this program to.

@@ -13,7 +13,7 @@ use std::{
 use nix::{
     sys::signal::{Signal, killpg},
     time::{clock_getcpuclockid, clock_gettime},
-    unistd::Pid,
+    unistd::{Pid, getpgid},
 };
 
 use super::Unavailable;
@@ -152,23 +152,31 @@ impl Daemon {
         format!("it said: {}", end.join("; "))
     }
 
-    /// CPU time of all its threads so far, in nanoseconds.
-    fn cpu_ns(&self) -> Option<u64> {
-        let clock = clock_getcpuclockid(self.pid()).ok()?;
-        let time = Duration::from(clock_gettime(clock).ok()?);
-        u64::try_from(time.as_nanos()).ok()
-    }
-
     fn pid(&self) -> Pid {
         // The kernel's pids are positive `int`s.
         Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX))
     }
 }
 
-/// CPU time of all of them; `None` without any.
+/// CPU time of all of them and of what they have started that still runs, in nanoseconds; `None`
+/// without any.
 pub(super) fn cpu_ns(daemons: &[Daemon]) -> Option<u64> {
-    let times = daemons.iter().map(Daemon::cpu_ns);
-    times.sum::<Option<u64>>().filter(|_| !daemons.is_empty())
+    if daemons.is_empty() {
+        return None;
+    }
+    let is_ours = |group| daemons.iter().any(|daemon| daemon.pid() == group);
+    let numbers = fs::read_dir("/proc").ok()?.flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let processes = numbers.map(Pid::from_raw);
+    let ours = processes.filter(|&process| getpgid(Some(process)).is_ok_and(is_ours));
+    Some(ours.filter_map(process_cpu_ns).sum())
+}
+
+/// CPU time of all threads of a process, also of those that have ended.
+fn process_cpu_ns(process: Pid) -> Option<u64> {
+    let clock = clock_getcpuclockid(process).ok()?;
+    let time = Duration::from(clock_gettime(clock).ok()?);
+    u64::try_from(time.as_nanos()).ok()
 }
 
 impl Drop for Daemon {

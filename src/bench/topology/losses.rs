@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs};
 
-use super::site::Site;
+use super::{netns::run, site::Site};
 use crate::sys::netns::NetnsFile;
 
 /// Frames that a device dropped, from the view of its namespace.
@@ -20,27 +20,19 @@ struct Seen {
     sockets: u64,
 }
 
-/// Frames lost by place; only what is not 0.
-///
-/// * `veth`: between a pod and its node, because the backlog of the receiving CPU was full.
-/// * `tap_queue`: from a pod whose `eth0` is a TAP, because the switch was too slow.
-/// * `pod_rx`, `pod_socket`: in the pod, before and in its UDP sockets.
-/// * `underlay`: between the nodes.
-/// * `port`, and other devices by their name: in the node's kernel.
+/// The places of [`super::Counts::lost`] that the kernel knows of.
 pub(super) fn losses(site: &Site) -> BTreeMap<String, u64> {
-    let nodes: Vec<_> = site.nodes.iter().map(look).collect();
+    let mut nodes: Vec<_> = site.nodes.iter().map(look).collect();
     let mut lost = Lost::default();
     for (number, pod) in site.pods.iter().enumerate() {
         let seen = look(&pod.netns);
         let eth0 = seen.device("eth0");
-        let port = format!("p{number}");
-        let port = nodes[number % nodes.len()].devices.get(&port).copied();
+        let home = number % nodes.len();
+        let port = nodes[home].devices.remove(&format!("p{number}"));
         // The kernel counts what is lost in a veth pair at both ends.
         let outside = port.unwrap_or_default();
-        match port {
-            Some(port) => lost.add("veth", eth0.tx + port.tx),
-            None => lost.add("tap_queue", eth0.tx),
-        }
+        let queue = if port.is_some() { "veth" } else { "tap_queue" };
+        lost.add(queue, eth0.tx + outside.tx);
         lost.add("port", outside.rx.saturating_sub(eth0.tx));
         lost.add("pod_rx", eth0.rx.saturating_sub(outside.tx));
         lost.add("pod_socket", seen.sockets);
@@ -48,16 +40,16 @@ pub(super) fn losses(site: &Site) -> BTreeMap<String, u64> {
     for (number, node) in nodes.iter().enumerate() {
         let other = nodes[nodes.len() - 1 - number].device("u0");
         for (name, drops) in &node.devices {
-            let is_port = name
-                .strip_prefix('p')
-                .is_some_and(|rest| rest.parse::<usize>().is_ok());
             match name.as_str() {
                 "u0" => lost.add("underlay", drops.tx + drops.rx.saturating_sub(other.tx)),
-                _ if is_port => {}
                 name => lost.add(name, drops.rx + drops.tx),
             }
         }
-        lost.add("node_socket", node.sockets);
+        lost.add("underlay_socket", node.sockets);
+    }
+    if site.packet_sockets {
+        let drops = site.nodes.iter().map(packet_socket_drops);
+        lost.add("underlay_socket", drops.sum());
     }
     lost.0
 }
@@ -90,6 +82,21 @@ fn look(netns: &NetnsFile) -> Seen {
         devices: devices.map(|text| device_drops(&text)).unwrap_or_default(),
         sockets: protocols.map_or(0, |text| receive_buffer_errors(&text)),
     }
+}
+
+/// Frames that found the buffers of a namespace's packet sockets full. Only `ss` tells.
+fn packet_socket_drops(netns: &NetnsFile) -> u64 {
+    let told = run(netns, &["ss", "-H", "-0", "-n", "-m"], "");
+    told.map_or(0, |text| socket_memory_drops(&text))
+}
+
+/// Reads `skmem:(r0,rb212992,t0,tb212992,f0,w0,o176,bl0,d145724)`: the last one is what was dropped.
+fn socket_memory_drops(text: &str) -> u64 {
+    let drops = text.split("skmem:(").skip(1).filter_map(|rest| {
+        let last = rest.split(')').next()?.rsplit(",d").next()?;
+        last.parse::<u64>().ok()
+    });
+    drops.sum()
 }
 
 /// Reads `/proc/net/dev`: a name, a colon, and eight numbers for each direction, of which the fourth
@@ -148,5 +155,15 @@ UdpLite: 0 77
 ";
         assert_eq!(receive_buffer_errors(text), 5);
         assert_eq!(receive_buffer_errors(""), 0);
+    }
+
+    #[test]
+    fn drops_of_packet_sockets_are_the_last_of_their_numbers() {
+        let text = "\
+p_raw 0      0        *:u0 * skmem:(r0,rb212992,t0,tb212992,f0,w0,o176,bl0,d145724)
+p_raw 0      0      [0]:*  * skmem:(r0,rb212992,t0,tb212992,f0,w0,o0,bl0,d1)
+";
+        assert_eq!(socket_memory_drops(text), 145_725);
+        assert_eq!(socket_memory_drops("no such thing"), 0);
     }
 }

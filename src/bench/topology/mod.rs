@@ -74,7 +74,12 @@ pub enum System {
     },
     /// VDE's `vde_switch`.
     Vde,
-    /// Any other program that joins interfaces `eth0` of namespaces.
+    /// Any other program that joins interfaces `eth0` of two namespaces, which it makes.
+    ///
+    /// On one node it is called as it is, and the namespaces are `nsA` and `nsB`. On an overlay it is
+    /// called once for each node, with the names of the pod's and of the node's namespace, and the
+    /// local and the remote underlay address as further arguments. It says `ready` in a line; until
+    /// then the names are below `/run/netns`. So several programs can run at the same time.
     Program {
         /// Its command line.
         line: String,
@@ -117,8 +122,14 @@ pub trait Topology: fmt::Debug {
 /// Counters of one topology, all since it was built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Frames lost, by place: `tap_queue`, `switch.REASON`, `underlay_socket`, `veth`, ... Only what
-    /// is not 0.
+    /// Frames lost, by place; only what is not 0.
+    ///
+    /// * `tap_queue`: from a pod whose `eth0` is a TAP, because the switch was too slow.
+    /// * `veth`: between a pod and its node, because the backlog of the receiving CPU was full.
+    /// * `switch.REASON`: in this switch.
+    /// * `underlay`, `underlay_socket`: between the nodes, and in the sockets of the switch.
+    /// * `pod_rx`, `pod_socket`: in the pod, before and in its UDP sockets.
+    /// * `port`, and devices of a node by their name: in the node's kernel.
     pub lost: BTreeMap<String, u64>,
     /// System calls of the switch, where it tells.
     pub syscalls: Option<u64>,

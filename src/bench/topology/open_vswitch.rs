@@ -33,6 +33,7 @@ pub(super) fn build(shape: Shape, tso: bool) -> Result<Plain, Unavailable> {
         )));
     }
     let mut plain = Plain::new(Site::new(shape)?);
+    plain.site.packet_sockets = shape.overlay;
     for number in 0..plain.site.nodes.len() {
         let directory = Directory::new("ovs")?;
         let node = &plain.site.nodes[number];

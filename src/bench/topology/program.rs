@@ -1,10 +1,4 @@
-//! Any other program that joins the interfaces `eth0` of two namespaces, which it makes.
-//!
-//! On one node it is called as it is, and the namespaces are `nsA` and `nsB`. On an overlay it is
-//! called once for each node, with the names of the pod's and of the node's namespace, and the local
-//! and the remote underlay address as further arguments. It says `ready` in a line. The names are
-//! below `/run/netns`, as `ip netns` makes them, and only until then: so several programs can run
-//! at the same time.
+//! Any other program, called as [`super::System::Program`] says.
 
 use std::{
     fs::{self, File},

@@ -25,6 +25,8 @@ pub(super) struct Site {
     /// The MTU of the pods.
     pub(super) mtu: u32,
     pub(super) shape: Shape,
+    /// Whether the switch reads devices through packet sockets.
+    pub(super) packet_sockets: bool,
 }
 
 impl Site {
@@ -75,6 +77,7 @@ impl Site {
             pods,
             mtu: shape.mtu.unwrap_or(default_mtu),
             shape,
+            packet_sockets: false,
         })
     }
 

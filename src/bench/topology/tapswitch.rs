@@ -127,16 +127,12 @@ fn add_losses(lost: &mut BTreeMap<String, u64>, node: &StatsInfo) {
     let peers = node.peers.iter().map(|peer| &peer.drops);
     let vtep = node.vtep.iter().map(|vtep| &vtep.drops);
     let drops = ports.chain(peers).chain(vtep).flatten();
-    // The queue of a TAP is read where it is, and the other one is no loss.
-    let own = drops
-        .filter(|(reason, _)| !["tap_queue", "reserved_bits_ignored"].contains(&reason.as_str()));
-    let mut all: Vec<_> = own
-        .map(|(reason, &frames)| (format!("switch.{reason}"), frames))
-        .collect();
-    let overflow = node.vtep.as_ref().map_or(0, |vtep| vtep.socket_overflow);
-    all.push(("underlay_socket".to_owned(), overflow));
-    for (place, frames) in all.into_iter().filter(|&(_, frames)| frames > 0) {
-        *lost.entry(place).or_default() += frames;
+    // The queue of a TAP is read at its device, the other one is no loss.
+    let not_here = ["tap_queue", "reserved_bits_ignored"];
+    for (reason, &frames) in drops {
+        if frames > 0 && !not_here.contains(&reason.as_str()) {
+            *lost.entry(format!("switch.{reason}")).or_default() += frames;
+        }
     }
 }
 
