@@ -44,6 +44,8 @@ pub struct PlugRequest {
     pub engine: Engine,
     /// How many frames the kernel keeps for the switch before it drops (`tun_net_xmit`).
     pub tx_queue_len: u32,
+    /// Whether frames skip the queueing discipline, as on a veth.
+    pub no_qdisc: bool,
     /// The link speed that it reports.
     pub speed_mbps: u32,
     /// Whether it is up at the end; routes need that.
@@ -64,6 +66,7 @@ impl PlugRequest {
             routes: Vec::new(),
             engine: Engine::Fast,
             tx_queue_len: 1000,
+            no_qdisc: true,
             speed_mbps: defaults.speed_mbps,
             up: true,
         }
@@ -245,6 +248,7 @@ fn try_plug(request: &PlugRequest) -> Result<Plugged, PlugCause> {
         mac: Some(request.mac),
         mtu: Some(request.mtu),
         tx_queue_len: Some(request.tx_queue_len),
+        no_qdisc: request.no_qdisc,
         addresses: request.addresses.clone(),
         gateways: request.gateways.clone(),
         routes: request.routes.clone(),

@@ -67,7 +67,7 @@
 //! | ports | [`bridge::PortId::LIMIT`] |
 //! | remote VTEPs | [`bridge::PeerId::LIMIT`]; 1024 listed for a bridge, 1024 learned |
 //! | learned addresses of a bridge | `fdb_limit`, 8192 if nobody says |
-//! | memory of a worker | one [`datapath::Batch`], one [`bridge::FdbCache`], one superframe's segments |
+//! | memory of a worker | one [`datapath::Batch`], one superframe's segments and bytes, one [`bridge::FdbCache`]: 256 KiB, and up to 64 MiB where a bridge has many addresses |
 //! | events that wait for a slow subscriber | 4096, then the oldest are lost and counted |
 //! | control connections | 64, each with a deadline |
 //!

@@ -222,7 +222,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(
-        header in any::<[u8; 12]>(),
+        header in any::<[u8; VirtioNetHdr::LEN]>(),
         mut frame in proptest::collection::vec(any::<u8>(), 0..400),
     ) {
         hostile(VirtioNetHdr::read(&header).unwrap(), &mut frame)?;
@@ -232,10 +232,10 @@ proptest! {
     fn damaged_superframes_never_panic(
         spec in superframes(),
         damage in proptest::collection::vec((0_usize..200, any::<u8>()), 0..4),
-        header_damage in proptest::option::of((0_usize..12, any::<u8>())),
+        header_damage in proptest::option::of((0_usize..VirtioNetHdr::LEN, any::<u8>())),
         cut in proptest::option::of(0_usize..300),
     ) {
-        let mut header: [u8; 12] = zerocopy::IntoBytes::as_bytes(&spec.header())
+        let mut header: [u8; VirtioNetHdr::LEN] = zerocopy::IntoBytes::as_bytes(&spec.header())
             .try_into()
             .unwrap();
         let mut frame = spec.frame();

@@ -33,6 +33,10 @@ impl Ingress {
     }
 }
 
+/// What the number of a remote VTEP has and that of a port has not.
+const PEER: u64 = PeerId::LIMIT as u64;
+const _: () = assert!(PortId::LIMIT <= PeerId::LIMIT && PeerId::LIMIT.is_power_of_two());
+
 impl Egress {
     /// The port, if that is what it is.
     #[inline]
@@ -40,6 +44,31 @@ impl Egress {
         match self {
             Self::Port(port) => Some(port),
             Self::Peer(_) => None,
+        }
+    }
+
+    /// As a number of 16 bits.
+    #[inline(always)]
+    pub(super) const fn pack(self) -> u64 {
+        match self {
+            Self::Port(port) => port.index() as u64,
+            Self::Peer(peer) => peer.index() as u64 | PEER,
+        }
+    }
+
+    /// The inverse of [`Self::pack`].
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it was packed into 16 bits"
+    )]
+    pub(super) const fn unpack(packed: u64) -> Self {
+        if packed & PEER == 0 {
+            Self::Port(PortId::of_number(packed as u16))
+        } else if packed as u16 == PeerId::STRANGER.number() {
+            Self::Peer(PeerId::STRANGER)
+        } else {
+            Self::Peer(PeerId::of_number((packed ^ PEER) as u16))
         }
     }
 
@@ -60,6 +89,17 @@ pub struct Verdict {
     pub learn: Learn,
     /// Where the frame goes.
     pub decision: Decision,
+}
+
+impl Verdict {
+    /// Both stations are known, and nothing speaks against it.
+    #[inline(always)]
+    pub(super) const fn known(egress: Egress) -> Self {
+        Self {
+            learn: Learn::Known,
+            decision: Decision::Forward(egress),
+        }
+    }
 }
 
 /// Where a frame goes.

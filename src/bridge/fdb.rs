@@ -83,7 +83,8 @@ impl Fdb {
     }
 
     /// Where `dst` is, if the calling worker remembers that, and that `src` was seen at `here`
-    /// lately: then there is nothing to learn and nothing to look up.
+    /// lately: then there is nothing to learn and nothing to look up. Also, until when in
+    /// nanoseconds that is so, if nothing changes.
     #[inline(always)]
     pub(super) fn recall(
         &self,
@@ -92,14 +93,17 @@ impl Fdb {
         dst: FdbKey,
         policy: &FdbPolicy,
         cache: &FdbCache,
-    ) -> Option<Egress> {
+    ) -> Option<(Egress, u64)> {
         let generation = self.generation();
         let source = cache.find(src, generation)?;
         let target = cache.find(dst, generation)?;
         let known = source.egress == here
             && now.nanos_since(source.updated) < policy.refresh_ns
             && now.nanos_since(target.updated) <= policy.lifetime_ns;
-        known.then_some(target.egress)
+        let refresh = source.updated.as_nanos().saturating_add(policy.refresh_ns);
+        // The last moment of a lifetime still counts.
+        let death = target.updated.as_nanos().saturating_add(policy.lifetime_ns);
+        known.then_some((target.egress, refresh.min(death)))
     }
 
     /// Where `key` is, unless its entry has aged.
@@ -236,7 +240,7 @@ impl Fdb {
     }
 
     #[inline]
-    fn generation(&self) -> u64 {
+    pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
@@ -251,6 +255,7 @@ impl Fdb {
         cache: &mut FdbCache,
         generation: u64,
     ) -> Option<Egress> {
+        cache.fit(self.learned());
         let entry = self.get(key).filter(|entry| !entry.is_aged(now, policy))?;
         cache.insert(key, generation, &entry);
         Some(entry.egress)
@@ -269,6 +274,7 @@ impl Fdb {
         if !policy.learns {
             return Learn::Off;
         }
+        cache.fit(self.learned());
         // Mostly it is only the cache that has forgotten: then nothing is written, and no lock
         // taken that keeps others from reading.
         if let Some(entry) = self.get(key)
@@ -492,7 +498,7 @@ const REMOTE: usize = PortId::LIMIT;
 
 /// Generations are unique in the process, so a cached answer of one FDB is never taken for
 /// another's.
-fn next_generation() -> u64 {
+pub(super) fn next_generation() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }

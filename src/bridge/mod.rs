@@ -23,6 +23,7 @@ mod port;
 
 use std::sync::Arc;
 
+use self::cache::Pair;
 pub use self::{
     cache::FdbCache,
     decision::{Decision, DropReason, Egress, FloodClass, Ingress, Learn, Verdict},
@@ -40,6 +41,8 @@ use crate::{
 /// FDB changes. A control change makes a new `Bridge` around the same FDB.
 #[derive(Clone, Debug)]
 pub struct Bridge {
+    /// Of this bridge between two control changes; see [`cache`].
+    id: u64,
     mode: Mode,
     policy: FdbPolicy,
     forward_reserved: ReservedMask,
@@ -72,6 +75,7 @@ impl Bridge {
                 .with(PortFlags::PLAIN, is_plain);
         }
         Self {
+            id: fdb::next_generation(),
             mode: spec.mode,
             policy: policy_of(spec),
             forward_reserved: spec.forward_reserved,
@@ -87,6 +91,7 @@ impl Bridge {
     /// frames), and `learns` says whether frames from remote VTEPs teach where their sources are.
     #[must_use]
     pub fn with_overlay(mut self, flood_list: impl Into<Box<[PeerId]>>, learns: bool) -> Self {
+        self.id = fdb::next_generation();
         self.flood_list = flood_list.into();
         self.peer_flags = PortFlags::MEMBER
             .with(PortFlags::UP, true)
@@ -107,25 +112,47 @@ impl Bridge {
         frame: &[u8],
         cache: &mut FdbCache,
     ) -> Verdict {
-        match self.recall(now, ingress, frame, cache) {
-            Some(egress) => Verdict {
-                learn: Learn::Known,
-                decision: Decision::Forward(egress),
-            },
-            None => self.consider(now, ingress, frame, cache),
+        let regime = cache.regime(self.id, self.fdb.generation());
+        let pair = cache.pair(ingress, frame);
+        let recalled = pair.and_then(|pair| cache.recall(&pair, regime, now));
+        match recalled {
+            Some(egress) => Verdict::known(egress),
+            None => self.recall(now, ingress, frame, cache, pair, regime),
         }
     }
 
-    /// What [`Self::consider`] would say of an untagged frame between two stations that the worker
-    /// remembers, if nothing speaks against it. Most frames are such.
+    /// The same for a frame that is not like one of the last ones.
     #[inline(always)]
     fn recall(
         &self,
         now: Timestamp,
         ingress: Ingress,
         frame: &[u8],
+        cache: &mut FdbCache,
+        pair: Option<Pair>,
+        regime: u64,
+    ) -> Verdict {
+        match self.between_known(now, ingress, frame, cache) {
+            Some((egress, until)) => {
+                if let Some(pair) = pair {
+                    cache.remember(&pair, regime, until, egress);
+                }
+                Verdict::known(egress)
+            }
+            None => self.consider(now, ingress, frame, cache),
+        }
+    }
+
+    /// What [`Self::consider`] would say of an untagged frame between two stations that the worker
+    /// remembers, if nothing speaks against it; and until when. Most frames are such.
+    #[inline(always)]
+    fn between_known(
+        &self,
+        now: Timestamp,
+        ingress: Ingress,
+        frame: &[u8],
         cache: &FdbCache,
-    ) -> Option<Egress> {
+    ) -> Option<(Egress, u64)> {
         let head: &[u8; Frame::HEADER_LEN] = frame.first_chunk()?;
         let frame = Frame::from_header(head)?;
         let (src, dst, flags) = (frame.src(), frame.dst(), self.flags_of(ingress));
@@ -134,7 +161,7 @@ impl Bridge {
         }
         let (src, dst) = (FdbKey::new(src, 0), FdbKey::new(dst, 0));
         let here = ingress.back();
-        let egress = self
+        let (egress, until) = self
             .fdb
             .recall(now, (src, here), dst, &self.policy, cache)?;
         let goes = match egress {
@@ -146,7 +173,7 @@ impl Bridge {
             }
             Egress::Peer(_) => matches!(ingress, Ingress::Port(_)),
         };
-        goes.then_some(egress)
+        goes.then_some((egress, until))
     }
 
     /// All rules, in their order.

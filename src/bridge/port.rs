@@ -19,6 +19,12 @@ impl PortId {
         None
     }
 
+    /// The port whose number this is.
+    #[inline(always)]
+    pub(super) const fn of_number(number: u16) -> Self {
+        Self(number)
+    }
+
     /// The number.
     #[inline]
     pub const fn index(self) -> usize {
@@ -49,6 +55,17 @@ impl PeerId {
             return Some(Self(index as u16));
         }
         None
+    }
+
+    /// The remote VTEP whose number this is.
+    #[inline(always)]
+    pub(super) const fn of_number(number: u16) -> Self {
+        Self(number)
+    }
+
+    #[inline(always)]
+    pub(super) const fn number(self) -> u16 {
+        self.0
     }
 
     /// The number.

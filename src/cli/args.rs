@@ -163,8 +163,9 @@ pub struct RunArgs {
         default_value = "on"
     )]
     pub pin: OnOff,
-    /// How long a worker that just had frames looks for more before it sleeps, in microseconds
-    #[arg(long, value_name = "MICROSECONDS", default_value = "50")]
+    /// For how long at most a worker that just had frames looks for more before it sleeps, in
+    /// microseconds; 0: it sleeps at once
+    #[arg(long, value_name = "MICROSECONDS", default_value = "200")]
     pub poll: u32,
     /// Join frames of a flow that wait together into one superframe
     #[arg(
@@ -174,6 +175,22 @@ pub struct RunArgs {
         default_value = "on"
     )]
     pub coalesce: OnOff,
+    /// Remember what became of the last frames, by their headers
+    #[arg(
+        long,
+        value_name = "on|off",
+        hide_possible_values = true,
+        default_value = "on"
+    )]
+    pub flow_cache: OnOff,
+    /// Give ports no queueing discipline (qdisc noqueue), as veths have none
+    #[arg(
+        long,
+        value_name = "on|off",
+        hide_possible_values = true,
+        default_value = "on"
+    )]
+    pub noqueue: OnOff,
 }
 
 /// What to do with bridges.

@@ -407,6 +407,8 @@ fn daemon_options(args: RunArgs, socket: &Path) -> DaemonOptions {
             pin: args.pin.into(),
             poll: Duration::from_micros(args.poll.into()),
             coalesce: args.coalesce.into(),
+            flow_cache: args.flow_cache.into(),
+            noqueue: args.noqueue.into(),
         },
     }
 }

@@ -9,6 +9,7 @@ mod housekeeping;
 mod news;
 mod options;
 mod overlay;
+mod patience;
 mod ping;
 mod ports;
 mod report;

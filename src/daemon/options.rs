@@ -29,19 +29,25 @@ pub struct Tuning {
     /// Every worker stays on a CPU of its own, if there are enough: a worker that moves about
     /// leaves its caches behind.
     pub pin: bool,
-    /// How long a worker that just had frames looks for more before it sleeps. It lets others run
-    /// meanwhile. Waking a sleeper costs the sender more than anything else it does.
+    /// For how long at most a worker that just had frames looks for more before it sleeps; see
+    /// [`super::patience`]. It lets others run meanwhile.
     pub poll: Duration,
     /// Datagrams of one flow that are in one batch leave as one superframe.
     pub coalesce: bool,
+    /// What became of the last frames is remembered by their headers.
+    pub flow_cache: bool,
+    /// Ports get no queueing discipline in their namespaces, as a veth has none.
+    pub noqueue: bool,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
         Self {
             pin: true,
-            poll: Duration::from_micros(50),
+            poll: Duration::from_micros(200),
             coalesce: true,
+            flow_cache: true,
+            noqueue: true,
         }
     }
 }

@@ -43,7 +43,7 @@ impl Inner {
             .mac
             .unwrap_or_else(|| MacAddr::derived(&[&self.name, name.as_str()]));
         let mtu = state.mtu_of(&spec);
-        let plugged = plug(&spec, mac, mtu)?;
+        let plugged = self.plug(&spec, mac, mtu)?;
         let counters = Arc::new(Counters::new(self.workers.len()));
         let port = PortState {
             id,
@@ -288,6 +288,37 @@ impl Inner {
         self.events.port(port, "gone", Some(&reason));
     }
 
+    fn plug(&self, spec: &PortSpec, mac: MacAddr, mtu: u32) -> Result<Plugged, ApiError> {
+        let request = PlugRequest {
+            mtu,
+            addresses: spec.addresses.clone(),
+            gateways: spec.gateways.clone(),
+            routes: spec.routes.iter().map(route).collect(),
+            engine: match spec.offload {
+                OffloadMode::On => Engine::Fast,
+                OffloadMode::Off => Engine::Simple,
+            },
+            tx_queue_len: spec.txqueuelen,
+            no_qdisc: self.tuning.noqueue,
+            ..PlugRequest::new(spec.netns.clone(), spec.effective_ifname(), mac)
+        };
+        let failed =
+            |error: &dyn Display| ApiError::failed(format!("add port {}: {error}", spec.name));
+        let plugged = attach::plug(&request).map_err(|error| failed(&error))?;
+        // A port that is down has its cable pulled; the interface itself belongs to the namespace.
+        plugged
+            .device
+            .set_carrier(spec.flags.up)
+            .map_err(|error| failed(&error))?;
+        Ok(Plugged {
+            io: Arc::new(TapPort::new(spec.name.clone(), plugged.device)),
+            netns: plugged.netns_id,
+            ifindex: plugged.ifindex_in_netns,
+            gso_max_segs: ANY_SEGMENTS,
+            down_inside: false,
+        })
+    }
+
     /// Plugs a port that is gone in again, whatever the reason was.
     pub(super) fn replug(&self, state: &mut State, name: &Name) -> Result<(), ApiError> {
         let Some(port) = state.port(name) else {
@@ -297,7 +328,7 @@ impl Inner {
             return Ok(());
         }
         let mtu = state.mtu_of(&port.spec);
-        let plugged = plug(&port.spec, port.mac, mtu)?;
+        let plugged = self.plug(&port.spec, port.mac, mtu)?;
         if let Some(port) = state.port_mut(name) {
             port.mtu = mtu;
             port.link = Link::Plugged(plugged);
@@ -374,35 +405,6 @@ impl Inner {
                 .fdb("flushed", &bridge.spec.name, key, place, nowhere);
         }
     }
-}
-
-fn plug(spec: &PortSpec, mac: MacAddr, mtu: u32) -> Result<Plugged, ApiError> {
-    let request = PlugRequest {
-        mtu,
-        addresses: spec.addresses.clone(),
-        gateways: spec.gateways.clone(),
-        routes: spec.routes.iter().map(route).collect(),
-        engine: match spec.offload {
-            OffloadMode::On => Engine::Fast,
-            OffloadMode::Off => Engine::Simple,
-        },
-        tx_queue_len: spec.txqueuelen,
-        ..PlugRequest::new(spec.netns.clone(), spec.effective_ifname(), mac)
-    };
-    let failed = |error: &dyn Display| ApiError::failed(format!("add port {}: {error}", spec.name));
-    let plugged = attach::plug(&request).map_err(|error| failed(&error))?;
-    // A port that is down has its cable pulled; the interface itself belongs to the namespace.
-    plugged
-        .device
-        .set_carrier(spec.flags.up)
-        .map_err(|error| failed(&error))?;
-    Ok(Plugged {
-        io: Arc::new(TapPort::new(spec.name.clone(), plugged.device)),
-        netns: plugged.netns_id,
-        ifindex: plugged.ifindex_in_netns,
-        gso_max_segs: ANY_SEGMENTS,
-        down_inside: false,
-    })
 }
 
 fn route(route: &RouteSpec) -> Route {

@@ -91,6 +91,7 @@ pub(super) struct Inner {
     pub(super) clock: Clock,
     pub(super) workers: Workers,
     offload: OffloadMode,
+    pub(super) tuning: Tuning,
     pub(super) events: Arc<EventBus>,
     pub(super) pings: PingBoard,
     state: Mutex<State>,
@@ -110,6 +111,7 @@ impl Switch {
         let datapaths = (0..count).map(|index| {
             let datapath = Datapath::new(index)
                 .with_coalescing(options.tuning.coalesce)
+                .with_flow_cache(options.tuning.flow_cache)
                 .with_learned(learned.clone())
                 .with_overlay_news(overlay.clone());
             match observer.take() {
@@ -131,6 +133,7 @@ impl Switch {
             clock: options.clock,
             workers,
             offload: options.offload,
+            tuning: options.tuning,
             events,
             pings: PingBoard::default(),
             state: Mutex::new(State {

@@ -19,15 +19,16 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{clock::Clock, housekeeping::Notice, options::Tuning};
+use super::{clock::Clock, housekeeping::Notice, options::Tuning, patience::Patience};
 use crate::{
     bridge::PortId,
     datapath::{Calls, Datapath, Topology},
     sys::{
         affinity,
         epoll::{Epoll, EventFd, Events, Interest},
+        memory,
     },
-    time::{Timestamp, nanos},
+    time::Timestamp,
 };
 
 /// All workers of a switch.
@@ -263,13 +264,11 @@ impl Rounds {
     fn run(mut self, index: usize) {
         self.hold_on_a_cpu(index);
         let mut events = Events::with_capacity(EVENTS);
-        let poll_ns = nanos(self.shared.tuning.poll);
-        let mut worked_at = Timestamp::ZERO;
+        let mut patience = Patience::new(self.shared.tuning.poll);
         while !self.shared.stop.load(Ordering::Acquire) {
             self.look_up();
             let idle = self.is_idle();
-            let polls =
-                idle && poll_ns > 0 && self.shared.clock.now().nanos_since(worked_at) < poll_ns;
+            let polls = idle && !patience.is_none() && patience.lasts(self.shared.clock.now());
             // With work at hand, or soon at hand, the wait only collects what is new.
             let timeout = (!idle || polls).then_some(Duration::ZERO);
             self.datapath.calls().waits.add(1);
@@ -297,7 +296,7 @@ impl Rounds {
                 Err(error) => tracing::error!(%error, "epoll_wait failed"),
             }
             match self.round() {
-                Some(now) => worked_at = now,
+                Some(now) => patience.worked(now),
                 None if polls => {
                     self.datapath.calls().yields.add(1);
                     thread::yield_now();
@@ -349,6 +348,10 @@ impl Rounds {
             }
         }
         self.ready.truncate(kept);
+        if let Some(memory) = self.datapath.grown_memory() {
+            // Where there are none it works as well, only slower.
+            drop(memory::prefer_huge_pages(memory));
+        }
         if self.is_underlay_ready {
             let serviced = self.datapath.service_underlay(now, &self.topology);
             self.is_underlay_ready = serviced.more;

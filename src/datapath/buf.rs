@@ -17,15 +17,43 @@ pub struct Batch {
     spans: Vec<Span>,
     /// Where the next frame or message goes.
     next: usize,
+    /// Bytes of all frames.
+    bytes: usize,
 }
 
 /// Where one frame is.
 #[derive(Clone, Copy, Debug, Default)]
 struct Span {
     /// Of its virtio-net header.
-    header: usize,
-    start: usize,
-    end: usize,
+    header: u32,
+    start: u32,
+    end: u32,
+    /// The header asks for nothing.
+    is_plain: bool,
+}
+
+impl Span {
+    /// `end` lies in the arena, which is much shorter than 4 GiB, and nothing lies behind it.
+    #[expect(clippy::cast_possible_truncation, reason = "as said above")]
+    fn new(header: usize, start: usize, end: usize, is_plain: bool) -> Self {
+        Self {
+            header: header as u32,
+            start: start as u32,
+            end: end as u32,
+            is_plain,
+        }
+    }
+
+    #[inline(always)]
+    fn header(self) -> Range<usize> {
+        let start = self.header as usize;
+        start..start + VirtioNetHdr::LEN
+    }
+
+    #[inline(always)]
+    fn frame(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
 }
 
 impl Default for Batch {
@@ -61,6 +89,7 @@ impl Batch {
             arena: vec![0; Self::SIZE].into_boxed_slice(),
             spans: Vec::with_capacity(Self::DATAGRAMS),
             next: Self::FIRST,
+            bytes: 0,
         }
     }
 
@@ -69,6 +98,13 @@ impl Batch {
     pub fn clear(&mut self) {
         self.spans.clear();
         self.next = Self::FIRST;
+        self.bytes = 0;
+    }
+
+    /// Bytes of all frames together.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Number of frames.
@@ -114,19 +150,22 @@ impl Batch {
     pub fn push(&mut self, len: usize) {
         let header = self.next;
         let end = header + len.clamp(VirtioNetHdr::LEN, Self::CAPACITY);
-        self.spans.push(Span {
-            header,
-            start: header + VirtioNetHdr::LEN,
-            end,
-        });
+        let is_plain = self
+            .arena
+            .get(header..)
+            .is_none_or(VirtioNetHdr::is_plain_at);
+        let start = header + VirtioNetHdr::LEN;
+        self.bytes += end - start;
+        self.spans.push(Span::new(header, start, end, is_plain));
         self.next = end.next_multiple_of(Self::ALIGNMENT);
     }
 
     /// How many segments the last frame stands for, going by its header; 0 for an ordinary one.
     #[inline]
     pub fn segments_of_last(&self) -> usize {
-        let Some(last) = self.spans.len().checked_sub(1) else {
-            return 0;
+        let last = match self.spans.last() {
+            Some(span) if !span.is_plain => self.spans.len() - 1,
+            _ => return 0,
         };
         let header = self.header(last);
         if header.gso_type == 0 {
@@ -149,7 +188,8 @@ impl Batch {
         if index >= Self::DATAGRAMS {
             return false;
         }
-        let header = if header.is_plain() {
+        let is_plain = header.is_plain();
+        let header = if is_plain {
             Self::PLAIN
         } else {
             let at = Self::HEADERS + index * VirtioNetHdr::LEN;
@@ -157,11 +197,10 @@ impl Batch {
             at
         };
         let place = |offset: usize| self.next + offset.min(Self::CAPACITY);
-        self.spans.push(Span {
-            header,
-            start: place(range.start),
-            end: place(range.end).max(place(range.start)),
-        });
+        let (start, end) = (place(range.start), place(range.end));
+        let end = end.max(start);
+        self.bytes += end - start;
+        self.spans.push(Span::new(header, start, end, is_plain));
         true
     }
 
@@ -186,9 +225,10 @@ impl Batch {
     /// they do not lie together.
     #[inline]
     pub fn whole(&self, index: usize) -> Option<&[u8]> {
-        let Span { header, start, end } = self.spans[index];
-        if header + VirtioNetHdr::LEN == start {
-            self.arena.get(header..end)
+        let span = self.spans[index];
+        let (header, frame) = (span.header(), span.frame());
+        if header.end == frame.start {
+            self.arena.get(header.start..frame.end)
         } else {
             None
         }
@@ -197,28 +237,31 @@ impl Batch {
     /// Frame number `index`, and its header unless that asks for nothing.
     #[inline(always)]
     pub fn parts(&self, index: usize) -> (Option<VirtioNetHdr>, &[u8]) {
-        let Span { header, start, end } = self.spans[index];
-        let frame = &self.arena[start..end];
-        let header = &self.arena[header..header + VirtioNetHdr::LEN];
-        if VirtioNetHdr::is_plain_at(header) {
+        let span = self.spans[index];
+        let frame = &self.arena[span.frame()];
+        if span.is_plain {
             return (None, frame);
         }
-        (VirtioNetHdr::read(header), frame)
+        (VirtioNetHdr::read(&self.arena[span.header()]), frame)
     }
 
     /// Frame number `index`.
     #[inline]
     pub fn frame(&self, index: usize) -> &[u8] {
-        let Span { start, end, .. } = self.spans[index];
-        &self.arena[start..end]
+        &self.arena[self.spans[index].frame()]
+    }
+
+    /// All frames.
+    #[inline]
+    pub fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map(|index| self.frame(index))
     }
 
     /// The header of frame number `index`.
     #[inline]
     pub fn header(&self, index: usize) -> VirtioNetHdr {
-        let Span { header, .. } = self.spans[index];
         self.arena
-            .get(header..)
+            .get(self.spans[index].header())
             .and_then(VirtioNetHdr::read)
             .unwrap_or_default()
     }
@@ -226,9 +269,11 @@ impl Batch {
     /// Replaces the header of frame number `index`, which must not be complete without; the frame
     /// stays as it is.
     pub fn set_header(&mut self, index: usize, header: &VirtioNetHdr) {
-        let at = self.spans[index].header;
-        if at != Self::PLAIN {
-            self.arena[at..at + VirtioNetHdr::LEN].copy_from_slice(header.as_bytes());
+        let span = &mut self.spans[index];
+        let at = span.header();
+        if at.start != Self::PLAIN {
+            span.is_plain = header.is_plain();
+            self.arena[at].copy_from_slice(header.as_bytes());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use zerocopy::IntoBytes;
 
-use super::{Copy, Datapath, Port, Topology, Transmitted};
+use super::{Copy, Datapath, Port, Topology, Transmitted, gather};
 use crate::{
     bridge::{DropReason, PortId},
     offload::{self, Mark, Offloads, Run},
@@ -41,7 +41,7 @@ impl Datapath {
     /// Joins the copy at `position` of the plan and those behind it that belong to the same flow,
     /// and writes them as one superframe; returns how many that were. They are in the batch
     /// already, so nothing waits for this.
-    fn transmit_joined(&self, port: &Port, position: usize) -> usize {
+    fn transmit_joined(&mut self, port: &Port, position: usize) -> usize {
         let Some((first, rest)) = self.plan.get(position..).and_then(<[Copy]>::split_first) else {
             return 0;
         };
@@ -76,8 +76,10 @@ impl Datapath {
         let (header, head) = run.finish();
         parts[0] = IoSlice::new(header.as_bytes());
         parts[1] = IoSlice::new(head);
+        let parts = &parts[..count + 2];
         self.calls.writes.add(1);
-        match port.io.transmit_parts(&parts[..count + 2]) {
+        gather(&mut self.gathered, parts);
+        match port.io.transmit(&self.gathered) {
             Transmitted::Unsupported => 0,
             sent => {
                 port.counters.worker(self.worker).joined(sent, count, bytes);

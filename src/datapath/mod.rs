@@ -12,7 +12,10 @@ mod tunnel;
 mod underlay;
 mod vtep;
 
-use std::sync::{Arc, mpsc::SyncSender};
+use std::{
+    io::IoSlice,
+    sync::{Arc, mpsc::SyncSender},
+};
 
 pub use self::{
     buf::Batch,
@@ -45,6 +48,8 @@ pub struct Datapath {
     plan: Vec<Copy>,
     cache: FdbCache,
     segments: Segments,
+    /// Room for what is sent in one piece.
+    gathered: Vec<u8>,
     tunnel: tunnel::Scratch,
     coalesces: bool,
     calls: Arc<Calls>,
@@ -115,6 +120,7 @@ impl Datapath {
             plan: Vec::with_capacity(Batch::DATAGRAMS + PortId::LIMIT),
             cache: FdbCache::new(),
             segments: Segments::new(),
+            gathered: Vec::with_capacity(Batch::CAPACITY),
             tunnel: tunnel::Scratch::new(),
             coalesces: true,
             calls: Arc::default(),
@@ -143,6 +149,22 @@ impl Datapath {
     pub fn with_coalescing(mut self, coalesces: bool) -> Self {
         self.coalesces = coalesces;
         self
+    }
+
+    /// Whether what became of the last frames is remembered by their headers; it is if nobody says.
+    #[must_use]
+    pub fn with_flow_cache(mut self, remembers: bool) -> Self {
+        self.cache = if remembers {
+            FdbCache::new()
+        } else {
+            FdbCache::new().without_pairs()
+        };
+        self
+    }
+
+    /// Memory that should have huge pages, once after it was taken.
+    pub fn grown_memory(&mut self) -> Option<&[u8]> {
+        self.cache.grown()
     }
 
     /// Shows every frame to `observer`.
@@ -222,17 +244,18 @@ impl Datapath {
         };
         let counters = port.counters.worker(self.worker);
         let ingress = Ingress::Port(port.id);
-        let (mut bytes, mut dropped) = (0, 0);
+        let mut dropped = 0;
+        self.cache.fetch(self.batch.frames());
         for index in 0..self.batch.len() {
-            bytes += self.batch.frame(index).len() as u64;
             if let Some(reason) = self.settle(now, bridge, ingress, index) {
                 dropped += 1;
                 counters.ingress_drops[reason.index()].add(1);
             }
         }
+        self.cache.batch_ended(self.batch.len());
         let frames = self.batch.len() as u64;
         counters.rx_frames.add(frames);
-        counters.rx_bytes.add(bytes);
+        counters.rx_bytes.add(self.batch.bytes() as u64);
         counters.forwarded.add(frames - dropped);
     }
 
@@ -258,7 +281,9 @@ impl Datapath {
         let dropped = match verdict.decision {
             Decision::Forward(to) => {
                 self.plan.push(Copy::new(index, to, false));
-                self.chain(planned);
+                if to.peer().is_some() {
+                    self.chain(planned);
+                }
                 None
             }
             Decision::Flood(class) => {
@@ -281,7 +306,6 @@ impl Datapath {
 
     /// Ties the copies of the plan from number `first` on to earlier ones for the same remote VTEP:
     /// whoever sends one finds the others without a walk through all copies of all floods.
-    #[inline(always)]
     fn chain(&mut self, first: usize) {
         for position in first..self.plan.len() {
             if let Some(peer) = self.plan.get(position).and_then(|copy| copy.to.peer()) {
@@ -408,3 +432,13 @@ impl Copy {
 const SUPERFRAME: usize = 4096;
 /// What superframes of tiny segments may add up to in a batch: whoever makes them pays for them.
 const ENOUGH_SEGMENTS: usize = 2048;
+
+/// Puts `parts` together. The kernel copies one long piece in much less time than many short ones:
+/// more than copying them here takes, where they and `room` are in the cache.
+#[inline]
+fn gather(room: &mut Vec<u8>, parts: &[IoSlice<'_>]) {
+    room.clear();
+    for part in parts {
+        room.extend_from_slice(part);
+    }
+}

@@ -6,7 +6,7 @@ use zerocopy::IntoBytes;
 
 use super::{
     Arrival, Arrived, Batch, Datapath, Departed, Departure, Dscp, Peer, SUPERFRAME, Serviced,
-    Topology, Transmitted, Vtep,
+    Topology, Transmitted, Vtep, gather,
 };
 use crate::{
     bridge::{DropReason, Ingress, PeerId, PortId},
@@ -487,7 +487,7 @@ impl Datapath {
     }
 
     /// Sends some of the datagrams that wait as one message, from where they lie.
-    fn send_message(&self, vtep: &Vtep, departure: Departure, which: Range<usize>) -> Departed {
+    fn send_message(&mut self, vtep: &Vtep, departure: Departure, which: Range<usize>) -> Departed {
         let datagrams = self.tunnel.datagrams.get(which).unwrap_or_default();
         let mut parts = [IoSlice::new(&[]); 2 * MOST_IN_MESSAGE];
         for (pair, datagram) in parts.chunks_exact_mut(2).zip(datagrams) {
@@ -507,7 +507,9 @@ impl Datapath {
         };
         let used = (2 * datagrams.len()).min(parts.len());
         self.calls.sends.add(1);
-        vtep.io.transmit(&departure, &parts[..used])
+        gather(&mut self.gathered, &parts[..used]);
+        vtep.io
+            .transmit(&departure, &[IoSlice::new(&self.gathered)])
     }
 
     /// Tells the sender of frame number `frame` what the path takes.

@@ -6,14 +6,19 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use ipnet::IpNet;
 use rtnetlink::{
     AddressMessageBuilder, Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder,
+    packet_core::{
+        NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    },
     packet_route::{
+        RouteNetlinkMessage,
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
         link::{LinkAttribute, State},
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteVia},
+        tc::{TcAttribute, TcHandle, TcMessage},
     },
 };
 
@@ -35,6 +40,8 @@ pub struct LinkSetup {
     pub mtu: Option<u32>,
     /// How many frames the kernel keeps in its transmit queue; `None`: as it is.
     pub tx_queue_len: Option<u32>,
+    /// Whether frames skip the queueing discipline, as on a veth: what waits, waits in the device.
+    pub no_qdisc: bool,
     /// Addresses to add.
     pub addresses: Vec<IpNet>,
     /// Gateways of default routes to add.
@@ -55,6 +62,7 @@ impl LinkSetup {
             mac: None,
             mtu: None,
             tx_queue_len: None,
+            no_qdisc: false,
             addresses: Vec::new(),
             gateways: Vec::new(),
             routes: Vec::new(),
@@ -125,6 +133,10 @@ async fn apply(handle: &Handle, setup: &LinkSetup, undo: &mut Vec<Undo>) -> Resu
         change(handle, queue(frames), step).await?;
         undo.push(Undo::Link(queue(before.tx_queue_len)));
     }
+    if setup.no_qdisc {
+        // The link works as well with the kernel's default, only a little slower.
+        drop(remove_qdisc(handle, index).await);
+    }
     // Before the link goes up, so that its first frame already has the right source.
     for &net in &setup.addresses {
         add_address(handle, index, net, undo).await?;
@@ -148,6 +160,24 @@ async fn apply(handle: &Handle, setup: &LinkSetup, undo: &mut Vec<Undo>) -> Resu
         add_route(handle, index, route, undo).await?;
     }
     Ok(index)
+}
+
+/// `tc qdisc replace root noqueue`.
+async fn remove_qdisc(handle: &Handle, index: u32) -> Result<(), rtnetlink::Error> {
+    let mut message = TcMessage::with_index(i32::try_from(index).unwrap_or_default());
+    message.header.parent = TcHandle::ROOT;
+    message.attributes = vec![TcAttribute::Kind("noqueue".to_owned())];
+    let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewQueueDiscipline(message));
+    request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
+    let mut answers = handle.clone().request(request)?;
+    while let Some(answer) = answers.next().await {
+        if let NetlinkPayload::Error(refusal) = answer.payload
+            && refusal.code.is_some()
+        {
+            return Err(rtnetlink::Error::NetlinkError(refusal));
+        }
+    }
+    Ok(())
 }
 
 async fn add_address(

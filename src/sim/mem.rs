@@ -232,11 +232,15 @@ mod tests {
         assert!(port.inject(b"frame"));
         let mut buf = [0xa5; 64];
 
-        assert_eq!(port.receive(&mut buf), Received::Frame(17));
-        assert_eq!(&buf[12..17], b"frame");
+        assert_eq!(
+            port.receive(&mut buf),
+            Received::Frame(VirtioNetHdr::LEN + 5)
+        );
+        let end = VirtioNetHdr::LEN + 5;
+        assert_eq!(&buf[VirtioNetHdr::LEN..end], b"frame");
         assert_eq!(port.receive(&mut buf), Received::Empty);
 
-        assert_eq!(port.transmit(&buf[..17]), Transmitted::Sent);
+        assert_eq!(port.transmit(&buf[..end]), Transmitted::Sent);
         assert_eq!(port.take().unwrap(), b"frame");
         assert_eq!(port.take(), None);
         assert_eq!(

@@ -16,6 +16,7 @@ pub mod clock;
 pub mod epoll;
 pub mod ethtool;
 mod ifreq;
+pub mod memory;
 pub mod netns;
 mod simple_tap;
 mod tap;

@@ -37,7 +37,7 @@ const FLAGS: i16 =
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
-    reason = "it is 12"
+    reason = "it is 10"
 )]
 const HEADER_LEN: i32 = VirtioNetHdr::LEN as i32;
 
@@ -95,7 +95,7 @@ impl Tap {
         })
     }
 
-    /// Reads the next header and frame into `buf`, which should hold 12 bytes and 64 KiB: a longer
+    /// Reads the next header and frame into `buf`, which should hold 10 bytes and 64 KiB: a longer
     /// frame is cut without notice.
     ///
     /// # Errors

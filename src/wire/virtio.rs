@@ -1,5 +1,5 @@
 //! The virtio-net header in front of a frame on an `IFF_VNET_HDR` TAP
-//! (`struct virtio_net_hdr_mrg_rxbuf`, include/uapi/linux/virtio_net.h).
+//! (`struct virtio_net_hdr`, include/uapi/linux/virtio_net.h).
 //!
 //! It says what the sender left undone: a checksum to complete, or a superframe to segment. This is
 //! the *inner* offload. Fields are in host byte order, as the kernel's legacy layout has them.
@@ -21,7 +21,8 @@ pub enum GsoType {
     Unknown(u8),
 }
 
-/// A virtio-net header of 12 bytes, the size that every port of the switch uses.
+/// A virtio-net header of 10 bytes, the size that every port of the switch uses: with a longer one
+/// the kernel has more to fill with zeroes for each frame.
 #[derive(
     Clone,
     Copy,
@@ -45,12 +46,11 @@ pub struct VirtioNetHdr {
     gso_size: [u8; 2],
     csum_start: [u8; 2],
     csum_offset: [u8; 2],
-    num_buffers: [u8; 2],
 }
 
 impl VirtioNetHdr {
     /// Size on the file descriptor, in bytes.
-    pub const LEN: usize = 12;
+    pub const LEN: usize = 10;
     /// `flags`: the checksum at `csum_start + csum_offset` holds only the pseudo-header sum.
     pub const NEEDS_CSUM: u8 = 1;
     /// `flags`: the sender vouches for the checksum. Only ever read; the kernel ignores it on write.
@@ -67,7 +67,7 @@ impl VirtioNetHdr {
         Self::new_zeroed()
     }
 
-    /// Reads the header at the start of `bytes`; `None` if fewer than 12 bytes are there.
+    /// Reads the header at the start of `bytes`; `None` if fewer than 10 bytes are there.
     #[inline]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         Self::read_from_prefix(bytes).ok().map(|(header, _)| header)
@@ -179,8 +179,8 @@ mod tests {
             ],
             [54, 1448, 34, 16]
         );
-        assert_eq!(header.as_bytes(), &bytes[..12]);
-        assert!(VirtioNetHdr::read(&bytes[..11]).is_none());
+        assert_eq!(header.as_bytes(), &bytes[..10]);
+        assert!(VirtioNetHdr::read(&bytes[..9]).is_none());
     }
 
     #[test]
