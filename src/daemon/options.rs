@@ -29,8 +29,8 @@ pub struct Tuning {
     /// Every worker stays on a CPU of its own, if there are enough: a worker that moves about
     /// leaves its caches behind.
     pub pin: bool,
-    /// For how long at most a worker that just had frames looks for more before it sleeps; see
-    /// [`super::patience`]. It lets others run meanwhile.
+    /// For how long at most a worker that just had frames looks for more before it sleeps. The time
+    /// follows the traffic, and it lets others run meanwhile.
     pub poll: Duration,
     /// Datagrams of one flow that are in one batch leave as one superframe.
     pub coalesce: bool,
