@@ -14,7 +14,7 @@ use crate::bench::{
 /// What came out of one measurement.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::bench) struct Outcome {
-    /// In the order of [`Case::figures`].
+    /// In the order of [`super::Case::figures`].
     pub(in crate::bench) figures: Vec<f64>,
     pub(in crate::bench) work: Work,
     /// What else the processes counted.
