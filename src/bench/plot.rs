@@ -177,11 +177,7 @@ impl Canvas {
             .cycle()
             .zip(report.systems.iter().skip(1));
         let entries = others.map(|(colour, system)| (colour, 1.0, system.name.as_str()));
-        let uncertain = [(
-            GREY,
-            PALE,
-            "pale: no difference shown, or too noisy to tell",
-        )];
+        let uncertain = [(GREY, PALE, "pale: not certain")];
         for (colour, opacity, name) in entries.chain(uncertain) {
             // No font is known here, so this is a guess, on the wide side.
             let width = 26.0 + 7.6 * real(name.chars().count()) + 18.0;
