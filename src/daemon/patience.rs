@@ -29,7 +29,7 @@ impl Patience {
         }
     }
 
-    /// Whether it can have any.
+    /// Whether it has none, so that nobody need look at the clock.
     pub(super) fn is_none(&self) -> bool {
         self.window == 0
     }
