@@ -70,6 +70,7 @@
 //! | memory of a worker | one [`datapath::Batch`], one superframe's segments and bytes, one [`bridge::FdbCache`]: 256 KiB, and up to 64 MiB where a bridge has many addresses |
 //! | events that wait for a slow subscriber | 4096, then the oldest are lost and counted |
 //! | control connections | 64, each with a deadline |
+//! | connections for metrics over TCP | likewise; the counters are read four times a second at most |
 //!
 //! The examples, in order: `01_read_a_frame`, `02_learning_bridge`, `03_arp_and_flooding`,
 //! `04_hub_switch_wire`, `05_fdb_limits`, `06_vxlan_by_hand`, `07_two_nodes`.

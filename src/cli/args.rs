@@ -1,6 +1,11 @@
 //! The command line as types.
 
-use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use ipnet::IpNet;
@@ -147,6 +152,12 @@ pub struct RunArgs {
     /// Let this group (name or number) use the control socket
     #[arg(long)]
     pub group: Option<String>,
+    /// Serve Prometheus metrics over TCP too, such as on 127.0.0.1:9472
+    #[arg(long, value_name = "IP:PORT")]
+    pub metrics: Option<SocketAddr>,
+    /// Let other hosts read the metrics: --metrics may be any address
+    #[arg(long, requires = "metrics")]
+    pub metrics_remote: bool,
     /// Whether ports take superframes and unfinished checksums; off: none does, whatever it asks for
     #[arg(
         long,

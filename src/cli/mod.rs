@@ -31,6 +31,7 @@ use crate::{
     control::{
         api::{Event, Request, Response},
         client::{Client, ClientError},
+        metrics::Audience,
         socket::default_path,
     },
     daemon::{self, DaemonOptions, Tuning},
@@ -399,6 +400,11 @@ fn daemon_options(args: RunArgs, socket: &Path) -> DaemonOptions {
     DaemonOptions {
         socket: socket.to_owned(),
         group: args.group,
+        metrics: args.metrics,
+        metrics_audience: match args.metrics_remote {
+            true => Audience::Anybody,
+            false => Audience::Local,
+        },
         config: args.config,
         workers: args.workers,
         name: args.name,

@@ -112,6 +112,10 @@ pub enum Request {
         /// Only this port.
         port: Option<Name>,
     },
+    /// Counters of everything as they are, without a look into namespaces: what only those know
+    /// (the state of an interface, losses in its queue) is as housekeeping last saw it, at most ten
+    /// seconds ago. For those who ask again and again.
+    Counters,
     /// Makes the switch equal to `spec`, touching only what differs; all or nothing.
     Apply {
         /// What it shall be.
@@ -143,7 +147,7 @@ pub enum Response {
     Fdb(Vec<FdbInfo>),
     /// How many entries [`Request::FdbFlush`] deleted.
     Flushed(usize),
-    /// To [`Request::Stats`].
+    /// To [`Request::Stats`] and [`Request::Counters`].
     Stats(StatsInfo),
     /// The steps that [`Request::Apply`] took, or would take.
     Plan(Vec<String>),
@@ -434,11 +438,29 @@ pub struct PortInfo {
     pub tx: TrafficInfo,
     /// Frames lost at this port, by reason.
     pub drops: BTreeMap<String, u64>,
+    /// Those of `drops` that came from the namespace; the others were on their way into it.
+    #[serde(default)]
+    pub drops_in: BTreeMap<String, u64>,
 }
 
 /// All counters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StatsInfo {
+    /// See [`ShowInfo::name`].
+    #[serde(default)]
+    pub name: String,
+    /// See [`ShowInfo::version`].
+    #[serde(default)]
+    pub version: String,
+    /// When the switch was started, in seconds since 1970.
+    #[serde(default)]
+    pub started: f64,
+    /// How long it had been running when this was read, in seconds of a clock that never jumps.
+    #[serde(default)]
+    pub uptime_s: f64,
+    /// The bridges; empty if only one port was asked for.
+    #[serde(default)]
+    pub bridges: Vec<BridgeInfo>,
     /// One for each port.
     pub ports: Vec<PortInfo>,
     /// One for each VTEP and VNI; empty without an overlay.
@@ -453,7 +475,7 @@ pub struct StatsInfo {
 }
 
 /// How often one worker has called the kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkerInfo {
     /// Waits for something to do, also those that only looked.
     pub waits: u64,
@@ -469,6 +491,9 @@ pub struct WorkerInfo {
     pub sends: u64,
     /// All of these.
     pub syscalls: u64,
+    /// CPU time that it has used, in seconds. A worker that looks for frames uses it too.
+    #[serde(default)]
+    pub cpu_s: f64,
 }
 
 /// Everything on one screen.

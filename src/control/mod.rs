@@ -5,6 +5,7 @@ use tokio::sync::broadcast;
 pub mod api;
 pub mod client;
 mod connection;
+pub mod metrics;
 mod routes;
 pub mod server;
 pub mod socket;

@@ -7,7 +7,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::{FromRequestParts, Path, Query, rejection::QueryRejection},
     http::{StatusCode, header, request::Parts},
     response::{IntoResponse, Response as HttpResponse},
@@ -16,16 +16,18 @@ use axum::{
 use futures_util::stream;
 use tokio::{
     sync::{
+        Mutex,
         broadcast::{self, error::RecvError},
         watch,
     },
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
     Controller,
     api::{ApiError, ErrorKind, Event, FdbSelector, Request, Response},
     connection::Ticket,
+    metrics,
 };
 use crate::names::Name;
 
@@ -34,6 +36,24 @@ use crate::names::Name;
 pub(super) struct Shared {
     pub(super) controller: Arc<dyn Controller>,
     pub(super) stop: watch::Receiver<bool>,
+    pub(super) scrapes: Scrapes,
+}
+
+/// The metrics as they were written last, for those who ask again soon: each reading holds the
+/// workers still for a moment, and over TCP anybody on the host may ask as often as he likes.
+#[derive(Clone, Default)]
+pub(super) struct Scrapes {
+    last: Arc<Mutex<Option<(Instant, Bytes)>>>,
+    lifetime: Duration,
+}
+
+impl Scrapes {
+    pub(super) fn kept_for(lifetime: Duration) -> Self {
+        Self {
+            lifetime,
+            ..Self::default()
+        }
+    }
 }
 
 /// What a handler works with: what all share, and the ticket of its connection, which is an
@@ -41,6 +61,7 @@ pub(super) struct Shared {
 struct Context {
     controller: Arc<dyn Controller>,
     stop: watch::Receiver<bool>,
+    scrapes: Scrapes,
     ticket: Arc<Ticket>,
 }
 
@@ -49,10 +70,15 @@ impl FromRequestParts<Shared> for Context {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Refusal> {
         let ticket = parts.extensions.get::<Arc<Ticket>>().cloned();
-        let Shared { controller, stop } = shared.clone();
+        let Shared {
+            controller,
+            stop,
+            scrapes,
+        } = shared.clone();
         Ok(Self {
             controller,
             stop,
+            scrapes,
             ticket: ticket.ok_or_else(|| ApiError::failed("read request: it has no connection"))?,
         })
     }
@@ -73,8 +99,18 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/v1/stats", get(stats))
         .route("/v1/stats/{name}", get(port_stats))
         .route("/v1/events", get(events))
+        .route("/metrics", get(metrics))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
+        .with_state(shared)
+}
+
+/// The one route that may be reached over TCP.
+pub(super) fn metrics_router(shared: Shared) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .fallback(only_metrics)
+        .method_not_allowed_fallback(only_metrics)
         .with_state(shared)
 }
 
@@ -141,6 +177,22 @@ async fn port_stats(context: Context, Path(name): Path<String>) -> Answer {
     context.tell(Request::Stats { port }).await
 }
 
+async fn metrics(context: Context) -> Answer {
+    // Whoever asks at the same time waits, and gets the same.
+    let mut last = context.scrapes.last.lock().await;
+    let text = match &*last {
+        Some((at, text)) if at.elapsed() < context.scrapes.lifetime => text.clone(),
+        _ => {
+            let text = Bytes::from(context.scrape().await?);
+            *last = Some((Instant::now(), text.clone()));
+            text
+        }
+    };
+    drop(last);
+    let headers = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
+    Ok((headers, text).into_response())
+}
+
 /// All events from now on, one JSON object in a line.
 async fn events(context: Context) -> HttpResponse {
     context.ticket.request_is_complete();
@@ -169,8 +221,12 @@ async fn next_event(receiver: &mut broadcast::Receiver<Event>) -> Option<Event> 
 
 async fn no_route() -> Refusal {
     let message = "find route: there is none; see POST /v1/request, GET /v1/show, /v1/vtep, /v1/peers, \
-                   /v1/bridges, /v1/ports, /v1/fdb, /v1/stats and /v1/events";
+                   /v1/bridges, /v1/ports, /v1/fdb, /v1/stats, /v1/events and /metrics";
     ApiError::not_found(message).into()
+}
+
+async fn only_metrics() -> Refusal {
+    ApiError::not_found("find route: there is only GET /metrics; ask the control socket").into()
 }
 
 impl Context {
@@ -183,6 +239,14 @@ impl Context {
             ApiError::failed("carry out request: the daemon failed; see its log")
         })?;
         Ok(answer?)
+    }
+
+    async fn scrape(&self) -> Result<String, Refusal> {
+        let Response::Stats(stats) = self.execute(Request::Counters).await? else {
+            return Err(ApiError::failed("read counters: the daemon has none").into());
+        };
+        let written = metrics::encode(stats);
+        Ok(written.map_err(|error| ApiError::failed(format!("write metrics: {error}")))?)
     }
 
     async fn tell(&self, request: Request) -> Answer {

@@ -1,4 +1,4 @@
-//! HTTP on a unix socket, for clients that may be slow, many or hostile.
+//! HTTP on a unix socket, and for metrics on TCP, for clients that may be slow, many or hostile.
 //!
 //! What bounds them: 64 connections, one request each, 5 s for its head and 5 s for its body of at
 //! most 1 MiB, and 10 s without taking any of the answer.
@@ -17,7 +17,8 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    net::{UnixListener, UnixStream},
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
@@ -26,7 +27,8 @@ use tokio::{
 use super::{
     Controller,
     connection::{Impatient, Ticket, Waiting},
-    routes::{Shared, router},
+    metrics::MetricsListener,
+    routes::{Scrapes, Shared, metrics_router, router},
     socket::ControlSocket,
 };
 
@@ -41,46 +43,59 @@ pub async fn serve(
 ) -> io::Result<()> {
     let listener = UnixListener::from_std(socket.listener()?)?;
     let (stop, stopped) = watch::channel(false);
-    let stop_of_handlers = stopped.clone();
-    let mut server = Server {
-        router: router(Shared {
-            controller,
-            stop: stop_of_handlers,
-        }),
-        stopped,
-        waiting: Waiting::default(),
-        connections: JoinSet::new(),
-        next_id: 0,
-    };
-    let mut is_accepting = true;
-    tokio::pin!(shutdown);
-    loop {
-        tokio::select! {
-            () = &mut shutdown => break,
-            Some(_) = server.connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    is_accepting = true;
-                    server.admit(stream).await;
-                }
-                Err(error) => {
-                    if std::mem::take(&mut is_accepting) {
-                        tracing::warn!("accept control connection: {error}; trying again");
-                    }
-                    // With no descriptor left the listener stays readable: waiting beats spinning.
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
-    }
-    drop(listener);
-    drop(socket);
-    stop.send_replace(true);
-    let finished = async { while server.connections.join_next().await.is_some() {} };
-    if timeout(FINISH_TIMEOUT, finished).await.is_err() {
-        server.connections.shutdown().await;
-    }
+    let router = router(Shared {
+        controller,
+        stop: stopped.clone(),
+        scrapes: Scrapes::default(),
+    });
+    let server = Server::new(router, stopped);
+    server.run(listener, shutdown, stop, || drop(socket)).await;
     Ok(())
+}
+
+/// Answers `GET /metrics` and nothing else on `listener` until `shutdown` is ready, with the same
+/// bounds.
+///
+/// # Errors
+/// The socket cannot be waited on.
+pub async fn serve_metrics(
+    listener: MetricsListener,
+    controller: Arc<dyn Controller>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener.into_std())?;
+    let (stop, stopped) = watch::channel(false);
+    let router = metrics_router(Shared {
+        controller,
+        stop: stopped.clone(),
+        scrapes: Scrapes::kept_for(SCRAPE_LIFETIME),
+    });
+    let server = Server::new(router, stopped);
+    server.run(listener, shutdown, stop, || ()).await;
+    Ok(())
+}
+
+/// A socket that connections come from.
+trait Listen {
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    async fn next(&self) -> io::Result<Self::Stream>;
+}
+
+impl Listen for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<UnixStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+impl Listen for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<TcpStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
 }
 
 struct Server {
@@ -92,7 +107,57 @@ struct Server {
 }
 
 impl Server {
-    async fn admit(&mut self, stream: UnixStream) {
+    fn new(router: Router, stopped: watch::Receiver<bool>) -> Self {
+        Self {
+            router,
+            stopped,
+            waiting: Waiting::default(),
+            connections: JoinSet::new(),
+            next_id: 0,
+        }
+    }
+
+    /// Serves until `shutdown`, calls `closed` when nobody can connect any more, and lets running
+    /// requests finish.
+    async fn run(
+        mut self,
+        listener: impl Listen,
+        shutdown: impl Future<Output = ()>,
+        stop: watch::Sender<bool>,
+        closed: impl FnOnce(),
+    ) {
+        let mut is_accepting = true;
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = self.connections.join_next() => {}
+                accepted = listener.next() => match accepted {
+                    Ok(stream) => {
+                        is_accepting = true;
+                        self.admit(stream).await;
+                    }
+                    Err(error) => {
+                        if std::mem::take(&mut is_accepting) {
+                            tracing::warn!("accept connection: {error}; trying again");
+                        }
+                        // With no descriptor left the listener stays readable: waiting beats
+                        // spinning.
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        closed();
+        stop.send_replace(true);
+        let finished = async { while self.connections.join_next().await.is_some() {} };
+        if timeout(FINISH_TIMEOUT, finished).await.is_err() {
+            self.connections.shutdown().await;
+        }
+    }
+
+    async fn admit(&mut self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         if self.connections.len() >= MAX_CONNECTIONS {
             if !self.waiting.evict_oldest() {
                 drop(stream);
@@ -116,7 +181,7 @@ impl Server {
 }
 
 async fn attend(
-    stream: UnixStream,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     router: Router,
     ticket: Ticket,
     mut stop: watch::Receiver<bool>,
@@ -157,4 +222,6 @@ const MAX_HEAD: usize = 16 * 1024;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Counters served over TCP are at most so old.
+const SCRAPE_LIFETIME: Duration = Duration::from_millis(250);
 const FINISH_TIMEOUT: Duration = Duration::from_secs(2);

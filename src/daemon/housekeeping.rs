@@ -135,7 +135,9 @@ impl Keeper {
                 next_tick = now + TICK;
                 inner.age(&mut state);
                 inner.keep_overlay(&mut state);
-                report::refresh(&inner, &mut state, REFRESHED);
+                let ports = state.ports.len();
+                let due = ports.div_ceil(REFRESH_TICKS).max(REFRESHED);
+                report::refresh(&inner, &mut state, due);
             }
         }
     }
@@ -180,5 +182,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// How soon to look again for a namespace that may come at any moment, and for how long.
 const EAGER: Duration = Duration::from_millis(5);
 const EAGER_FOR: Duration = Duration::from_secs(2);
-/// Namespaces entered in one tick: each costs some 60 microseconds.
+/// Namespaces entered in one tick, at least: each costs some 60 microseconds.
 const REFRESHED: usize = 16;
+/// Ticks after which every namespace has been entered.
+const REFRESH_TICKS: usize = 10;

@@ -1,8 +1,8 @@
 //! What the daemon is told when it is started.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::config::OffloadMode;
+use crate::{config::OffloadMode, control::metrics::Audience};
 
 /// How to run the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,10 @@ pub struct DaemonOptions {
     pub socket: PathBuf,
     /// A group, by name or number, that may be a client too.
     pub group: Option<String>,
+    /// Where to serve metrics over TCP.
+    pub metrics: Option<SocketAddr>,
+    /// Who may read them there.
+    pub metrics_audience: Audience,
     /// The configuration file.
     pub config: Option<PathBuf>,
     /// Worker threads; by default as many as there are processors to run on.

@@ -1,6 +1,9 @@
 //! The state of the switch, told.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use super::{
     overlay::{PeerState, VtepLink, VtepState},
@@ -16,6 +19,8 @@ use crate::{
     },
     datapath::{Calls, PortIo, Totals},
     names::{Name, NetnsRef},
+    sys::clock,
+    time::Timestamp,
     vxlan,
 };
 
@@ -106,24 +111,40 @@ impl Inner {
             state.known_port(operation, name)?;
         }
         refresh(self, state, usize::MAX);
+        let mut stats = self.counters(state);
+        if let Some(name) = name {
+            stats.ports.retain(|port| port.name == *name);
+            stats.peers.clear();
+            stats.bridges.clear();
+            stats.workers.clear();
+            stats.vtep = None;
+        }
+        Ok(stats)
+    }
+
+    /// All counters, without a look into namespaces.
+    pub(super) fn counters(&self, state: &State) -> StatsInfo {
         let totals = self.totals(state);
-        let wanted = state
-            .ports
-            .iter()
-            .zip(&totals.ports)
-            .filter(|(port, _)| name.is_none_or(|name| *name == port.spec.name));
-        Ok(StatsInfo {
-            ports: wanted
+        let bridges = state.bridges.iter();
+        let ports = state.ports.iter().zip(&totals.ports);
+        let workers = self.workers.calls().zip(self.workers.cpu_times());
+        let vtep = state.vtep.as_ref().zip(totals.vtep.as_ref());
+        StatsInfo {
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: self.started.1,
+            uptime_s: totals.at.since(self.started.0).as_secs_f64(),
+            bridges: bridges.map(|bridge| bridge_info(state, bridge)).collect(),
+            ports: ports
                 .map(|(port, totals)| port_info(port, totals))
                 .collect(),
-            peers: totals.peer_infos(state, |_| name.is_none()),
-            vtep: self.show_vtep(state).filter(|_| name.is_none()),
-            workers: match name {
-                None => self.workers.calls().map(worker_info).collect(),
-                Some(_) => Vec::new(),
-            },
+            peers: totals.peer_infos(state, |_| true),
+            vtep: vtep.map(|(vtep, totals)| vtep_info(vtep, totals)),
+            workers: workers
+                .map(|(calls, cpu)| worker_info(calls, cpu))
+                .collect(),
             unaccounted: totals.unaccounted(),
-        })
+        }
     }
 
     /// All counters, read while no worker counts: they belong together.
@@ -132,6 +153,7 @@ impl Inner {
         let peers = || state.peers.iter().map(|peer| peer.counters.totals());
         let vtep = || state.vtep.as_ref().map(|vtep| vtep.counters.totals());
         self.workers.hold(|| AllTotals {
+            at: clock::now(),
             ports: ports().collect(),
             peers: peers().collect(),
             vtep: vtep(),
@@ -141,6 +163,7 @@ impl Inner {
 
 /// The counters of the whole switch at one moment, in the order of its state.
 struct AllTotals {
+    at: Timestamp,
     ports: Vec<Totals>,
     peers: Vec<Totals>,
     vtep: Option<Totals>,
@@ -153,6 +176,10 @@ impl AllTotals {
     }
 
     fn peer_infos(&self, state: &State, wanted: impl Fn(&PeerState) -> bool) -> Vec<PeerInfo> {
+        // Nobody to count the entries of, of which there may be a million.
+        if state.peers.is_empty() {
+            return Vec::new();
+        }
         let mut entries: HashMap<PeerId, usize> = HashMap::new();
         for (_, entry) in state.bridges.iter().flat_map(|bridge| bridge.fdb.entries()) {
             if let Some(peer) = entry.egress.peer() {
@@ -192,6 +219,7 @@ fn vtep_info(vtep: &VtepState, totals: &Totals) -> VtepInfo {
             bytes: totals.rx_bytes,
         },
         drops: drops(totals),
+        drops_in: drops_in(totals),
         socket_overflow: underlay.map_or(0, |u| u.overflow()),
     }
 }
@@ -228,15 +256,25 @@ fn peer_info(state: &State, peer: &PeerState, totals: &Totals, fdb_entries: usiz
             bytes: totals.tx_bytes,
         },
         drops,
+        drops_in: drops_in(totals),
         fdb_entries,
     }
 }
 
 /// Those that have happened.
 fn drops(totals: &Totals) -> BTreeMap<String, u64> {
+    by_reason(|reason| totals.drops(reason))
+}
+
+/// Those of them that were on their way in.
+fn drops_in(totals: &Totals) -> BTreeMap<String, u64> {
+    by_reason(|reason| totals.ingress_drops[reason.index()])
+}
+
+fn by_reason(count: impl Fn(DropReason) -> u64) -> BTreeMap<String, u64> {
     DropReason::ALL
         .iter()
-        .map(|&reason| (reason.name().to_owned(), totals.drops(reason)))
+        .map(|&reason| (reason.name().to_owned(), count(reason)))
         .filter(|&(_, count)| count > 0)
         .collect()
 }
@@ -326,19 +364,17 @@ fn port_info(port: &PortState, totals: &Totals) -> PortInfo {
             frames: totals.tx_frames,
             bytes: totals.tx_bytes,
         },
-        drops: port_drops(port, totals),
+        drops: with_queue(drops(totals), port),
+        drops_in: with_queue(drops_in(totals), port),
     }
 }
 
-fn port_drops(port: &PortState, totals: &Totals) -> BTreeMap<String, u64> {
-    let by_reason = DropReason::ALL
-        .iter()
-        .map(|&reason| (reason.name(), totals.drops(reason)));
-    // Lost before the switch could read them, so not among the frames received.
-    let all = by_reason.chain([(TAP_QUEUE, port.queue_drops)]);
-    all.filter(|&(_, count)| count > 0)
-        .map(|(name, count)| (name.to_owned(), count))
-        .collect()
+/// What was lost before the switch could read it is not among the frames received.
+fn with_queue(mut drops: BTreeMap<String, u64>, port: &PortState) -> BTreeMap<String, u64> {
+    if port.queue_drops > 0 {
+        drops.insert(TAP_QUEUE.to_owned(), port.queue_drops);
+    }
+    drops
 }
 
 /// Looks into the namespaces of at most `limit` ports, those looked at longest ago first: somebody
@@ -371,9 +407,9 @@ pub(super) fn refresh(inner: &Inner, state: &mut State, limit: usize) {
 }
 
 /// The key of frames that the TAP's own queue dropped (`tx_dropped` of the interface).
-const TAP_QUEUE: &str = "tap_queue";
+pub(super) const TAP_QUEUE: &str = "tap_queue";
 
-fn worker_info(calls: &Calls) -> WorkerInfo {
+fn worker_info(calls: &Calls, cpu: Duration) -> WorkerInfo {
     let mut info = WorkerInfo {
         waits: calls.waits.get(),
         yields: calls.yields.get(),
@@ -382,6 +418,7 @@ fn worker_info(calls: &Calls) -> WorkerInfo {
         receives: calls.receives.get(),
         sends: calls.sends.get(),
         syscalls: 0,
+        cpu_s: cpu.as_secs_f64(),
     };
     info.syscalls =
         info.waits + info.yields + info.reads + info.writes + info.receives + info.sends;

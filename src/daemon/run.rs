@@ -8,14 +8,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
 
 use super::{DaemonOptions, Switch, SwitchOptions, default_name};
 use crate::{
     config::{self, SwitchSpec},
     control::{
         api::{ApiError, Request, Response},
-        server::serve,
+        metrics::{MetricsError, MetricsListener},
+        server::{serve, serve_metrics},
         socket::{ControlSocket, SocketError},
     },
 };
@@ -44,6 +48,9 @@ pub enum RunError {
     /// The control socket could not be opened.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The metrics cannot be served.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The kernel refused something that every process may have.
     #[error("{step}: {cause}; check the limits of open files and threads (ulimit -a)")]
     System {
@@ -57,7 +64,11 @@ pub enum RunError {
 impl RunError {
     /// Whether what the caller wrote is wrong, so that trying again is no use.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Config { .. })
+        match self {
+            Self::Config { .. } => true,
+            Self::Metrics(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }
 
@@ -77,6 +88,10 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
         .map_err(system("start the control threads"))?;
     // Bound first, so that a second daemon says so before it makes devices.
     let socket = ControlSocket::bind(&options.socket, options.group.as_deref())?;
+    let metrics = options
+        .metrics
+        .map(|address| MetricsListener::bind(address, options.metrics_audience))
+        .transpose()?;
     let switch = Switch::start(SwitchOptions {
         name: options.name.clone().unwrap_or_else(default_name),
         workers: options.workers,
@@ -98,6 +113,11 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
         let mut interrupt = interrupt.map_err(system("wait for SIGINT"))?;
         let hangup = signal(SignalKind::hangup()).map_err(system("wait for SIGHUP"))?;
         let reload = tokio::spawn(reload_on(hangup, switch.clone(), options.clone()));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let metrics = metrics.map(|listener| {
+            let ended = async { drop(stopped.await) };
+            tokio::spawn(serve_metrics(listener, Arc::new(switch.clone()), ended))
+        });
         // Whoever started the daemon may have gone: then nobody waits for the line.
         drop(writeln!(out, "ready").and_then(|()| out.flush()));
         drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
@@ -111,6 +131,12 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
         };
         let served = serve(socket, Arc::new(switch.clone()), ended).await;
         reload.abort();
+        drop(stop);
+        if let Some(metrics) = metrics
+            && let Ok(Err(error)) = metrics.await
+        {
+            tracing::warn!("serve metrics: {error}");
+        }
         served.map_err(system("wait for clients"))
     });
     // A request that takes its time, such as a long ping, does not keep the switch.

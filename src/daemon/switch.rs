@@ -34,6 +34,8 @@ use crate::{
     datapath::{Datapath, Observer},
     names::Name,
     overlay::Engine,
+    sys::clock,
+    time::Timestamp,
 };
 
 /// Settings of a switch that hold as long as it runs.
@@ -89,6 +91,8 @@ pub struct Switch {
 pub(super) struct Inner {
     pub(super) name: String,
     pub(super) clock: Clock,
+    /// On the monotonic clock, and in seconds since 1970.
+    pub(super) started: (Timestamp, f64),
     pub(super) workers: Workers,
     offload: OffloadMode,
     pub(super) tuning: Tuning,
@@ -131,6 +135,7 @@ impl Switch {
         let inner = Arc::new(Inner {
             name: options.name,
             clock: options.clock,
+            started: (clock::now(), clock::unix_time()),
             workers,
             offload: options.offload,
             tuning: options.tuning,
@@ -217,6 +222,7 @@ impl Switch {
                 .flush_fdb(&mut state, &selector)
                 .map(Response::Flushed),
             Request::Stats { port } => inner.stats(&mut state, port.as_ref()).map(Response::Stats),
+            Request::Counters => Ok(Response::Stats(inner.counters(&state))),
             Request::Apply { mut spec, dry_run } => {
                 let ports = spec.ports.iter_mut();
                 ports.for_each(|port| inner.choose_engine(port));

@@ -24,7 +24,7 @@ use crate::{
     bridge::PortId,
     datapath::{Calls, Datapath, Topology},
     sys::{
-        affinity,
+        affinity, clock,
         epoll::{Epoll, EventFd, Events, Interest},
         memory,
     },
@@ -104,6 +104,12 @@ impl Workers {
     /// How often each has called the kernel.
     pub(super) fn calls(&self) -> impl Iterator<Item = &Calls> {
         self.workers.iter().map(|worker| &*worker.calls)
+    }
+
+    /// The CPU time that each has used; zero for one that has ended.
+    pub(super) fn cpu_times(&self) -> impl Iterator<Item = Duration> {
+        let threads = self.workers.iter().map(|worker| worker.thread.as_ref());
+        threads.map(|thread| thread.and_then(clock::cpu_time_of).unwrap_or_default())
     }
 
     /// Puts `topology` in force and returns when every worker uses it.

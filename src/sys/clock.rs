@@ -1,5 +1,7 @@
 //! The only clock of the frame path.
 
+use std::{os::unix::thread::JoinHandleExt, thread::JoinHandle, time::Duration};
+
 use nix::time::{ClockId, clock_gettime};
 
 use crate::time::Timestamp;
@@ -27,6 +29,19 @@ pub fn unix_time() -> f64 {
         .map_or(0.0, |since| since.as_secs_f64())
 }
 
+/// The CPU time that a thread has used, in user space and in the kernel; `None` if it has ended.
+pub fn cpu_time_of<T>(thread: &JoinHandle<T>) -> Option<Duration> {
+    let mut clock: libc::clockid_t = 0;
+    // SAFETY: the thread has been neither joined nor detached, since its handle is here, so its
+    // pthread_t is valid even if it has ended; the kernel writes one clockid_t, which is ours.
+    let error = unsafe { libc::pthread_getcpuclockid(thread.as_pthread_t(), &raw mut clock) };
+    if error != 0 {
+        return None;
+    }
+    let time = clock_gettime(ClockId::from_raw(clock)).ok()?;
+    Some(time.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +55,29 @@ mod tests {
             last = next;
         }
         assert!(last > Timestamp::ZERO);
+    }
+
+    #[test]
+    fn a_thread_that_works_uses_cpu_time_and_one_that_has_ended_tells_none() {
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let worker = std::thread::spawn(move || {
+            let start = now();
+            while now().since(start) < Duration::from_millis(20) {}
+            let _: Result<(), _> = wait.recv();
+        });
+        let start = now();
+        while cpu_time_of(&worker).unwrap() < Duration::from_millis(5) {
+            assert!(now().since(start) < Duration::from_secs(10));
+            std::thread::yield_now();
+        }
+
+        drop(go);
+        while !worker.is_finished() {
+            std::thread::yield_now();
+        }
+        while cpu_time_of(&worker).is_some() {
+            assert!(now().since(start) < Duration::from_secs(10));
+            std::thread::yield_now();
+        }
     }
 }

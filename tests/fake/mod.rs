@@ -21,7 +21,7 @@ use tapswitch::{
         Controller,
         api::{
             ApiError, BridgeInfo, Event, FdbInfo, FdbState, PortInfo, PortState, Request, Response,
-            ShowInfo, StatsInfo, TrafficInfo,
+            ShowInfo, StatsInfo, TrafficInfo, WorkerInfo,
         },
         client::Client,
         server::serve,
@@ -69,6 +69,7 @@ pub(crate) fn sample_port() -> PortInfo {
             bytes: 980,
         },
         drops: BTreeMap::from([("queue_full".to_owned(), 3)]),
+        drops_in: BTreeMap::from([("queue_full".to_owned(), 1)]),
     }
 }
 
@@ -128,11 +129,21 @@ impl Controller for Fake {
                 Response::Fdb(vec![sample_fdb(), overlay::remote_fdb()])
             }
             Request::FdbFlush(_) => Response::Flushed(3),
-            Request::Stats { .. } => Response::Stats(StatsInfo {
+            Request::Stats { .. } | Request::Counters => Response::Stats(StatsInfo {
+                name: "host".to_owned(),
+                version: "0.1.0".to_owned(),
+                started: 1_700_000_000.0,
+                uptime_s: 100.0,
+                bridges: vec![sample_bridge(), overlay::overlay_bridge()],
                 ports: vec![sample_port()],
                 peers: vec![overlay::sample_peer()],
                 vtep: Some(overlay::sample_vtep()),
-                workers: Vec::new(),
+                workers: vec![WorkerInfo {
+                    reads: 7,
+                    syscalls: 7,
+                    cpu_s: 0.5,
+                    ..WorkerInfo::default()
+                }],
                 unaccounted: 0,
             }),
             Request::Apply { spec, .. } => {

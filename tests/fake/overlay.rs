@@ -28,6 +28,7 @@ pub(crate) fn sample_vtep() -> VtepInfo {
             bytes: 420,
         },
         drops: BTreeMap::from([("unknown_vni".to_owned(), 5)]),
+        drops_in: BTreeMap::from([("unknown_vni".to_owned(), 5)]),
         socket_overflow: 1,
     }
 }
@@ -52,6 +53,7 @@ pub(crate) fn sample_peer() -> PeerInfo {
             bytes: 800,
         },
         drops: BTreeMap::from([("too_big".to_owned(), 2)]),
+        drops_in: BTreeMap::new(),
         fdb_entries: 1,
     }
 }
@@ -65,6 +67,7 @@ pub(crate) fn lost_peer() -> PeerInfo {
         state: PeerState::NoRoute,
         reason: Some("network is unreachable".to_owned()),
         drops: BTreeMap::new(),
+        drops_in: BTreeMap::new(),
         fdb_entries: 0,
         ..sample_peer()
     }

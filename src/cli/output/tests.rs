@@ -35,6 +35,7 @@ fn port(name: &str) -> PortInfo {
         },
         tx: TrafficInfo::default(),
         drops: BTreeMap::from([("queue_full".to_owned(), 3), ("too_big".to_owned(), 0)]),
+        drops_in: BTreeMap::new(),
     }
 }
 
@@ -119,10 +120,7 @@ fn entries_show_their_age_only_if_they_age() {
 fn counters_show_drops_by_reason() {
     let stats = StatsInfo {
         ports: vec![port("podA")],
-        peers: Vec::new(),
-        vtep: None,
-        workers: Vec::new(),
-        unaccounted: 0,
+        ..StatsInfo::default()
     };
 
     let screen = text(|out| human(out, &Response::Stats(stats)));
@@ -203,14 +201,12 @@ fn an_endpoint_of_ipv6_has_its_address_in_brackets() {
         rx: TrafficInfo::default(),
         tx: TrafficInfo::default(),
         drops: BTreeMap::new(),
+        drops_in: BTreeMap::new(),
         fdb_entries: 0,
     };
     let stats = StatsInfo {
-        ports: Vec::new(),
         peers: vec![peer.clone()],
-        vtep: None,
-        workers: Vec::new(),
-        unaccounted: 0,
+        ..StatsInfo::default()
     };
 
     let stats = text(|out| human(out, &Response::Stats(stats)));

@@ -29,6 +29,9 @@ pub struct VtepInfo {
     pub rx: TrafficInfo,
     /// Datagrams that belong to no peer and were dropped, by reason.
     pub drops: BTreeMap<String, u64>,
+    /// Those of `drops` that came in.
+    #[serde(default)]
+    pub drops_in: BTreeMap<String, u64>,
     /// Datagrams that the socket's receive buffer had no room for.
     pub socket_overflow: u64,
 }
@@ -70,6 +73,9 @@ pub struct PeerInfo {
     pub tx: TrafficInfo,
     /// Frames from it or to it that were dropped, by reason.
     pub drops: BTreeMap<String, u64>,
+    /// Those of `drops` that came from it; the others were on their way to it.
+    #[serde(default)]
+    pub drops_in: BTreeMap<String, u64>,
     /// FDB entries that point to it.
     pub fdb_entries: usize,
 }
