@@ -36,12 +36,14 @@
 //! | [`bridge`] | one broadcast domain: FDB, flags, decisions | likewise |
 //! | [`offload`] | finishing checksums, segmenting and joining superframes | likewise |
 //! | [`vxlan`] | the overlay's bytes: header, flow hash, congestion marks, answers | likewise |
+//! | [`dissect`] | every byte of a frame explained, and what is wrong | likewise |
 //! | [`overlay`] | the seam of a control plane: who says what is behind which VTEP | likewise |
 //! | [`datapath`] | buffers, batches, counters, the seam [`datapath::PortIo`] | know Linux |
 //! | [`sim`] | the lab in memory: ports, hosts, virtual time, stories | know Linux |
 //! | [`sys`] | Linux, one file for each kernel object; all `unsafe` | know bridges |
 //! | [`netlink`], [`attach`] | links, addresses and routes; plugging in, all or nothing | |
 //! | [`config`] | settings: file, rules, and the plan from one to another | |
+//! | [`pcap`] | capture files | |
 //! | [`control`] | API types, server and client on a unix socket | |
 //! | [`daemon`] | the running switch: workers, state, requests, housekeeping | |
 //! | [`cli`], [`demo`] | the program | |
@@ -92,10 +94,12 @@ pub mod control;
 pub mod daemon;
 pub mod datapath;
 pub mod demo;
+pub mod dissect;
 pub mod names;
 pub mod netlink;
 pub mod offload;
 pub mod overlay;
+pub mod pcap;
 pub mod sim;
 pub mod sys;
 pub mod time;

@@ -14,7 +14,7 @@ struct Rule {
 
 const RULES: &[Rule] = &[
     Rule {
-        rooms: &["wire", "bridge", "offload", "vxlan", "overlay"],
+        rooms: &["wire", "bridge", "offload", "vxlan", "overlay", "dissect"],
         forbidden: &[
             "std::io",
             "io::",

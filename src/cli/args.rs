@@ -11,9 +11,11 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use ipnet::IpNet;
 
 mod bench;
+mod explain;
 mod overlay;
 
 pub use self::bench::BenchArgs;
+pub use self::explain::{ExplainArgs, FrameRange, StartArg};
 pub use self::overlay::{PeerArgs, PeerCommand, PingArgs, VtepCommand, VtepSetArgs};
 use super::values::{
     AtLimitArg, EventKind, ModeArg, MtuArg, OnOff, OrNone, StateArg, or_none, parse_cidr,
@@ -117,6 +119,8 @@ pub enum Command {
         /// Only events of these kinds [default: all]
         kinds: Vec<EventKind>,
     },
+    /// Tell what every byte of a frame means, and what is wrong with it
+    Explain(ExplainArgs),
     /// Print completions for a shell
     Completions {
         /// The shell

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 pub mod args;
 mod bench;
+mod explain;
 mod output;
 mod request;
 pub mod values;
@@ -133,6 +134,7 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
             remote.ask(&request, out)
         }
         Command::Monitor { kinds } => remote.monitor(&kinds, out),
+        Command::Explain(args) => explain::run(&args, remote.json, out),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tapswitch", &mut script);

@@ -12,7 +12,7 @@ mod overlay;
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use serde::Serialize;
 
-pub(super) use self::event::event;
+pub(super) use self::{event::event, overlay::chain};
 use crate::{
     config::{BridgeSpec, Diagnostic, Mode, units::format_duration},
     control::api::{
@@ -387,7 +387,7 @@ fn counters(counters: &BTreeMap<String, u64>) -> String {
 }
 
 /// `text` without characters that move a terminal's cursor: a path may contain any.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars()
         .flat_map(|character| {
             let escaped = character.is_control().then(|| character.escape_default());

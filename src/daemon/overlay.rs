@@ -798,12 +798,7 @@ impl State {
             let of_device = device().map_or(mtu, |(_, mtu)| mtu.saturating_sub(overhead));
             mtu = mtu.max(of_device.min(LEAST_MTU));
         }
-        let ip = if is_v6 {
-            ("outer IPv6", 40)
-        } else {
-            ("outer IPv4", 20)
-        };
-        let less = [ip, ("UDP", 8), ("VXLAN", 8), ("inner Ethernet", 14)];
+        let less = vxlan::headers(is_v6);
         Some(MtuChain {
             from,
             path_mtu,

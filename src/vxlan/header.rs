@@ -76,8 +76,22 @@ pub const fn header(vni: Vni) -> [u8; HEADER_LEN] {
 /// Outer IP, UDP and VXLAN headers, and the inner Ethernet header, which an MTU does not count. An
 /// inner VLAN tag is 4 bytes more.
 pub const fn overhead(is_v6: bool) -> u32 {
-    let outer_ip = if is_v6 { 40 } else { 20 };
-    outer_ip + UDP + VXLAN + ETHERNET
+    let [(_, ip), (_, udp), (_, vxlan), (_, ethernet)] = headers(is_v6);
+    ip + udp + vxlan + ethernet
+}
+
+/// What [`overhead()`] is made of, outermost first.
+pub const fn headers(is_v6: bool) -> [(&'static str, u32); 4] {
+    let outer_ip = match is_v6 {
+        true => ("outer IPv6", 40),
+        false => ("outer IPv4", 20),
+    };
+    [
+        outer_ip,
+        ("UDP", UDP),
+        ("VXLAN", VXLAN),
+        ("inner Ethernet", ETHERNET),
+    ]
 }
 
 const UDP: u32 = 8;

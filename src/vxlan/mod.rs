@@ -31,6 +31,8 @@ pub mod too_big;
 
 pub use self::{
     entropy::entropy,
-    header::{BadDatagram, HEADER_LEN, Header, PORT, SOURCE_PORTS, header, overhead, parse},
+    header::{
+        BadDatagram, HEADER_LEN, Header, PORT, SOURCE_PORTS, header, headers, overhead, parse,
+    },
     split::{Datagrams, split},
 };

@@ -176,7 +176,7 @@ pub(super) fn stats(
 
 /// `mtu 1450 = 1500 (path to 192.168.50.20) - 20 (outer IPv4) - ...`; the daemon keeps the MTU above
 /// what would take IPv6 away from pods.
-pub(super) fn chain(chain: &MtuChain) -> String {
+pub(in crate::cli) fn chain(chain: &MtuChain) -> String {
     let MtuChain {
         from,
         path_mtu,

@@ -1,0 +1,133 @@
+//! `tapswitch explain`: from bytes in any form to tables.
+
+mod input;
+mod json;
+mod table;
+
+use std::io::{self, IsTerminal, Write};
+
+use super::{CliError, args::ExplainArgs};
+use crate::dissect::{Dissection, Fit, Options, arithmetic, dissect};
+use input::{Frame, Input};
+
+/// Does what `args` say.
+pub(super) fn run(args: &ExplainArgs, json: bool, out: &mut impl Write) -> Result<(), CliError> {
+    let (path_mtu, words) = mtu_and_input(args)?;
+    if words.is_empty() {
+        // Only --mtu may come without bytes.
+        let fit = arithmetic(path_mtu.unwrap_or(DEFAULT_MTU), args.ipv6, &[]);
+        let written = match json {
+            true => super::output::json_value(out, &json::Arithmetic::new(&fit)),
+            false => table::arithmetic(out, &fit),
+        };
+        return Ok(written?);
+    }
+    let input = Input::open(&words)?;
+    let mut writer: Box<dyn Show<_>> = match json {
+        true => Box::new(json::Frames::default()),
+        false => Box::new(table::Frames::new(args, input.has_numbers(), style())),
+    };
+    let shown = each(args, input, |frame, dissection| {
+        let fit = path_mtu.map(|mtu| arithmetic(mtu, args.ipv6, &dissection.layers));
+        Ok(writer.frame(out, frame, dissection, fit.as_ref())?)
+    });
+    writer.end(out)?;
+    out.flush()?;
+    match (shown?, &args.frame) {
+        (Shown { frames: 0, seen }, Some(range)) => Err(CliError::Usage(format!(
+            "explain frame {}: there are {seen} frames",
+            range.0.start()
+        ))),
+        (Shown { seen: 0, .. }, None) => Err(CliError::Failed(
+            "explain: there is no frame in it".to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+const DEFAULT_MTU: u32 = 1500;
+
+/// How frames are written.
+trait Show<W: Write> {
+    fn frame(
+        &mut self,
+        out: &mut W,
+        frame: &Frame,
+        dissection: &Dissection,
+        fit: Option<&Fit>,
+    ) -> io::Result<()>;
+
+    /// Behind the last frame, also if the input turned out to be damaged.
+    fn end(&mut self, out: &mut W) -> io::Result<()>;
+}
+
+struct Shown {
+    frames: u64,
+    seen: u64,
+}
+
+fn each(
+    args: &ExplainArgs,
+    input: Input,
+    mut show: impl FnMut(&Frame, &Dissection) -> Result<(), CliError>,
+) -> Result<Shown, CliError> {
+    let mut shown = Shown { frames: 0, seen: 0 };
+    let name = input.name.clone();
+    for frame in input.frames {
+        let frame = frame?;
+        shown.seen += 1;
+        if let Some(range) = &args.frame {
+            if frame.number > *range.0.end() {
+                break;
+            }
+            if !range.0.contains(&frame.number) {
+                continue;
+            }
+        }
+        let options = Options {
+            start: frame.start(args.from.into(), &name)?,
+            missing: frame.original_len - frame.bytes.len(),
+            vxlan_port: args.vxlan_port,
+        };
+        show(&frame, &dissect(&frame.bytes, &options))?;
+        shown.frames += 1;
+    }
+    Ok(shown)
+}
+
+/// `--mtu` may stand before the bytes, which then look like its value.
+fn mtu_and_input(args: &ExplainArgs) -> Result<(Option<u32>, Vec<String>), CliError> {
+    let mut words = args.input.clone();
+    let Some(text) = &args.mtu else {
+        return Ok((None, words));
+    };
+    let number = text.parse::<u32>().ok();
+    let mtu = match number {
+        Some(mtu) if (LEAST_MTU..=0xffff).contains(&mtu) => mtu,
+        // No frame is as short as this number.
+        Some(_) if text.len() < 10 => {
+            let text =
+                format!("explain --mtu {text}: give a number of bytes, {LEAST_MTU} to 65535");
+            return Err(CliError::Usage(text));
+        }
+        _ => {
+            words.insert(0, text.clone());
+            DEFAULT_MTU
+        }
+    };
+    Ok((Some(mtu), words))
+}
+
+/// The least that an IPv4 path can carry (RFC 791 §3.2).
+const LEAST_MTU: u32 = 68;
+
+fn style() -> table::Style {
+    let is_terminal = io::stdout().is_terminal();
+    let width =
+        terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+    table::Style {
+        // https://no-color.org
+        has_color: is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        width: width.unwrap_or(100).clamp(80, 120),
+    }
+}
