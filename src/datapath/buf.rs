@@ -181,6 +181,13 @@ impl Batch {
         self.arena.get_mut(self.next..end).unwrap_or_default()
     }
 
+    /// The bytes in `range` of the message in the vacant room.
+    pub fn waiting(&self, range: Range<usize>) -> &[u8] {
+        let place = |offset: usize| self.next + offset.min(Self::CAPACITY);
+        let range = place(range.start)..place(range.end);
+        self.arena.get(range).unwrap_or_default()
+    }
+
     /// Makes the bytes in `range` of the message in the vacant room the next frame, which `header`
     /// asks to finish; false if there are too many.
     pub fn push_part(&mut self, range: Range<usize>, header: &VirtioNetHdr) -> bool {

@@ -2,9 +2,12 @@
 //!
 //! A block has one writer, so counting is a plain load and store; who reads adds the blocks up.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
-use super::Transmitted;
+use super::{Recorder, Transmitted};
 use crate::bridge::DropReason;
 
 /// A number that one thread counts up and any thread may read.
@@ -114,10 +117,12 @@ pub struct Calls {
     pub sends: Counter,
 }
 
-/// All counters of one port or remote VTEP. They live as long as it, through every change of it.
+/// All counters of one port or remote VTEP, and its flight recorder. They live as long as it,
+/// through every change of it.
 #[derive(Debug)]
 pub struct Counters {
     workers: Box<[WorkerCounters]>,
+    recorders: Box<[OnceLock<Box<Recorder>>]>,
 }
 
 impl Counters {
@@ -127,6 +132,7 @@ impl Counters {
             workers: (0..workers.max(1))
                 .map(|_| WorkerCounters::default())
                 .collect(),
+            recorders: (0..workers.max(1)).map(|_| OnceLock::new()).collect(),
         }
     }
 
@@ -134,6 +140,20 @@ impl Counters {
     #[inline]
     pub fn worker(&self, worker: usize) -> &WorkerCounters {
         &self.workers[worker]
+    }
+
+    /// The flight recorder of `worker`. Few workers have to do with a port, and most remote VTEPs
+    /// lose nothing: so it takes its memory with its first record, once.
+    #[inline]
+    pub fn recorder(&self, worker: usize) -> &Recorder {
+        self.recorders[worker].get_or_init(Box::default)
+    }
+
+    /// The flight recorders that have anything.
+    pub fn recorders(&self) -> impl Iterator<Item = &Recorder> {
+        self.recorders
+            .iter()
+            .filter_map(|recorder| recorder.get().map(Box::as_ref))
     }
 
     /// The sums over all workers.

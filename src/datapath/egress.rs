@@ -4,9 +4,9 @@ use std::io::IoSlice;
 
 use zerocopy::IntoBytes;
 
-use super::{Copy, Datapath, Port, Topology, Transmitted, gather};
+use super::{Copy, Datapath, Detail, Port, Topology, Transmitted, gather};
 use crate::{
-    bridge::{DropReason, PortId},
+    bridge::{DropReason, Egress, PortId},
     offload::{self, Mark, Offloads, Run},
     wire::{GsoType, VirtioNetHdr},
 };
@@ -79,10 +79,15 @@ impl Datapath {
         let parts = &parts[..count + 2];
         self.calls.writes.add(1);
         gather(&mut self.gathered, parts);
+        let frame = usize::from(first.frame);
+        let to = first.to;
         match port.io.transmit(&self.gathered) {
             Transmitted::Unsupported => 0,
             sent => {
                 port.counters.worker(self.worker).joined(sent, count, bytes);
+                if sent != Transmitted::Sent {
+                    self.lost(&port.counters, to, frame, sent, None, count);
+                }
                 count
             }
         }
@@ -100,7 +105,6 @@ impl Datapath {
     /// False if the port turned out not to support what the header leaves undone.
     #[inline]
     fn transmit_whole(&mut self, port: &Port, frame: usize, mut header: VirtioNetHdr) -> bool {
-        let counters = port.counters.worker(self.worker);
         let len = self.batch.frame(frame).len();
         if header.gso() != GsoType::None
             && let Some(exact) = offload::exact_hdr_len(&header, self.batch.frame(frame))
@@ -110,22 +114,38 @@ impl Datapath {
             header.set_hdr_len(exact);
             self.batch.set_header(frame, &header);
         }
-        let sent = if header.gso() == GsoType::None && len > port.max_frame {
-            Transmitted::Dropped(DropReason::TooBig)
-        } else {
-            self.calls.writes.add(1);
-            match self.batch.whole(frame) {
-                Some(bytes) => port.io.transmit(bytes),
-                None => port.io.transmit_parts(&[
-                    IoSlice::new(header.as_bytes()),
-                    IoSlice::new(self.batch.frame(frame)),
-                ]),
-            }
+        if header.gso() == GsoType::None && len > port.max_frame {
+            self.too_big(port, frame, len);
+            return true;
+        }
+        self.calls.writes.add(1);
+        let sent = match self.batch.whole(frame) {
+            Some(bytes) => port.io.transmit(bytes),
+            None => port.io.transmit_parts(&[
+                IoSlice::new(header.as_bytes()),
+                IoSlice::new(self.batch.frame(frame)),
+            ]),
         };
         sent != Transmitted::Unsupported && {
-            counters.copied(sent, len);
+            self.copied(&port.counters, Egress::Port(port.id), frame, len, sent);
             true
         }
+    }
+
+    /// Frame number `frame`, or a segment of it, has `len` bytes, more than the port takes.
+    #[cold]
+    fn too_big(&self, port: &Port, frame: usize, len: usize) {
+        let sent = Transmitted::Dropped(DropReason::TooBig);
+        port.counters.worker(self.worker).copied(sent, len);
+        let detail = Some(Detail::size(len, port.max_frame));
+        self.lost(
+            &port.counters,
+            Egress::Port(port.id),
+            frame,
+            sent,
+            detail,
+            1,
+        );
     }
 
     #[cold]
@@ -144,26 +164,28 @@ impl Datapath {
             if offload::segment(&header, self.batch.frame(frame), None, &mut self.segments).is_err()
             {
                 *segmented = None;
-                return counters.copied(Transmitted::Dropped(DropReason::BadOffload), 0);
+                let sent = Transmitted::Dropped(DropReason::BadOffload);
+                return self.copied(&port.counters, Egress::Port(port.id), frame, 0, sent);
             }
         }
         if header.gso() != GsoType::None {
             counters.segmented.add(1);
         }
         let plain = VirtioNetHdr::none();
-        let frame = self.batch.frame(frame);
+        let bytes = self.batch.frame(frame);
         for segment in self.segments.iter() {
-            let sent = if segment.len() > port.max_frame {
-                Transmitted::Dropped(DropReason::TooBig)
-            } else {
-                self.calls.writes.add(1);
-                port.io.transmit_parts(&[
-                    IoSlice::new(plain.as_bytes()),
-                    IoSlice::new(segment.head),
-                    IoSlice::new(segment.payload_of(frame)),
-                ])
-            };
-            counters.copied(sent, segment.len());
+            let len = segment.len();
+            if len > port.max_frame {
+                self.too_big(port, frame, len);
+                continue;
+            }
+            self.calls.writes.add(1);
+            let sent = port.io.transmit_parts(&[
+                IoSlice::new(plain.as_bytes()),
+                IoSlice::new(segment.head),
+                IoSlice::new(segment.payload_of(bytes)),
+            ]);
+            self.copied(&port.counters, Egress::Port(port.id), frame, len, sent);
         }
     }
 }

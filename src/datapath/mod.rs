@@ -7,6 +7,8 @@ mod buf;
 mod counters;
 mod egress;
 mod io;
+mod record;
+mod recorder;
 mod topology;
 mod tunnel;
 mod underlay;
@@ -21,6 +23,7 @@ pub use self::{
     buf::Batch,
     counters::{Calls, Counter, Counters, Totals, WorkerCounters},
     io::{PortIo, Received, Transmitted},
+    recorder::{Detail, Fate, Record, Recorder},
     topology::{Port, Topology},
     tunnel::{OverlayNews, Pinged, Stranger},
     underlay::{Arrival, Arrived, Departed, Departure, UnderlayIo},
@@ -53,7 +56,9 @@ pub struct Datapath {
     tunnel: tunnel::Scratch,
     coalesces: bool,
     calls: Arc<Calls>,
+    recording: record::Recording,
     learned: Option<SyncSender<Learned>>,
+    lost_news: Arc<Counter>,
     overlay_news: Option<SyncSender<OverlayNews>>,
     observer: Option<Box<dyn Observer>>,
 }
@@ -93,6 +98,18 @@ pub struct Learned {
     pub key: FdbKey,
     /// What the FDB made of it.
     pub learn: Learn,
+    /// Bytes of the frame.
+    pub len: u32,
+    /// The first of them; see [`Self::head`].
+    first: [u8; Recorder::HEAD],
+}
+
+impl Learned {
+    /// The first bytes of the frame that taught it.
+    pub fn head(&self) -> &[u8] {
+        let len = usize::try_from(self.len).unwrap_or(usize::MAX);
+        self.first.get(..len).unwrap_or(&self.first)
+    }
 }
 
 /// Sees every frame and its verdict, before it is transmitted. For teaching and tests: it costs
@@ -124,7 +141,9 @@ impl Datapath {
             tunnel: tunnel::Scratch::new(),
             coalesces: true,
             calls: Arc::default(),
+            recording: record::Recording::new(Batch::DATAGRAMS),
             learned: None,
+            lost_news: Arc::default(),
             overlay_news: None,
             observer: None,
         }
@@ -162,6 +181,13 @@ impl Datapath {
         self
     }
 
+    /// Whether what becomes of frames is written down in the flight recorders; it is if nobody says.
+    #[must_use]
+    pub fn with_recorder(mut self, records: bool) -> Self {
+        self.recording.is_on = records;
+        self
+    }
+
     /// Memory that should have huge pages, once after it was taken.
     pub fn grown_memory(&mut self) -> Option<&[u8]> {
         self.cache.grown()
@@ -172,6 +198,11 @@ impl Datapath {
     pub fn with_observer(mut self, observer: Box<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
+    }
+
+    /// How much news from the FDB was lost.
+    pub fn lost_news(&self) -> &Arc<Counter> {
+        &self.lost_news
     }
 
     /// How often it has called the kernel.
@@ -186,6 +217,7 @@ impl Datapath {
         };
         let serviced = self.receive(port);
         self.forward(now, topology, port);
+        self.record(port);
         self.transmit(now, topology, Ingress::Port(ingress));
         serviced
     }
@@ -197,6 +229,7 @@ impl Datapath {
         };
         let serviced = self.receive_underlay(now, vtep);
         self.forward_tunnelled(now, topology, vtep);
+        self.record_tunnelled(vtep);
         self.transmit(now, topology, Ingress::Peer(PeerId::STRANGER));
         serviced
     }
@@ -244,6 +277,7 @@ impl Datapath {
         };
         let counters = port.counters.worker(self.worker);
         let ingress = Ingress::Port(port.id);
+        self.recording.begin(now, ingress);
         let mut dropped = 0;
         self.cache.fetch(self.batch.frames());
         for index in 0..self.batch.len() {
@@ -291,14 +325,22 @@ impl Datapath {
                 self.plan
                     .extend(targets.map(|to| Copy::new(index, to, true)));
                 self.chain(planned);
+                let copies = self.plan.len() - planned;
+                self.recording.decided(index, verdict, copies);
                 None
             }
-            Decision::Drop(reason) => Some(reason),
+            Decision::Drop(reason) => {
+                self.recording.decided(index, verdict, 0);
+                Some(reason)
+            }
         };
         if self.observer.is_some() {
             self.observe(now, ingress, index, &verdict, planned);
         }
         if !matches!(verdict.learn, Learn::Known | Learn::Off) {
+            if matches!(verdict.decision, Decision::Forward(_)) {
+                self.recording.decided(index, verdict, 1);
+            }
             self.report(now, ingress, index, verdict.learn);
         }
         dropped
@@ -329,7 +371,7 @@ impl Datapath {
             position += match to {
                 _ if is_done => 1,
                 Egress::Port(to) if topology.port(to).is_none() => {
-                    self.lose(topology, ingress);
+                    self.lose(topology, ingress, Egress::Port(to), usize::from(frame));
                     1
                 }
                 Egress::Port(to) => self.transmit_to_port(
@@ -367,31 +409,29 @@ impl Datapath {
             .map(|copy| (usize::from(copy.frame), copy.to))
     }
 
-    /// Counts a copy whose egress went away after the decision, where its frame came in.
-    #[cold]
-    fn lose(&self, topology: &Topology, ingress: Ingress) {
-        let counters = match ingress {
-            Ingress::Port(port) => topology.port(port).map(|port| &port.counters),
-            Ingress::Peer(_) => topology.vtep().map(|vtep| &vtep.counters),
-        };
-        if let Some(counters) = counters {
-            let lost = Transmitted::Dropped(DropReason::EgressGone);
-            counters.worker(self.worker).copied(lost, 0);
-        }
-    }
-
     #[cold]
     fn report(&self, now: Timestamp, ingress: Ingress, index: usize, learn: Learn) {
         let Some(sink) = &self.learned else { return };
-        if let Ok(frame) = Frame::new_checked(self.batch.frame(index)) {
+        let bytes = self.batch.frame(index);
+        if let Ok(frame) = Frame::new_checked(bytes) {
+            let mut first = [0; Recorder::HEAD];
+            first
+                .iter_mut()
+                .zip(bytes)
+                .for_each(|(to, byte)| *to = *byte);
             let key = FdbKey::new(frame.src(), frame.vlan());
-            // A full queue means that nobody can follow anyway; the FDB's counters keep the truth.
-            let _ = sink.try_send(Learned {
+            let news = Learned {
                 now,
                 ingress,
                 key,
                 learn,
-            });
+                len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+                first,
+            };
+            // A full queue means that nobody can follow anyway; the FDB's counters keep the truth.
+            if sink.try_send(news).is_err() {
+                self.lost_news.add(1);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
     Topology, Transmitted, Vtep, gather,
 };
 use crate::{
-    bridge::{DropReason, Ingress, PeerId, PortId},
+    bridge::{Decision, DropReason, Egress, Ingress, Learn, PeerId, PortId, Verdict},
     offload::{self, Mark},
     time::Timestamp,
     vxlan::{
@@ -124,7 +124,7 @@ impl Scratch {
 /// The remote VTEP of a frame from the underlay, and the index of its bridge.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
-    peer: PeerId,
+    pub(super) peer: PeerId,
     bridge: usize,
 }
 
@@ -140,6 +140,7 @@ impl Datapath {
     /// one came. Datagrams without a bridge are counted here and go no further.
     pub(super) fn receive_underlay(&mut self, now: Timestamp, vtep: &Vtep) -> Serviced {
         self.batch.clear();
+        self.recording.begin(now, Ingress::Peer(PeerId::STRANGER));
         self.origins.clear();
         self.marks.clear();
         let mut serviced = Serviced {
@@ -196,6 +197,7 @@ impl Datapath {
                     counters.rx_frames.add(1);
                     counters.rx_bytes.add(range.len() as u64);
                     counters.ingress_drops[reason.index()].add(1);
+                    self.refused(vtep, arrival, PeerId::STRANGER, reason, range);
                 }
             }
         }
@@ -274,7 +276,9 @@ impl Datapath {
         let frame = self.batch.message(range.end);
         let frame = frame.get_mut(range.start..).unwrap_or_default();
         if vxlan::ecn::decapsulate(arrival.tos, frame).is_err() {
-            return counters.ingress_drops[DropReason::Ecn.index()].add(1);
+            counters.ingress_drops[DropReason::Ecn.index()].add(1);
+            let range = range.start - vxlan::HEADER_LEN..range.end;
+            return self.refused(vtep, arrival, origin.peer, DropReason::Ecn, range);
         }
         if let (Some(probe), Some(peer)) = (ping::decode(frame), peer) {
             counters.forwarded.add(1);
@@ -283,12 +287,36 @@ impl Datapath {
         }
         let mark = Mark::of(frame, superframe, vtep.least_mtu(origin.bridge));
         let header = mark.header();
-        if self.batch.push_part(range, &header) {
+        if self.batch.push_part(range.clone(), &header) {
             self.origins.push(origin);
             self.marks.push(mark);
         } else {
             counters.ingress_drops[DropReason::EgressFull.index()].add(1);
+            let range = range.start - vxlan::HEADER_LEN..range.end;
+            self.refused(vtep, arrival, origin.peer, DropReason::EgressFull, range);
         }
+    }
+
+    /// Writes down that the datagram in `range` of the message, which `peer` sent, goes no further.
+    #[cold]
+    fn refused(
+        &mut self,
+        vtep: &Vtep,
+        arrival: &Arrival,
+        peer: PeerId,
+        reason: DropReason,
+        range: Range<usize>,
+    ) {
+        let room = self.batch.waiting(range);
+        let header = vxlan::parse(room).ok();
+        let (frame, vni) = match header {
+            Some((header, frame)) => (frame, header.vni.get()),
+            None => (room, 0),
+        };
+        let counters = vtep
+            .peer(peer)
+            .map_or(&vtep.counters, |peer| &peer.counters);
+        self.lost_datagram(counters, peer, reason, (frame, vni, arrival.from));
     }
 
     /// Steps 2 to 4 for a batch from the underlay.
@@ -305,6 +333,11 @@ impl Datapath {
             let counters = counters.worker(self.worker);
             let Some(bridge) = topology.bridges().get(bridge) else {
                 counters.ingress_drops[DropReason::UnknownVni.index()].add(1);
+                let verdict = Verdict {
+                    learn: Learn::Off,
+                    decision: Decision::Drop(DropReason::UnknownVni),
+                };
+                self.recording.decided(index, verdict, 0);
                 continue;
             };
             match self.settle(now, bridge, Ingress::Peer(peer), index) {
@@ -329,7 +362,8 @@ impl Datapath {
             .vtep()
             .and_then(|vtep| Some((vtep, vtep.peer(to)?)))
         else {
-            return self.lose(topology, ingress);
+            let frame = self.plan.get(position).map_or(0, |copy| copy.frame);
+            return self.lose(topology, ingress, Egress::Peer(to), usize::from(frame));
         };
         let Some(&first) = self.plan.get(position) else {
             return;
@@ -401,18 +435,20 @@ impl Datapath {
     /// there were any.
     fn pack(&mut self, peer: &Peer, frame: usize) -> bool {
         let counters = peer.counters.worker(self.worker);
+        let to = Egress::Peer(peer.id);
         let header = self.batch.header(frame);
         let bytes = self.batch.frame(frame);
         if ping::decode(bytes).is_some() {
             // Only this switch probes its peers, not who is plugged in.
-            let reason = DropReason::ReservedAddress;
-            counters.copied(Transmitted::Dropped(reason), bytes.len());
+            let sent = Transmitted::Dropped(DropReason::ReservedAddress);
+            self.copied(&peer.counters, to, frame, bytes.len(), sent);
             return false;
         }
         let limit = peer.max_frame();
         let first = self.segments.len();
         if offload::append(&header, bytes, Some(limit), &mut self.segments).is_err() {
-            counters.copied(Transmitted::Dropped(DropReason::BadOffload), 0);
+            let sent = Transmitted::Dropped(DropReason::BadOffload);
+            self.copied(&peer.counters, to, frame, 0, sent);
             return false;
         }
         let count = self.segments.len() - first;
@@ -428,7 +464,9 @@ impl Datapath {
             if len > limit + vxlan::HEADER_LEN {
                 is_too_big = true;
                 let len = len.saturating_sub(vxlan::HEADER_LEN);
-                counters.copied(Transmitted::Dropped(DropReason::TooBig), len);
+                let sent = Transmitted::Dropped(DropReason::TooBig);
+                counters.copied(sent, len);
+                self.lost(&peer.counters, to, frame, sent, peer.outer_size(len), 1);
             } else {
                 let datagram = Datagram {
                     segment,
@@ -479,7 +517,14 @@ impl Datapath {
                     Departed::TooLong => Transmitted::Dropped(DropReason::TooBig),
                     Departed::Unsupported => Transmitted::Dropped(DropReason::EgressRefused),
                 };
-                counters.copied(sent, datagram.len - vxlan::HEADER_LEN);
+                let len = datagram.len - vxlan::HEADER_LEN;
+                counters.copied(sent, len);
+                if sent != Transmitted::Sent {
+                    let is_too_big = sent == Transmitted::Dropped(DropReason::TooBig);
+                    let detail = peer.outer_size(len).filter(|_| is_too_big);
+                    let to = Egress::Peer(peer.id);
+                    self.lost(&peer.counters, to, datagram.frame, sent, detail, 1);
+                }
             }
             if sent == Departed::Sent {
                 counters.coalesced.add(count as u64 - 1);
@@ -548,6 +593,7 @@ impl Datapath {
         self.calls.writes.add(1);
         let sent = port.io.transmit_parts(&parts);
         port.counters.worker(self.worker).copied(sent, answer.len());
+        self.lost_own(&port.counters, Egress::Port(port.id), answer, sent);
     }
 
     /// Answers a probe of a peer, or hands the answer to ours on.
@@ -589,6 +635,8 @@ impl Datapath {
             Departed::Unsupported => Transmitted::Dropped(DropReason::EgressRefused),
         };
         peer.counters.worker(self.worker).copied(sent, len);
+        let answer = &self.tunnel.reply;
+        self.lost_own(&peer.counters, Egress::Peer(peer.id), answer, sent);
     }
 }
 

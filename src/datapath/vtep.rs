@@ -11,7 +11,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use super::{Counters, Port, UnderlayIo};
+use super::{Counters, Detail, Port, UnderlayIo};
 use crate::{bridge::PeerId, vxlan, wire::Vni};
 
 /// This process's VXLAN endpoint: one set of sockets for all VNIs.
@@ -114,6 +114,16 @@ impl Peer {
         // The overhead counts the inner Ethernet header, which is part of the frame here.
         let outer = vxlan::overhead(self.to.is_ipv6()) - 14;
         usize::try_from(self.path.get().saturating_sub(outer)).unwrap_or(usize::MAX)
+    }
+}
+
+impl Peer {
+    /// How long the outer packet around a frame of `len` bytes is, and what the path takes.
+    pub(super) fn outer_size(&self, len: usize) -> Option<Detail> {
+        let outer = vxlan::overhead(self.to.is_ipv6()) - 14;
+        let has = u32::try_from(len).ok()?.saturating_add(outer);
+        let fits = self.path.get();
+        Some(Detail::Size { has, fits })
     }
 }
 

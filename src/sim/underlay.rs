@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    bridge::DropReason,
     datapath::{Arrival, Arrived, Departed, Departure, UnderlayIo},
     vxlan,
 };
@@ -50,6 +51,7 @@ pub struct MemMessage {
 struct State {
     mtu: u32,
     most_in_message: usize,
+    loses: Option<DropReason>,
     inbox: VecDeque<MemMessage>,
     /// What was sent to nobody.
     stray: VecDeque<MemMessage>,
@@ -69,6 +71,7 @@ impl MemNet {
             state: Mutex::new(State {
                 mtu: 1500,
                 most_in_message: 128,
+                loses: None,
                 inbox: VecDeque::new(),
                 stray: VecDeque::new(),
             }),
@@ -121,6 +124,11 @@ impl MemUnderlay {
         self.state().most_in_message = most;
     }
 
+    /// Loses everything that is sent from here for this reason, from now on.
+    pub fn set_loss(&self, reason: Option<DropReason>) {
+        self.state().loses = reason;
+    }
+
     /// Puts a message into the inbox, as if somebody had sent it.
     pub fn inject(&self, message: MemMessage) {
         self.state().inbox.push_back(message);
@@ -167,6 +175,9 @@ impl UnderlayIo for MemUnderlay {
         let target = self.net.endpoint(departure.to);
         let mut bytes = {
             let state = self.state();
+            if let Some(reason) = state.loses {
+                return Departed::Dropped(reason);
+            }
             if longest + overhead as usize > state.mtu as usize {
                 return Departed::TooLong;
             }

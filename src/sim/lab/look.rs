@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Lab;
 use crate::{
     bridge::{DropReason, Fdb, FdbEntry, FdbKey, FdbPolicy, PortFlags, PortId},
-    datapath::{Topology, Totals},
+    datapath::{Counters, Topology, Totals},
     sim::MemPort,
     time::Timestamp,
     wire::MacAddr,
@@ -76,6 +76,11 @@ impl Lab {
         self.ports[port.index()].counters.totals()
     }
 
+    /// Counters and flight recorder of a port, also of one that was unplugged.
+    pub fn counters(&self, port: PortId) -> &Arc<Counters> {
+        &self.ports[port.index()].counters
+    }
+
     /// Frames that ever came in, at all ports and remote VTEPs.
     pub fn frames(&self) -> u64 {
         let ports = self.ports.iter().map(|port| port.counters.totals());
@@ -97,7 +102,8 @@ impl Lab {
         totals.map(|t| t.unaccounted().unsigned_abs()).sum()
     }
 
-    /// Checks that every frame has a counted fate, and that the counters say what the ports saw.
+    /// Checks that every frame has a counted fate, that the counters say what the ports saw, and
+    /// that every loss was written down.
     ///
     /// # Panics
     /// If that is not so.
@@ -105,6 +111,7 @@ impl Lab {
         let (mut forwarded, mut planned) = (0, 0);
         for port in &self.ports {
             let totals = port.counters.totals();
+            assert_recorded(&port.name, &port.counters);
             assert_eq!(totals.unaccounted(), 0, "at {}: {totals:?}", port.name);
             assert_eq!(
                 (totals.rx_frames, totals.tx_frames - totals.coalesced),
@@ -115,6 +122,9 @@ impl Lab {
             forwarded += totals.forwarded;
             planned += totals.planned;
         }
+        for (name, counters) in self.overlay_counters() {
+            assert_recorded(&name, counters);
+        }
         for (name, totals) in self.overlay_totals() {
             assert_eq!(totals.unaccounted(), 0, "at {name}: {totals:?}");
             forwarded += totals.forwarded;
@@ -123,6 +133,21 @@ impl Lab {
         assert!(
             forwarded <= planned,
             "{forwarded} frames were forwarded as {planned} copies"
+        );
+    }
+}
+
+fn assert_recorded(name: &str, counters: &Counters) {
+    let totals = counters.totals();
+    for &reason in DropReason::ALL {
+        let recorded: u64 = counters
+            .recorders()
+            .map(|recorder| recorder.losses_for(reason))
+            .sum();
+        assert_eq!(
+            recorded,
+            totals.drops(reason),
+            "{reason} at {name} in the flight recorder"
         );
     }
 }

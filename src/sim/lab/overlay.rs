@@ -125,6 +125,16 @@ impl Lab {
         self.vtep().peers[peer.index()].peer.counters.totals()
     }
 
+    /// Counters and flight recorder of a remote VTEP, likewise.
+    pub fn peer_counters(&self, peer: PeerId) -> &Arc<Counters> {
+        &self.vtep().peers[peer.index()].peer.counters
+    }
+
+    /// Counters and flight recorder of datagrams that belong to no remote VTEP.
+    pub fn vtep_counters(&self) -> &Arc<Counters> {
+        &self.vtep().counters
+    }
+
     /// The counters of datagrams that belong to no remote VTEP.
     pub fn vtep_totals(&self) -> Totals {
         self.vtep().counters.totals()
@@ -132,12 +142,18 @@ impl Lab {
 
     /// All counters of the overlay.
     pub(super) fn overlay_totals(&self) -> impl Iterator<Item = (String, Totals)> {
+        let all = self.overlay_counters();
+        all.map(|(name, counters)| (name, counters.totals()))
+    }
+
+    /// Likewise, not yet added up.
+    pub(super) fn overlay_counters(&self) -> impl Iterator<Item = (String, &Counters)> {
         self.vtep.iter().flat_map(|vtep| {
             let peers = vtep.peers.iter().map(|peer| {
                 let name = format!("peer {}", peer.peer.to);
-                (name, peer.peer.counters.totals())
+                (name, &*peer.peer.counters)
             });
-            peers.chain([("the endpoint".to_owned(), vtep.counters.totals())])
+            peers.chain([("the endpoint".to_owned(), &*vtep.counters)])
         })
     }
 
