@@ -13,10 +13,12 @@ use ipnet::IpNet;
 mod bench;
 mod explain;
 mod overlay;
+mod why;
 
 pub use self::bench::BenchArgs;
 pub use self::explain::{ExplainArgs, FrameRange, StartArg};
 pub use self::overlay::{PeerArgs, PeerCommand, PingArgs, VtepCommand, VtepSetArgs};
+pub use self::why::{FdbWhyArgs, WhyArgs};
 use super::values::{
     AtLimitArg, EventKind, ModeArg, MtuArg, OnOff, OrNone, StateArg, or_none, parse_cidr,
     parse_workers,
@@ -103,6 +105,8 @@ pub enum Command {
     /// Show and change the forwarding database
     #[command(subcommand)]
     Fdb(FdbCommand),
+    /// Tell what became of frames, why, and what to do about it
+    Why(WhyArgs),
     /// Show counters and drops by reason
     Stats {
         /// Only this port
@@ -198,6 +202,14 @@ pub struct RunArgs {
         default_value = "on"
     )]
     pub flow_cache: OnOff,
+    /// Write down what becomes of frames, so that tapswitch why can tell
+    #[arg(
+        long,
+        value_name = "on|off",
+        hide_possible_values = true,
+        default_value = "on"
+    )]
+    pub recorder: OnOff,
     /// Give ports no queueing discipline (qdisc noqueue), as veths have none
     #[arg(
         long,
@@ -410,6 +422,8 @@ pub enum FdbCommand {
     Show(SelectorArgs),
     /// Look one address up
     Get(EntryArgs),
+    /// Tell which frame taught an entry, and what has happened to it since
+    Why(FdbWhyArgs),
     /// Add or replace a static entry
     Add(FdbAddArgs),
     /// Delete one entry

@@ -122,6 +122,7 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
             let request = remote.fdb_request(command)?;
             remote.ask(&request, out)
         }
+        Command::Why(args) => remote.ask(&Request::Why(args.into()), out),
         Command::Stats {
             port,
             watch,
@@ -292,6 +293,7 @@ impl Remote {
             FdbCommand::Show(args) => Request::FdbShow(request::selector(args)),
             FdbCommand::Flush(args) => Request::FdbFlush(request::selector(args)),
             FdbCommand::Get(args) => request::fdb_get(args),
+            FdbCommand::Why(args) => args.into(),
             FdbCommand::Del(args) => request::fdb_del(args),
             FdbCommand::Add(FdbAddArgs {
                 mac,
@@ -416,6 +418,7 @@ fn daemon_options(args: RunArgs, socket: &Path) -> DaemonOptions {
             poll: Duration::from_micros(args.poll.into()),
             coalesce: args.coalesce.into(),
             flow_cache: args.flow_cache.into(),
+            recorder: args.recorder.into(),
             noqueue: args.noqueue.into(),
         },
     }

@@ -8,6 +8,7 @@ use std::{
 
 mod event;
 mod overlay;
+mod why;
 
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use serde::Serialize;
@@ -40,6 +41,8 @@ pub(super) fn json(out: &mut impl Write, answer: &Response) -> io::Result<()> {
         Response::Ports(value) => json_value(out, value),
         Response::Fdb(value) => json_value(out, value),
         Response::Flushed(flushed) => json_value(out, &Flushed { flushed: *flushed }),
+        Response::Why(value) => json_value(out, value),
+        Response::FdbWhy(value) => json_value(out, value),
         Response::Stats(value) => json_value(out, value),
         Response::Plan(value) => json_value(out, value),
     }
@@ -64,6 +67,8 @@ pub(super) fn human(out: &mut impl Write, answer: &Response) -> io::Result<()> {
         Response::Fdb(entries) => fdb(out, entries),
         Response::Flushed(1) => writeln!(out, "1 entry deleted"),
         Response::Flushed(count) => writeln!(out, "{count} entries deleted"),
+        Response::Why(report) => why::report(out, report),
+        Response::FdbWhy(stories) => why::stories(out, stories),
         Response::Stats(value) => stats(out, value),
         Response::Plan(steps) if steps.is_empty() => writeln!(out, "nothing to do"),
         Response::Plan(steps) => steps.iter().try_for_each(|step| writeln!(out, "{step}")),

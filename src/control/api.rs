@@ -8,11 +8,13 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 mod overlay;
+mod why;
 
 pub use self::overlay::{
     MtuChain, PeerInfo, PeerKind, PeerState, PingReply, PingReport, PingRequest, VtepInfo,
     VtepState,
 };
+pub use self::why::{FdbChange, FdbStory, WhyEntry, WhyFate, WhyReport, WhyRequest};
 use crate::{
     config::{
         AtLimit, BridgeSpec, Mode, OffloadMode, PeerAddr, PortSpec, ReservedMask, RouteSpec,
@@ -107,6 +109,17 @@ pub enum Request {
     },
     /// Deletes the selected entries; static ones only if the selector says so.
     FdbFlush(FdbSelector),
+    /// What became of frames.
+    Why(WhyRequest),
+    /// Where the entries of an address come from.
+    FdbWhy {
+        /// Only on this bridge.
+        bridge: Option<Name>,
+        /// The address.
+        mac: MacAddr,
+        /// Only in this VLAN; 0 for untagged frames.
+        vlan: Option<u16>,
+    },
     /// Counters.
     Stats {
         /// Only this port.
@@ -147,6 +160,10 @@ pub enum Response {
     Fdb(Vec<FdbInfo>),
     /// How many entries [`Request::FdbFlush`] deleted.
     Flushed(usize),
+    /// To [`Request::Why`].
+    Why(WhyReport),
+    /// To [`Request::FdbWhy`].
+    FdbWhy(Vec<FdbStory>),
     /// To [`Request::Stats`] and [`Request::Counters`].
     Stats(StatsInfo),
     /// The steps that [`Request::Apply`] took, or would take.

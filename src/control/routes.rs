@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{
     Controller,
-    api::{ApiError, ErrorKind, Event, FdbSelector, Request, Response},
+    api::{ApiError, ErrorKind, Event, FdbSelector, Request, Response, WhyRequest},
     connection::Ticket,
     metrics,
 };
@@ -96,6 +96,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/v1/ports", get(ports))
         .route("/v1/ports/{name}", get(port))
         .route("/v1/fdb", get(fdb))
+        .route("/v1/why", get(why))
         .route("/v1/stats", get(stats))
         .route("/v1/stats/{name}", get(port_stats))
         .route("/v1/events", get(events))
@@ -168,6 +169,12 @@ async fn fdb(context: Context, selector: Result<Query<FdbSelector>, QueryRejecti
     context.tell(Request::FdbShow(selector)).await
 }
 
+async fn why(context: Context, request: Result<Query<WhyRequest>, QueryRejection>) -> Answer {
+    let Query(request) = request
+        .map_err(|error| ApiError::invalid(format!("read question: {}", error.body_text())))?;
+    context.tell(Request::Why(request)).await
+}
+
 async fn stats(context: Context) -> Answer {
     context.tell(Request::Stats { port: None }).await
 }
@@ -221,7 +228,8 @@ async fn next_event(receiver: &mut broadcast::Receiver<Event>) -> Option<Event> 
 
 async fn no_route() -> Refusal {
     let message = "find route: there is none; see POST /v1/request, GET /v1/show, /v1/vtep, /v1/peers, \
-                   /v1/bridges, /v1/ports, /v1/fdb, /v1/stats, /v1/events and /metrics";
+                   /v1/bridges, /v1/ports, /v1/fdb, /v1/why, /v1/stats, \
+                   /v1/events and /metrics";
     ApiError::not_found(message).into()
 }
 
@@ -260,6 +268,8 @@ impl Context {
             Response::Ports(value) => Json(value).into_response(),
             Response::Fdb(value) => Json(value).into_response(),
             Response::Flushed(value) => Json(value).into_response(),
+            Response::Why(value) => Json(value).into_response(),
+            Response::FdbWhy(value) => Json(value).into_response(),
             Response::Stats(value) => Json(value).into_response(),
             Response::Plan(value) => Json(value).into_response(),
         };

@@ -11,7 +11,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::broadcast;
 
 use super::{
+    clock::Clock,
     engine::Ear,
+    history::{Change, History},
     overlay::PeerState,
     state::{PortState, State},
 };
@@ -30,6 +32,9 @@ use crate::{
 pub(super) struct EventBus {
     sender: broadcast::Sender<Event>,
     directory: ArcSwap<Directory>,
+    clock: Clock,
+    /// What happened to FDB entries.
+    pub(super) history: History,
     /// Where a control plane listens, if there is one.
     ear: Option<Ear>,
 }
@@ -46,7 +51,7 @@ pub(super) struct Directory {
 }
 
 /// A place as events name it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Whereabouts {
     pub(super) port: Option<Name>,
     pub(super) remote: Option<String>,
@@ -95,10 +100,12 @@ impl Directory {
 }
 
 impl EventBus {
-    pub(super) fn new(ear: Option<Ear>) -> Self {
+    pub(super) fn new(ear: Option<Ear>, clock: Clock, history: History) -> Self {
         Self {
             sender: broadcast::Sender::new(QUEUE),
             directory: ArcSwap::default(),
+            clock,
+            history,
             ear,
         }
     }
@@ -194,13 +201,14 @@ impl EventBus {
         state: &State,
         bridge: &Name,
         change: &str,
+        cause: &'static str,
         gone: &[(FdbKey, FdbEntry)],
     ) {
         let vni = state.bridge(bridge).and_then(|bridge| bridge.spec.vni);
         self.unlearned(vni, gone);
         for (key, entry) in gone {
             let place = state.whereabouts(entry.egress);
-            self.fdb(change, bridge, *key, place, Whereabouts::default());
+            self.fdb(change, bridge, *key, place, cause);
         }
     }
 
@@ -230,19 +238,36 @@ impl EventBus {
         }
     }
 
+    /// Tells of something that `cause` did to an entry of the FDB.
     pub(super) fn fdb(
         &self,
-        change: &str,
+        what: &str,
         bridge: &Name,
         key: FdbKey,
         place: Whereabouts,
-        old: Whereabouts,
+        cause: &'static str,
     ) {
+        let change = Change {
+            time: self.clock.now(),
+            count: 1,
+            what: what.to_owned(),
+            place,
+            old: Whereabouts::default(),
+            frame: None,
+            cause: Some(cause),
+        };
+        self.changed(bridge, key, change);
+    }
+
+    fn changed(&self, bridge: &Name, key: FdbKey, change: Change) {
+        let Change {
+            what, place, old, ..
+        } = change.clone();
+        self.history.note(bridge, key, change);
         let (mac, vlan) = (key.mac(), key.vlan());
-        let change = change.to_owned();
         self.send(Event::Fdb {
             time: clock::unix_time(),
-            change,
+            change: what,
             bridge: bridge.clone(),
             mac,
             vlan,
@@ -270,8 +295,16 @@ impl EventBus {
         };
         self.tell_control(&directory, bridge, news, from);
         let old = from.map(|from| directory.whereabouts(from));
-        let (place, old) = (directory.whereabouts(here), old.unwrap_or_default());
-        self.fdb(change, bridge, news.key, place, old);
+        let change = Change {
+            time: news.now,
+            count: 1,
+            what: change.to_owned(),
+            place: directory.whereabouts(here),
+            old: old.unwrap_or_default(),
+            frame: Some((news.head().into(), news.len)),
+            cause: None,
+        };
+        self.changed(bridge, news.key, change);
     }
 
     /// What a control plane wants to know of what was learned at a port.

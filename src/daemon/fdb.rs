@@ -116,8 +116,8 @@ impl Inner {
             port: place.port().cloned(),
             remote: place.peer().map(|peer| peer.to_string()),
         };
-        self.events
-            .fdb("added", bridge, key, place, Whereabouts::default());
+        let cause = by(state, "tapswitch fdb add");
+        self.events.fdb("added", bridge, key, place, cause);
         state
             .statics
             .retain(|other| (&other.bridge, other.mac, other.vlan) != (bridge, *mac, *vlan));
@@ -158,8 +158,9 @@ impl Inner {
             return Err(unknown("delete fdb entry", home, mac, vlan));
         }
         if let Some(entry) = entry {
+            let cause = by(state, "tapswitch fdb del");
             self.events
-                .fdb_gone(state, &name, "deleted", &[(key, entry)]);
+                .fdb_gone(state, &name, "deleted", cause, &[(key, entry)]);
         }
         state.statics.retain(|other| !is_it(other));
         self.reconcile_statics(state);
@@ -187,8 +188,8 @@ impl Inner {
             let gone = bridge
                 .fdb
                 .flush(|key, entry| explicit.wants(state, key, entry));
-            self.events
-                .fdb_gone(state, &bridge.spec.name, "flushed", &gone);
+            let (name, cause) = (&bridge.spec.name, by(state, "tapswitch fdb flush"));
+            self.events.fdb_gone(state, name, "flushed", cause, &gone);
             count += gone.len();
             let deleted = gone
                 .iter()
@@ -204,11 +205,11 @@ impl Inner {
         Ok(count)
     }
 
-    fn is_alive(&self, bridge: &BridgeState, entry: &FdbEntry) -> bool {
+    pub(super) fn is_alive(&self, bridge: &BridgeState, entry: &FdbEntry) -> bool {
         !entry.is_aged(self.clock.now(), &bridge.policy())
     }
 
-    fn fdb_info(
+    pub(super) fn fdb_info(
         &self,
         state: &State,
         bridge: &BridgeState,
@@ -232,6 +233,15 @@ impl Inner {
             moves: u32::from(entry.moves),
             frozen: entry.frozen_until > now,
         }
+    }
+}
+
+/// Who made a change: a command, or the file that is being put in force.
+fn by(state: &State, command: &'static str) -> &'static str {
+    if state.is_applying {
+        "a configuration file"
+    } else {
+        command
     }
 }
 

@@ -5,6 +5,8 @@ mod clock;
 mod engine;
 mod events;
 mod fdb;
+mod fdb_story;
+mod history;
 mod housekeeping;
 mod news;
 mod options;
@@ -19,6 +21,7 @@ mod state;
 mod switch;
 mod tap_port;
 mod underlay;
+mod why;
 mod worker;
 
 pub use self::{

@@ -40,6 +40,8 @@ pub struct Tuning {
     pub coalesce: bool,
     /// What became of the last frames is remembered by their headers.
     pub flow_cache: bool,
+    /// What becomes of frames is written down, for `tapswitch why`.
+    pub recorder: bool,
     /// Ports get no queueing discipline in their namespaces, as a veth has none.
     pub noqueue: bool,
 }
@@ -51,6 +53,7 @@ impl Default for Tuning {
             poll: Duration::from_micros(200),
             coalesce: true,
             flow_cache: true,
+            recorder: true,
             noqueue: true,
         }
     }

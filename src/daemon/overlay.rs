@@ -59,6 +59,8 @@ pub(super) struct PeerState {
     pub(super) is_flooded: bool,
     pub(super) path: Arc<PathMtu>,
     pub(super) counters: Arc<Counters>,
+    /// When it became one: what is older and has its number was another.
+    pub(super) added: Timestamp,
     /// Why frames do not reach it, as far as the kernel knows.
     pub(super) no_route: Option<String>,
     /// Subscribers know of it.
@@ -294,6 +296,7 @@ impl Inner {
                 is_flooded: want.is_flooded,
                 path,
                 counters: Arc::new(Counters::new(self.workers.len())),
+                added: self.clock.now(),
                 no_route: None,
                 is_told: false,
                 told_mtu: None,
@@ -324,7 +327,8 @@ impl Inner {
         for bridge in &state.bridges {
             let flushed = bridge.fdb.flush(|_, entry| is_behind(entry));
             let name = &bridge.spec.name;
-            self.events.fdb_gone(state, name, "flushed", &flushed);
+            self.events
+                .fdb_gone(state, name, "flushed", "its peer is gone", &flushed);
         }
         for peer in gone {
             self.events.peer(peer, "deleted", None);

@@ -51,6 +51,7 @@ impl Inner {
             mac,
             mtu,
             counters,
+            added: self.clock.now(),
             queue_drops: 0,
             link: Link::Plugged(plugged),
         };
@@ -100,7 +101,13 @@ impl Inner {
         }
         // When this returns no worker knows the port, so its device closes with `port`.
         self.publish(state);
-        self.forget(state, &port.spec.bridge, &port, |_| true);
+        self.forget(
+            state,
+            &port.spec.bridge,
+            &port,
+            "its port was deleted",
+            |_| true,
+        );
         self.events.port_deleted(name, &port.spec.bridge);
         Ok(port.spec)
     }
@@ -186,7 +193,12 @@ impl Inner {
             return Ok(old);
         };
         if forgets {
-            self.forget(state, &old.bridge, port, |kind| {
+            let cause = match () {
+                () if moved => "its port went to another bridge",
+                () if !port.spec.flags.up => "its port was set down",
+                () => "the address of its port was changed",
+            };
+            self.forget(state, &old.bridge, port, cause, |kind| {
                 moved || kind != EntryKind::Static
             });
         }
@@ -282,7 +294,8 @@ impl Inner {
         let Some(port) = state.port_by_id(id) else {
             return;
         };
-        self.forget(state, &port.spec.bridge, port, |kind| {
+        let cause = "the device of its port is gone";
+        self.forget(state, &port.spec.bridge, port, cause, |kind| {
             kind != EntryKind::Static
         });
         self.events.port(port, "gone", Some(&reason));
@@ -386,6 +399,7 @@ impl Inner {
         state: &State,
         bridge: &Name,
         port: &PortState,
+        cause: &'static str,
         goes: impl Fn(EntryKind) -> bool,
     ) {
         let Some(bridge) = state.bridge(bridge) else {
@@ -400,9 +414,8 @@ impl Inner {
                 port: Some(port.spec.name.clone()),
                 remote: None,
             };
-            let nowhere = Whereabouts::default();
             self.events
-                .fdb("flushed", &bridge.spec.name, key, place, nowhere);
+                .fdb("flushed", &bridge.spec.name, key, place, cause);
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     datapath::{Counters, Port, Topology},
     names::Name,
     sys::netns::NetnsId,
+    time::Timestamp,
     wire::MacAddr,
 };
 
@@ -54,6 +55,8 @@ pub(super) struct PortState {
     /// As set, or as somebody changed it inside the namespace.
     pub(super) mtu: u32,
     pub(super) counters: Arc<Counters>,
+    /// When it was added: what is older and has its number was another port.
+    pub(super) added: Timestamp,
     /// Frames that the TAP's own queue lost, when it was last looked at.
     pub(super) queue_drops: u64,
     pub(super) link: Link,
@@ -240,7 +243,7 @@ impl State {
 
     /// Writes the entries that a port's presence implies: its static ones, and its own address if
     /// it is the host's.
-    pub(super) fn pin_entries(&self, port: &PortState, now: crate::time::Timestamp) {
+    pub(super) fn pin_entries(&self, port: &PortState, now: Timestamp) {
         let Some(bridge) = self.bridge(&port.spec.bridge) else {
             return;
         };

@@ -17,6 +17,7 @@ use super::{
     clock::Clock,
     engine::Engines,
     events::{Directory, EventBus},
+    history::History,
     housekeeping::Housekeeping,
     options::Tuning,
     overlay::PeerState,
@@ -116,6 +117,7 @@ impl Switch {
             let datapath = Datapath::new(index)
                 .with_coalescing(options.tuning.coalesce)
                 .with_flow_cache(options.tuning.flow_cache)
+                .with_recorder(options.tuning.recorder)
                 .with_learned(learned.clone())
                 .with_overlay_news(overlay.clone());
             match observer.take() {
@@ -123,14 +125,15 @@ impl Switch {
                 None => datapath,
             }
         });
-        let workers = Workers::start(
-            datapaths.collect(),
-            options.clock.clone(),
-            options.tuning,
-            &notices,
-        )?;
+        let datapaths: Vec<_> = datapaths.collect();
+        let lost_news = datapaths
+            .iter()
+            .map(|datapath| Arc::clone(datapath.lost_news()));
+        let history = History::new(lost_news.collect());
+        let workers = Workers::start(datapaths, options.clock.clone(), options.tuning, &notices)?;
         let engines = Engines::new(options.engine);
-        let events = Arc::new(EventBus::new(engines.ear()));
+        let clock = options.clock.clone();
+        let events = Arc::new(EventBus::new(engines.ear(), clock, history));
         events.follow(news)?;
         let inner = Arc::new(Inner {
             name: options.name,
@@ -221,6 +224,10 @@ impl Switch {
             Request::FdbFlush(selector) => inner
                 .flush_fdb(&mut state, &selector)
                 .map(Response::Flushed),
+            Request::Why(request) => inner.why(&state, &request).map(Response::Why),
+            Request::FdbWhy { bridge, mac, vlan } => inner
+                .fdb_story(&state, bridge.as_ref(), mac, vlan)
+                .map(Response::FdbWhy),
             Request::Stats { port } => inner.stats(&mut state, port.as_ref()).map(Response::Stats),
             Request::Counters => Ok(Response::Stats(inner.counters(&state))),
             Request::Apply { mut spec, dry_run } => {
@@ -335,6 +342,7 @@ impl Inner {
         state.statics.retain(|entry| entry.bridge != *name);
         state.strangers.retain(|met| met.bridge != *name);
         self.reconcile(state);
+        self.events.history.forget(name);
         self.events.bridge(name, "deleted");
         Ok(gone.spec)
     }
@@ -401,9 +409,11 @@ impl Inner {
             bridge.fdb.renew();
             if changed_mode || !learns {
                 // What a switch has learned is stale after a while as a hub.
-                bridge
+                let gone = bridge
                     .fdb
                     .flush(|_, entry| changed_mode || entry.kind == EntryKind::Learned);
+                let cause = "the settings of the bridge were changed";
+                self.events.fdb_gone(state, &name, "flushed", cause, &gone);
             }
         }
         if changed_mode {
@@ -419,8 +429,13 @@ impl Inner {
         let now = self.clock.now();
         for bridge in &state.bridges {
             let gone = bridge.fdb.age(now, &bridge.policy());
-            self.events
-                .fdb_gone(state, &bridge.spec.name, "aged", &gone);
+            self.events.fdb_gone(
+                state,
+                &bridge.spec.name,
+                "aged",
+                "its lifetime was over",
+                &gone,
+            );
         }
         self.forget_strangers(state, now);
     }

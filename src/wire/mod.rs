@@ -6,6 +6,7 @@
 
 mod describe;
 mod ethernet;
+mod hosts;
 mod mac;
 mod virtio;
 mod vni;
@@ -15,6 +16,7 @@ pub mod checksum;
 pub use self::{
     describe::describe,
     ethernet::{EtherType, Frame, Truncated},
+    hosts::hosts,
     mac::{MacAddr, ParseMacError},
     virtio::{GsoType, VirtioNetHdr},
     vni::{ParseVniError, Vni},

@@ -95,7 +95,7 @@ fn because(reason: Option<&str>) -> String {
 }
 
 /// The time of day in UTC.
-fn clock(time: f64) -> String {
+pub(super) fn clock(time: f64) -> String {
     let duration = std::time::Duration::try_from_secs_f64(time).unwrap_or_default();
     let seconds = duration.as_secs() % 86_400;
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);

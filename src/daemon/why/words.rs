@@ -1,0 +1,208 @@
+//! The sentences: why, and what to do.
+
+use std::net::IpAddr;
+
+use super::{Reading, outer_source};
+use crate::{
+    bridge::{DropReason, Egress, EntryKind, FloodClass, Ingress, Learn, PortId},
+    control::api::WhyEntry,
+    datapath::{Detail, Fate, Record},
+    vxlan,
+};
+
+impl Reading<'_> {
+    /// Why it became of it what did.
+    pub(super) fn why_in_words(&self, record: &Record, entry: &WhyEntry) -> String {
+        let dst = entry.dst.map(|dst| dst.to_string()).unwrap_or_default();
+        match record.fate {
+            Fate::Forwarded(to) => {
+                let place = entry.to.first().cloned().unwrap_or_default();
+                let now = match self.row(entry) {
+                    Some((egress, row)) if egress == to => match row.kind {
+                        EntryKind::Learned => String::new(),
+                        EntryKind::Static => ", by a static entry".to_owned(),
+                        EntryKind::Local => ", its own address".to_owned(),
+                        EntryKind::Control => ", by a control plane".to_owned(),
+                    },
+                    Some((egress, _)) => {
+                        format!("; now it has it at {}", self.name_at(egress, self.now))
+                    }
+                    None => "; now it has no entry for it".to_owned(),
+                };
+                format!("the fdb had {dst} at {place}{now}")
+            }
+            Fate::Flooded(class, _) => self.why_flooded(class, entry, &dst),
+            Fate::Dropped(reason) | Fate::Lost(_, reason) => self.why_lost(record, reason),
+        }
+    }
+
+    fn why_flooded(&self, class: FloodClass, entry: &WhyEntry, dst: &str) -> String {
+        match class {
+            FloodClass::UnknownUnicast => {
+                let now = self.row(entry).map_or_else(String::new, |(egress, _)| {
+                    format!("; now it is at {}", self.name_at(egress, self.now))
+                });
+                format!("the fdb had no entry for {dst}{now}")
+            }
+            FloodClass::Multicast => format!("{dst} is a group address"),
+            FloodClass::Broadcast => "it is a broadcast".to_owned(),
+            FloodClass::Repeat => "the bridge is no switch and repeats every frame".to_owned(),
+        }
+    }
+
+    fn why_lost(&self, record: &Record, reason: DropReason) -> String {
+        let text = reason.explain();
+        match (record.detail, record.fate) {
+            (Some(Detail::Size { has, fits }), Fate::Lost(Egress::Peer(_), _)) => {
+                format!("outer {has} > path {fits}: {text}")
+            }
+            (Some(Detail::Size { has, fits }), _) => {
+                let mtu = fits.saturating_sub(FRAME_OVERHEAD);
+                format!("{has} bytes > {fits} (MTU {mtu} + 14 + 4): {text}")
+            }
+            (Some(Detail::Datagram { vni, .. }), _) if reason == DropReason::UnknownVni => {
+                format!("VNI {vni}: {text}")
+            }
+            _ => text.to_owned(),
+        }
+    }
+
+    /// What the FDB made of the source.
+    pub(super) fn learned(&self, record: &Record) -> Option<String> {
+        let from = |place| self.name_at(place, record.last);
+        Some(match record.learn {
+            Learn::Off | Learn::Known => return None,
+            Learn::New => "its source was new to the fdb and learned".to_owned(),
+            Learn::Moved { from: old } => format!("its source moved here from {}", from(old)),
+            Learn::Flapping { from: old } => format!(
+                "its source moved here from {}, too often: it is held here for 180 s",
+                from(old)
+            ),
+            Learn::Frozen => "its source is held elsewhere, since it moved too often".to_owned(),
+            Learn::Pinned => {
+                "its source has a static or local entry elsewhere, which stays".to_owned()
+            }
+            Learn::Full => "its source was not learned: the fdb is full".to_owned(),
+        })
+    }
+
+    /// What to do about a loss, with names and numbers.
+    pub(super) fn remedy(&self, record: &Record, reason: DropReason, entry: &WhyEntry) -> String {
+        let bridge = entry.bridge.as_ref().map(ToString::to_string);
+        let to = match record.fate {
+            Fate::Lost(to, _) => Some(to),
+            _ => self.row(entry).map(|(egress, _)| egress),
+        };
+        if let (DropReason::TooBig, Some(Detail::Size { fits, .. })) = (reason, record.detail) {
+            return self.remedy_of_size(record, entry, fits);
+        }
+        let from_port = entry.from_port.as_ref().map(ToString::to_string);
+        let to_port = to.and_then(Egress::port).and_then(|id| self.port_name(id));
+        let port = match reason {
+            DropReason::EgressDown | DropReason::EgressGone | DropReason::Isolated => to_port,
+            DropReason::PortDown
+            | DropReason::Locked
+            | DropReason::SamePort
+            | DropReason::SrcGroup
+            | DropReason::SrcZero => from_port,
+            _ => None,
+        };
+        let mac = match reason {
+            DropReason::Locked | DropReason::PinnedSource => entry.src,
+            _ => None,
+        };
+        let ip = match reason {
+            DropReason::NoRoute => to.and_then(|to| self.peer_ip(to)),
+            _ => outer_source(record),
+        };
+        let vni = entry.vni.map(|vni| vni.to_string());
+        let names = [
+            ("PORT", port),
+            ("BRIDGE", bridge),
+            ("MAC", mac.map(|mac| mac.to_string())),
+            ("IP", ip.map(|ip| ip.to_string())),
+            ("N", vni),
+        ];
+        fill(reason.remedy(), &names)
+    }
+
+    fn remedy_of_size(&self, record: &Record, entry: &WhyEntry, fits: u32) -> String {
+        let bridge = entry.bridge.as_ref().map_or("BRIDGE", |name| name.as_str());
+        match record.fate {
+            Fate::Lost(to @ Egress::Peer(_), _) => {
+                let is_v6 = self.peer_ip(to).is_some_and(|ip| ip.is_ipv6());
+                let mtu = fits.saturating_sub(vxlan::overhead(is_v6));
+                // A port that has an MTU of its own does not follow the bridge's.
+                let own = match record.ingress {
+                    Some(Ingress::Port(id)) => self.state.port_by_id(id),
+                    _ => None,
+                };
+                let own = own.filter(|port| port.spec.mtu.is_some());
+                match own.map(|port| &port.spec.name) {
+                    Some(port) => format!("set MTU {mtu}: tapswitch port set {port} mtu {mtu}"),
+                    None => format!("set MTU {mtu}: tapswitch bridge set {bridge} --mtu {mtu}"),
+                }
+            }
+            _ => {
+                let to = entry.to.first().map_or("PORT", String::as_str);
+                let from = match record.ingress {
+                    Some(Ingress::Port(id)) => self.state.port_by_id(id).map(|port| port.mtu),
+                    _ => None,
+                };
+                let mtu = from.unwrap_or_else(|| entry.len.saturating_sub(14));
+                format!("give both the same MTU: tapswitch port set {to} mtu {mtu}")
+            }
+        }
+    }
+
+    fn port_name(&self, id: PortId) -> Option<String> {
+        self.state
+            .port_by_id(id)
+            .map(|port| port.spec.name.to_string())
+    }
+
+    fn peer_ip(&self, place: Egress) -> Option<IpAddr> {
+        let id = place.peer()?;
+        let peer = self.state.peers.iter().find(|peer| peer.id == id)?;
+        Some(peer.to.ip())
+    }
+}
+
+/// `text` with names in the place of the words in capital letters that are known.
+fn fill(text: &str, names: &[(&str, Option<String>)]) -> String {
+    let is_letter = |c: char| c.is_ascii_alphanumeric();
+    let mut filled = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(is_letter) {
+        let end = rest[start..]
+            .find(|c| !is_letter(c))
+            .map_or(rest.len(), |len| start + len);
+        let word = &rest[start..end];
+        let known = names.iter().find(|(name, _)| *name == word);
+        filled.push_str(&rest[..start]);
+        filled.push_str(
+            known
+                .and_then(|(_, value)| value.as_deref())
+                .unwrap_or(word),
+        );
+        rest = &rest[end..];
+    }
+    filled + rest
+}
+
+/// What a frame may be longer than the MTU of its port: Ethernet header and a VLAN tag.
+const FRAME_OVERHEAD: u32 = 14 + 4;
+
+#[cfg(test)]
+mod tests {
+    use super::fill;
+
+    #[test]
+    fn known_names_are_filled_in_and_others_stay() {
+        let names = [("PORT", Some("podA".to_owned())), ("MAC", None)];
+        assert_eq!(
+            fill("set PORT up; IMPORTANT: add MAC --port PORT.", &names),
+            "set podA up; IMPORTANT: add MAC --port podA."
+        );
+    }
+}
