@@ -38,6 +38,7 @@
 //! | [`vxlan`] | the overlay's bytes: header, flow hash, congestion marks, answers | likewise |
 //! | [`dissect`] | every byte of a frame explained, and what is wrong | likewise |
 //! | [`overlay`] | the seam of a control plane: who says what is behind which VTEP | likewise |
+//! | [`doctor`] | judging what is wrong, from facts that the daemon collects | likewise |
 //! | [`datapath`] | buffers, batches, counters, the seam [`datapath::PortIo`] | know Linux |
 //! | [`sim`] | the lab in memory: ports, hosts, virtual time, stories | know Linux |
 //! | [`sys`] | Linux, one file for each kernel object; all `unsafe` | know bridges |
@@ -97,6 +98,7 @@ pub mod daemon;
 pub mod datapath;
 pub mod demo;
 pub mod dissect;
+pub mod doctor;
 pub mod names;
 pub mod netlink;
 pub mod offload;

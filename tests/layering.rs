@@ -14,7 +14,9 @@ struct Rule {
 
 const RULES: &[Rule] = &[
     Rule {
-        rooms: &["wire", "bridge", "offload", "vxlan", "overlay", "dissect"],
+        rooms: &[
+            "wire", "bridge", "offload", "vxlan", "overlay", "dissect", "doctor",
+        ],
         forbidden: &[
             "std::io",
             "io::",

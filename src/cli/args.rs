@@ -25,6 +25,7 @@ use super::values::{
 };
 use crate::{
     config::{PeerAddr, ReservedMask, RouteSpec, units::parse_duration},
+    control::api::DoctorTarget,
     names::{IfName, Name, NetnsRef},
     wire::{MacAddr, Vni},
 };
@@ -117,6 +118,15 @@ pub enum Command {
         /// How often with --watch
         #[arg(long, default_value = "1s", value_parser = parse_duration, value_name = "TIME")]
         interval: Duration,
+    },
+    /// Find out what is wrong: with a port, on the path from it to another port or to an address,
+    /// or with the whole switch
+    Doctor {
+        /// The port where the path starts
+        from: Option<Name>,
+        /// The port or address where it ends
+        #[arg(value_name = "PORT|IP")]
+        to: Option<DoctorTarget>,
     },
     /// Print what happens, line by line
     Monitor {

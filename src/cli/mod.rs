@@ -14,6 +14,7 @@ use serde::Serialize;
 
 pub mod args;
 mod bench;
+mod doctor;
 mod explain;
 mod output;
 mod request;
@@ -30,7 +31,7 @@ use crate::{
     bench::load,
     config::{self, Diagnostic, Place, StaticSpec, SwitchSpec},
     control::{
-        api::{Event, Request, Response},
+        api::{DoctorRequest, Event, Request, Response},
         client::{Client, ClientError},
         metrics::Audience,
         socket::default_path,
@@ -134,6 +135,7 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
             }
             remote.ask(&request, out)
         }
+        Command::Doctor { from, to } => remote.doctor(DoctorRequest { from, to }, out),
         Command::Monitor { kinds } => remote.monitor(&kinds, out),
         Command::Explain(args) => explain::run(&args, remote.json, out),
         Command::Completions { shell } => {

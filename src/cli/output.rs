@@ -6,6 +6,7 @@ use std::{
     io::{self, Write},
 };
 
+mod doctor;
 mod event;
 mod overlay;
 mod why;
@@ -13,7 +14,7 @@ mod why;
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use serde::Serialize;
 
-pub(super) use self::{event::event, overlay::chain};
+pub(super) use self::{doctor::report as doctor_report, event::event, overlay::chain};
 use crate::{
     config::{BridgeSpec, Diagnostic, Mode, units::format_duration},
     control::api::{
@@ -39,6 +40,7 @@ pub(super) fn json(out: &mut impl Write, answer: &Response) -> io::Result<()> {
         Response::Ping(value) => json_value(out, value),
         Response::Bridges(value) => json_value(out, value),
         Response::Ports(value) => json_value(out, value),
+        Response::Doctor(value) => json_value(out, value),
         Response::Fdb(value) => json_value(out, value),
         Response::Flushed(flushed) => json_value(out, &Flushed { flushed: *flushed }),
         Response::Why(value) => json_value(out, value),
@@ -64,6 +66,7 @@ pub(super) fn human(out: &mut impl Write, answer: &Response) -> io::Result<()> {
         Response::Ping(report) => overlay::ping(out, report),
         Response::Bridges(bridges) => bridges_in_detail(out, bridges),
         Response::Ports(ports) => ports_in_detail(out, ports),
+        Response::Doctor(report) => doctor::report(out, report),
         Response::Fdb(entries) => fdb(out, entries),
         Response::Flushed(1) => writeln!(out, "1 entry deleted"),
         Response::Flushed(count) => writeln!(out, "{count} entries deleted"),

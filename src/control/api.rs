@@ -7,9 +7,11 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+mod doctor;
 mod overlay;
 mod why;
 
+pub use self::doctor::{DoctorRequest, DoctorTarget};
 pub use self::overlay::{
     MtuChain, PeerInfo, PeerKind, PeerState, PingReply, PingReport, PingRequest, VtepInfo,
     VtepState,
@@ -20,6 +22,7 @@ use crate::{
         AtLimit, BridgeSpec, Mode, OffloadMode, PeerAddr, PortSpec, ReservedMask, RouteSpec,
         StaticSpec, SwitchSpec, VtepSpec,
     },
+    doctor::Report,
     names::Name,
     wire::{MacAddr, Vni},
 };
@@ -85,6 +88,8 @@ pub enum Request {
     },
     /// Asks whether a VTEP answers. Takes as long as [`PingRequest::longest`] says.
     PeerPing(PingRequest),
+    /// Examines a port, a path or everything. Takes up to two seconds, and changes nothing.
+    Doctor(DoctorRequest),
     /// Lists FDB entries.
     FdbShow(FdbSelector),
     /// Looks one address up.
@@ -156,6 +161,8 @@ pub enum Response {
     Peers(Vec<PeerInfo>),
     /// To [`Request::PeerPing`].
     Ping(PingReport),
+    /// To [`Request::Doctor`].
+    Doctor(Report),
     /// To [`Request::FdbShow`] and [`Request::FdbGet`].
     Fdb(Vec<FdbInfo>),
     /// How many entries [`Request::FdbFlush`] deleted.

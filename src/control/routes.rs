@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{
     Controller,
-    api::{ApiError, ErrorKind, Event, FdbSelector, Request, Response, WhyRequest},
+    api::{ApiError, DoctorRequest, ErrorKind, Event, FdbSelector, Request, Response, WhyRequest},
     connection::Ticket,
     metrics,
 };
@@ -99,6 +99,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/v1/why", get(why))
         .route("/v1/stats", get(stats))
         .route("/v1/stats/{name}", get(port_stats))
+        .route("/v1/doctor", get(doctor))
         .route("/v1/events", get(events))
         .route("/metrics", get(metrics))
         .fallback(no_route)
@@ -200,6 +201,12 @@ async fn metrics(context: Context) -> Answer {
     Ok((headers, text).into_response())
 }
 
+async fn doctor(context: Context) -> Answer {
+    context
+        .tell(Request::Doctor(DoctorRequest::default()))
+        .await
+}
+
 /// All events from now on, one JSON object in a line.
 async fn events(context: Context) -> HttpResponse {
     context.ticket.request_is_complete();
@@ -228,7 +235,7 @@ async fn next_event(receiver: &mut broadcast::Receiver<Event>) -> Option<Event> 
 
 async fn no_route() -> Refusal {
     let message = "find route: there is none; see POST /v1/request, GET /v1/show, /v1/vtep, /v1/peers, \
-                   /v1/bridges, /v1/ports, /v1/fdb, /v1/why, /v1/stats, \
+                   /v1/bridges, /v1/ports, /v1/fdb, /v1/why, /v1/stats, /v1/doctor, \
                    /v1/events and /metrics";
     ApiError::not_found(message).into()
 }
@@ -266,6 +273,7 @@ impl Context {
             Response::Ping(value) => Json(value).into_response(),
             Response::Bridges(value) => Json(value).into_response(),
             Response::Ports(value) => Json(value).into_response(),
+            Response::Doctor(value) => Json(value).into_response(),
             Response::Fdb(value) => Json(value).into_response(),
             Response::Flushed(value) => Json(value).into_response(),
             Response::Why(value) => Json(value).into_response(),

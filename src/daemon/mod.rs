@@ -2,6 +2,7 @@
 
 mod apply;
 mod clock;
+mod doctor;
 mod engine;
 mod events;
 mod fdb;

@@ -112,21 +112,49 @@ impl Inner {
 
 impl Ping {
     pub(super) fn run(self, inner: &Inner) -> Result<PingReport, ApiError> {
+        self.with(inner, |run| run.run())
+    }
+
+    /// The round trip of a short probe, and whether one that just fits the path, of so many bytes,
+    /// comes back too. Waits for each of both twice at most.
+    pub(super) fn short_and_long(
+        &self,
+        inner: &Inner,
+        timeout: Duration,
+    ) -> (Option<Duration>, Option<(u32, bool)>) {
+        let least = u32::try_from(ping::MIN_LEN).unwrap_or(u32::MAX);
+        let long = self.max_frame().clamp(least, MOST_SIZE);
+        self.with(inner, |run| {
+            let ask = |first: u32, size| {
+                (first..first + SWEEP_TRIES).find_map(|sequence| {
+                    let sent_at = inner.clock.now();
+                    let sent = run.send(sequence, size);
+                    let answer = sent.then(|| run.await_answer(sequence, sent_at, timeout));
+                    answer.flatten()
+                })
+            };
+            let short = ask(1, least);
+            let fate = short.map(|_| (long, ask(1 + SWEEP_TRIES, long).is_some()));
+            (short, fate)
+        })
+    }
+
+    fn with<T>(&self, inner: &Inner, f: impl FnOnce(&Run<'_>) -> T) -> T {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         // Answers to an earlier process at this address are not for this one.
         let started = inner.clock.now().as_nanos() << 20;
         let token = started ^ NEXT.fetch_add(1, Ordering::Relaxed);
         let answers = inner.pings.wait_for(token);
         let run = Run {
-            ping: &self,
+            ping: self,
             inner,
             token,
             answers,
             longest: Cell::new(0),
         };
-        let report = run.run();
+        let result = f(&run);
         inner.pings.forget(token);
-        report
+        result
     }
 
     /// The longest inner frame that the path takes.

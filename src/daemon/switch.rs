@@ -185,6 +185,11 @@ impl Switch {
                 drop(state);
                 ping.run(inner).map(Response::Ping)
             }
+            // Likewise: namespaces and peers take their time.
+            Request::Doctor(request) => {
+                drop(state);
+                inner.doctor(&request).map(Response::Doctor)
+            }
             Request::Show => Ok(Response::Show(inner.show(&mut state))),
             Request::BridgeAdd(spec) => inner.add_bridge(&mut state, spec).map(|()| Response::Done),
             Request::BridgeSet(change) => inner

@@ -7,7 +7,9 @@
 
 mod configure;
 mod link;
+mod netfilter;
 mod survey;
+mod view;
 
 use std::{
     fmt, io,
@@ -23,7 +25,11 @@ pub use self::{
         LinkState, LinkStats, OperState, addresses, link_state, move_and_rename, set_gso_max_segs,
         set_mac, set_mtu, set_up,
     },
+    netfilter::{Dropping, Hook, Netfilter},
     survey::{AddressState, HeldAddress, held_addresses, vxlan_devices},
+    view::{
+        Held, Neighbour, Reachability, Sysctls, View, Way, netfilter, surroundings, view, ways,
+    },
 };
 use crate::{
     names::IfName,

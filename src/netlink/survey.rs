@@ -76,13 +76,13 @@ pub fn vxlan_devices(netns: Option<&NetnsFile>, port: u16) -> Result<Vec<String>
     })
 }
 
-async fn links(handle: &Handle) -> Result<Vec<LinkMessage>, LinkError> {
+pub(super) async fn links(handle: &Handle) -> Result<Vec<LinkMessage>, LinkError> {
     let failed = |error| LinkError::step("read links", error);
     let request = handle.link().get().execute();
     request.try_collect().await.map_err(failed)
 }
 
-fn name(link: &LinkMessage) -> String {
+pub(super) fn name(link: &LinkMessage) -> String {
     let name = link
         .attributes
         .iter()
@@ -122,7 +122,7 @@ fn vxlan_port(link: &LinkMessage) -> Option<u16> {
     })
 }
 
-fn state(message: &AddressMessage) -> AddressState {
+pub(super) fn state(message: &AddressMessage) -> AddressState {
     let more = message
         .attributes
         .iter()

@@ -68,21 +68,25 @@ impl LinkSettings {
     }
 }
 
-/// Who cuts superframes before the device takes them.
+/// What the device takes as it is, so that the stack need not do it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offload {
     /// TCP segmentation: nobody, the device takes them whole.
     Tso,
     /// Generic segmentation: the stack, at the last moment.
     Gso,
+    /// Checksums of what is sent: the device takes them unfinished.
+    TxChecksum,
 }
 
 impl Offload {
-    /// `ETHTOOL_GTSO` or `ETHTOOL_GGSO`; the request that sets it is the next number.
+    /// `ETHTOOL_GTSO`, `ETHTOOL_GGSO` or `ETHTOOL_GTXCSUM`; the request that sets it is the next
+    /// number.
     fn get_command(self) -> u32 {
         match self {
             Self::Tso => 0x1e,
             Self::Gso => 0x23,
+            Self::TxChecksum => 0x16,
         }
     }
 }
@@ -114,16 +118,26 @@ impl Value {
 /// # Errors
 /// `ENODEV` if there is no such interface, `EOPNOTSUPP` if it cannot be changed.
 pub fn set_offload(name: &IfName, offload: Offload, on: bool) -> io::Result<bool> {
+    let was = self::offload(name, offload)?;
+    if was != on {
+        let mut value = Value {
+            cmd: offload.get_command() + 1,
+            data: on.into(),
+        };
+        value.call(name)?;
+    }
+    Ok(was)
+}
+
+/// Whether `offload` of the interface `name` in the calling thread's namespace is on.
+///
+/// # Errors
+/// `ENODEV` if there is no such interface.
+pub fn offload(name: &IfName, offload: Offload) -> io::Result<bool> {
     let mut value = Value {
         cmd: offload.get_command(),
         data: 0,
     };
     value.call(name)?;
-    let was = value.data != 0;
-    if was != on {
-        value.cmd = offload.get_command() + 1;
-        value.data = on.into();
-        value.call(name)?;
-    }
-    Ok(was)
+    Ok(value.data != 0)
 }

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Output, Stdio},
     sync::{
         Arc,
@@ -506,6 +506,12 @@ impl Daemon {
         BufReader::new(stdout).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n");
         Self { child, socket }
+    }
+
+    /// Where it listens.
+    #[allow(dead_code, reason = "for tests that share this world")]
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Runs `tapswitch ARGUMENTS`.

@@ -1,0 +1,370 @@
+//! The path from a port to another, or to an address.
+
+use std::net::IpAddr;
+
+use super::{
+    facts::{Facts, PathFacts, PortFacts, Scope, Whereabouts},
+    finding::{Check, Notes, Severity, Step},
+};
+use crate::netlink::{Neighbour, Reachability, Way};
+
+/// Judges the path.
+pub(super) fn judge(notes: &mut Notes, facts: &Facts) {
+    let Some(from) = facts.scope.from().and_then(|name| facts.port(name)) else {
+        return;
+    };
+    let to = facts.scope.to().and_then(|name| facts.port(name));
+    let owners = facts.paths.iter().filter_map(|path| facts.owner(path.to));
+    let to = to.or_else(|| owners.map(|(port, _)| port).next());
+    if let Some(to) = to {
+        ends(notes, facts, from, to);
+    }
+    if from.seen().is_none() || to.is_some_and(|to| to.seen().is_none()) {
+        return;
+    }
+    for path in &facts.paths {
+        one(notes, facts, &Ends { from, to, path });
+    }
+}
+
+/// What holds whatever the addresses are.
+fn ends(notes: &mut Notes, facts: &Facts, from: &PortFacts, to: &PortFacts) {
+    let about = format!("ports {}, {}", from.spec.name, to.spec.name);
+    let goes_over_gateway = |path: &PathFacts| matches!(path.way, Way::Over { via: Some(_), .. });
+    let routed = !facts.paths.is_empty() && facts.paths.iter().all(goes_over_gateway);
+    if from.spec.bridge != to.spec.bridge && !routed {
+        let (bridge, name) = (&from.spec.bridge, &to.spec.name);
+        let fact = format!(
+            "{} is on bridge {bridge}, {name} on bridge {}",
+            from.spec.name, to.spec.bridge
+        );
+        let fix = [
+            format!("tapswitch port del {name}"),
+            format!("tapswitch port add {name} --bridge {bridge} ..."),
+        ];
+        let severity = Severity::Broken;
+        notes.bad(Check::DifferentBridges, severity, &about, fact, fix);
+    }
+    if from.spec.flags.isolated && to.spec.flags.isolated && from.spec.bridge == to.spec.bridge {
+        let fix = [format!("tapswitch port set {} isolated off", to.spec.name)];
+        let fact = "both are isolated";
+        notes.bad(Check::Isolated, Severity::Broken, &about, fact, fix);
+    }
+    let both_seen = from.seen().is_some() && to.seen().is_some();
+    if facts.paths.is_empty() && both_seen {
+        let lacking = if to.usable().next().is_none() {
+            to
+        } else {
+            from
+        };
+        // That it lost one may have been told.
+        if notes.is_sound(Step::Address, &lacking.about()) {
+            no_address(notes, lacking, "an IPv4 or IPv6");
+        }
+    }
+}
+
+fn no_address(notes: &mut Notes, port: &PortFacts, family: &str) {
+    let fix = [port
+        .place()
+        .ip(format_args!("address add CIDR dev {}", port.ifname()))];
+    let fact = format!("{} does not have {family} address", port.ifname());
+    notes.bad(Check::NoAddress, Severity::Broken, &port.about(), fact, fix);
+}
+
+#[derive(Clone, Copy)]
+struct Ends<'a> {
+    from: &'a PortFacts,
+    /// None if the address is no port's.
+    to: Option<&'a PortFacts>,
+    path: &'a PathFacts,
+}
+
+fn one(notes: &mut Notes, facts: &Facts, ends: &Ends<'_>) {
+    let Ends { from, path, .. } = ends;
+    let about = format!("{} to {}", from.spec.name, path.to);
+    if path.from.is_none() {
+        let family = match path.to {
+            IpAddr::V4(_) => "an IPv4",
+            IpAddr::V6(_) => "an IPv6",
+        };
+        no_address(notes, from, family);
+        return;
+    }
+    if !way_there(notes, facts, &about, ends) {
+        return;
+    }
+    way_back(notes, &about, ends);
+    if notes.is_sound(Step::Route, &about) {
+        let hop = path.next_hop();
+        let fact = if hop == path.to {
+            format!("over {}, directly", from.ifname())
+        } else {
+            format!("over {}, by way of {hop}", from.ifname())
+        };
+        notes.ok(Check::Route, &about, fact);
+    }
+    next_hop(notes, facts, &about, ends);
+}
+
+/// Whether the first end sends it to the switch.
+fn way_there(notes: &mut Notes, facts: &Facts, about: &str, ends: &Ends<'_>) -> bool {
+    let Ends { from, to, path } = *ends;
+    let (place, ifname) = (from.place(), from.ifname());
+    let target = path.to;
+    match &path.way {
+        Way::Local => {
+            let fact = format!("{target} is an address of its own namespace");
+            notes.bad(Check::Route, Severity::Note, about, fact, []);
+            return false;
+        }
+        Way::Nowhere if to.is_some_and(|to| to.spec.bridge == from.spec.bridge) => {
+            let nets = |port: &PortFacts| {
+                let held = port.held().map(|held| held.net);
+                let held = held.filter(|net| net.addr().is_ipv4() == target.is_ipv4());
+                let held: Vec<String> = held.map(|net| net.to_string()).collect();
+                held.join(", ")
+            };
+            let theirs = to.map(nets).unwrap_or_default();
+            let fact = format!(
+                "{} has {}, {} has {theirs}: neither a common subnet nor a route",
+                from.spec.name,
+                nets(from),
+                to.map(|to| to.spec.name.as_str()).unwrap_or_default(),
+            );
+            let fix = [place.ip(format_args!("route add {target} dev {ifname}"))];
+            notes.bad(Check::SubnetsDiffer, Severity::Broken, about, fact, fix);
+            return false;
+        }
+        Way::Nowhere => {
+            let fact = format!("no route to {target}, and no default gateway");
+            let host = facts
+                .ports
+                .iter()
+                .find(|port| port.spec.netns.is_none() && port.spec.bridge == from.spec.bridge);
+            let gateway =
+                host.and_then(|port| port.usable().find(|ip| ip.is_ipv4() == target.is_ipv4()));
+            let gateway = gateway.map_or_else(|| "GATEWAY".to_owned(), |ip| ip.to_string());
+            let name = &from.spec.name;
+            let fix = [format!("tapswitch port set {name} --gateway {gateway}")];
+            notes.bad(Check::NoGateway, Severity::Broken, about, fact, fix);
+            return false;
+        }
+        Way::Refused(why) => {
+            let fact = format!("a route forbids {target}: {why}");
+            let fix = [place.ip("route show table all")];
+            notes.bad(Check::NoRoute, Severity::Broken, about, fact, fix);
+            return false;
+        }
+        Way::Over { link, .. } if *link != ifname => {
+            let fact = format!("packets for {target} leave over {link}, not {ifname}");
+            let fix = [
+                place.ip(format_args!("route get {target}")),
+                place.ip(format_args!("route replace {target} dev {ifname}")),
+            ];
+            notes.bad(Check::RouteElsewhere, Severity::Broken, about, fact, fix);
+            return false;
+        }
+        Way::Over { via: Some(via), .. } => gateway(notes, facts, *via, target),
+        Way::Over { via: None, .. } => {}
+    }
+    true
+}
+
+/// Whether the gateway, if it is a port of ours, passes on what is for others.
+fn gateway(notes: &mut Notes, facts: &Facts, via: IpAddr, target: IpAddr) {
+    let owner = facts.owner(via).map(|(port, _)| port);
+    let Some((owner, seen)) = owner.and_then(|port| Some((port, port.seen()?))) else {
+        return;
+    };
+    let held = &seen.view.addresses;
+    if held.iter().any(|held| held.net.addr() == target) {
+        return;
+    }
+    let sysctls = seen.view.sysctls;
+    let (forwards, key) = match via {
+        IpAddr::V4(_) => (sysctls.forwards_v4, "net.ipv4.ip_forward"),
+        IpAddr::V6(_) => (sysctls.forwards_v6, "net.ipv6.conf.all.forwarding"),
+    };
+    if !forwards {
+        let fact = format!("the gateway {via} does not forward");
+        let fix = [owner.place().sysctl(key, 1)];
+        let about = owner.about();
+        notes.bad(Check::ForwardingOff, Severity::Broken, &about, fact, fix);
+    }
+}
+
+/// Whether the other end's answers come back over the switch.
+fn way_back(notes: &mut Notes, about: &str, ends: &Ends<'_>) {
+    let (Some(to), Some(back), Some(source)) = (ends.to, &ends.path.back, ends.path.from) else {
+        return;
+    };
+    let (place, ifname, name) = (to.place(), to.ifname(), &to.spec.name);
+    let fact = match back {
+        Way::Over { link, .. } if *link == ifname => return,
+        Way::Over { link, .. } => {
+            if to
+                .seen()
+                .is_some_and(|seen| seen.view.sysctls.rp_filter == 1)
+            {
+                let key = format!("net.ipv4.conf.{ifname}.rp_filter");
+                let fact = format!(
+                    "rp_filter is 1 on {ifname} of {name}, whose answers to {source} leave over {link}"
+                );
+                let fix = [place.sysctl(key, 2)];
+                notes.bad(Check::RpFilter, Severity::Broken, about, fact, fix);
+            }
+            format!("answers of {name} to {source} leave over {link}, not {ifname}")
+        }
+        // A twin: two ends with one address are found elsewhere.
+        Way::Local => return,
+        Way::Nowhere => format!("{name} has no route back to {source}"),
+        Way::Refused(why) => format!("a route of {name} forbids {source}: {why}"),
+    };
+    let fix = [
+        place.ip(format_args!("route get {source}")),
+        place.ip(format_args!("route replace {source} dev {ifname}")),
+    ];
+    notes.bad(Check::NoWayBack, Severity::Broken, about, fact, fix);
+}
+
+/// Whether the first end knows where the next hop is, rightly.
+fn next_hop(notes: &mut Notes, facts: &Facts, about: &str, ends: &Ends<'_>) {
+    let Ends { from, path, .. } = *ends;
+    let hop = path.next_hop();
+    let owner = facts.owner(hop).map(|(port, _)| port);
+    let owner = owner.filter(|owner| owner.spec.bridge == from.spec.bridge);
+    let known = from.neighbour(hop);
+    let (place, ifname) = (from.place(), from.ifname());
+    let forget = place.ip(format_args!("neighbour del {hop} dev {ifname}"));
+    let ask = place.run(format_args!("ping -c 1 {hop}"));
+    match (known, owner) {
+        (
+            Some(Neighbour {
+                mac: Some(mac),
+                state,
+                ..
+            }),
+            Some(owner),
+        ) if state.is_usable() && *mac != owner.real_mac() => {
+            let severity = match state {
+                Reachability::Permanent => Severity::Broken,
+                // The kernel finds out by itself within seconds.
+                _ => Severity::Warning,
+            };
+            let fact = format!(
+                "{} thinks that {hop} is at {mac} ({state}), but {} has {}",
+                from.spec.name,
+                owner.spec.name,
+                owner.real_mac()
+            );
+            notes.bad(Check::NeighbourWrong, severity, about, fact, [forget]);
+        }
+        (Some(known), _) if known.state.is_usable() => {
+            let mac = known.mac.map(|mac| mac.to_string()).unwrap_or_default();
+            let fact = format!("{hop} is at {mac} ({})", known.state);
+            notes.ok(Check::Neighbour, about, fact);
+        }
+        (Some(known), Some(_)) => {
+            let fact = format!("{hop} has not answered ARP ({})", known.state);
+            notes.bad(
+                Check::NeighbourFailed,
+                Severity::Warning,
+                about,
+                fact,
+                [ask],
+            );
+        }
+        (known, None) => nobody(notes, facts, about, ends, known, ask),
+        (None, Some(owner)) => {
+            let fact = format!("{} has not asked for {hop} yet", from.spec.name);
+            let mac = owner.real_mac();
+            notes.ok(Check::Neighbour, about, format!("{fact}; it is at {mac}"));
+        }
+    }
+    if let Some((mac, entry)) = &path.next
+        && owner.is_none_or(|owner| ends.to.is_none_or(|to| to.spec.name != owner.spec.name))
+    {
+        behind(notes, about, from, &mac.to_string(), entry.as_ref(), owner);
+    }
+}
+
+/// No port has the address of the next hop.
+fn nobody(
+    notes: &mut Notes,
+    facts: &Facts,
+    about: &str,
+    ends: &Ends<'_>,
+    known: Option<&Neighbour>,
+    ask: String,
+) {
+    let (hop, bridge) = (ends.path.next_hop(), &ends.from.spec.bridge);
+    let of_bridge = || facts.peers.iter().filter(|peer| peer.bridge == *bridge);
+    let is_sure = of_bridge().all(|peer| {
+        let probe = peer.probe.as_ref();
+        probe.is_some_and(|probe| probe.rtt.is_some())
+    });
+    let peers = match of_bridge().count() {
+        0 => "and there are no peers".to_owned(),
+        1 => "and nobody behind its peer has answered".to_owned(),
+        count => format!("and nobody behind its {count} peers has answered"),
+    };
+    let has_failed = known.is_some_and(|known| !known.state.is_usable());
+    let severity = match is_sure && (has_failed || of_bridge().count() == 0) {
+        true => Severity::Broken,
+        false if has_failed => Severity::Warning,
+        false => Severity::Note,
+    };
+    let asked = match known {
+        Some(known) => format!("ARP: {}", known.state),
+        None => "not asked lately".to_owned(),
+    };
+    let fact = format!("no port of bridge {bridge} has {hop}, {peers} ({asked})");
+    notes.bad(Check::NobodyThere, severity, about, fact, [ask]);
+}
+
+/// Where the FDB has a MAC address that the first end sends to.
+fn behind(
+    notes: &mut Notes,
+    about: &str,
+    from: &PortFacts,
+    mac: &str,
+    entry: Option<&super::Entry>,
+    owner: Option<&PortFacts>,
+) {
+    let home = &from.spec.bridge;
+    let Some(entry) = entry else {
+        let fact = format!("the FDB does not have {mac}: frames for it are flooded");
+        notes.bad(Check::NeverHeard, Severity::Note, about, fact, []);
+        return;
+    };
+    let del = format!("tapswitch fdb del {mac} --bridge {home}");
+    let wrong = match (&entry.place, owner) {
+        (place, Some(owner)) => *place != Whereabouts::Port(owner.spec.name.clone()),
+        (Whereabouts::Port(port), None) => *port == from.spec.name,
+        (_, None) => false,
+    };
+    let place = &entry.place;
+    if wrong && entry.is_static {
+        let fact = format!("a static entry has {mac} at {place}");
+        notes.bad(Check::FdbStatic, Severity::Broken, about, fact, [del]);
+    } else if wrong {
+        let fact = format!("{mac} was last heard at {place}");
+        notes.bad(Check::FdbElsewhere, Severity::Broken, about, fact, [del]);
+    } else {
+        notes.ok(Check::Fdb, about, format!("{mac} is behind {place}"));
+    }
+}
+
+/// Whether an examination needs the overlay at all: between two ports of one bridge nothing leaves
+/// the machine.
+pub(super) fn stays_here(facts: &Facts) -> bool {
+    match &facts.scope {
+        Scope::Ports(..) => true,
+        Scope::Address(..) => facts
+            .paths
+            .iter()
+            .any(|path| facts.owner(path.next_hop()).is_some()),
+        _ => false,
+    }
+}

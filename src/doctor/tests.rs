@@ -1,0 +1,411 @@
+use std::{collections::HashSet, time::Duration};
+
+use super::*;
+use crate::{
+    config::{BridgeSpec, OffloadMode, PortSpec, VtepSpec},
+    names::Name,
+    netlink::{
+        AddressState, Dropping, Held, Hook, LinkState, LinkStats, Neighbour, Netfilter, OperState,
+        Reachability, Sysctls, View, Way,
+    },
+    wire::{MacAddr, Vni},
+};
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn mac(number: u8) -> MacAddr {
+    MacAddr::new([2, 0, 0, 0, 0, number])
+}
+
+fn loss(reason: &'static str, total: u64, grown: u64) -> Loss {
+    Loss {
+        reason,
+        text: "why",
+        count: Count { total, grown },
+    }
+}
+
+/// `pod{number}` with 10.1.1.{number}/24, up and well.
+fn port(number: u8) -> PortFacts {
+    let port = name(&format!("pod{number}"));
+    let mut spec = PortSpec::new(port.clone(), name("br0"));
+    let net = format!("10.1.1.{number}/24").parse().unwrap();
+    spec.netns = Some(format!("ns{number}").parse().unwrap());
+    spec.addresses = vec![net];
+    let link = LinkState {
+        index: 2,
+        name: "eth0".to_owned(),
+        mtu: 1500,
+        mac: mac(number),
+        admin_up: true,
+        carrier: true,
+        operstate: OperState::Up,
+        tx_queue_len: 1000,
+        stats: LinkStats::default(),
+    };
+    let view = View {
+        link,
+        no_arp: false,
+        addresses: vec![Held {
+            net,
+            link: "eth0".to_owned(),
+            index: 2,
+            is_up: true,
+            state: AddressState::Usable,
+        }],
+        neighbours: Vec::new(),
+        sysctls: Sysctls::default(),
+        netfilter: Netfilter::default(),
+        tx_checksum: Some(true),
+    };
+    PortFacts {
+        spec,
+        mac: mac(number),
+        gone: None,
+        offloads: "csum tso4".to_owned(),
+        rx: Count { total: 7, grown: 0 },
+        losses: Vec::new(),
+        queue: Count::default(),
+        inside: Inside::Seen(Box::new(Seen {
+            view,
+            dropped: Vec::new(),
+            moved_to: None,
+        })),
+        fdb: Some(Entry {
+            place: Whereabouts::Port(port),
+            is_static: false,
+            age: Duration::from_secs(1),
+            moves: 0,
+            is_held: false,
+        }),
+    }
+}
+
+fn over_eth0() -> Way {
+    Way::Over {
+        index: 2,
+        link: "eth0".to_owned(),
+        via: None,
+        source: None,
+    }
+}
+
+/// From pod1 to pod2, all well.
+fn local() -> Facts {
+    Facts {
+        scope: Scope::Ports(name("pod1"), name("pod2")),
+        daemon: "tapswitch".to_owned(),
+        unaccounted: 0,
+        bridges: vec![BridgeFacts {
+            spec: BridgeSpec::new(name("br0")),
+            mtu: 1500,
+            learned: 2,
+            refused: Count::default(),
+            held: Vec::new(),
+        }],
+        ports: vec![port(1), port(2)],
+        vtep: None,
+        peers: Vec::new(),
+        paths: vec![PathFacts {
+            from: Some("10.1.1.1".parse().unwrap()),
+            to: "10.1.1.2".parse().unwrap(),
+            way: over_eth0(),
+            back: Some(over_eth0()),
+            next: None,
+        }],
+    }
+}
+
+/// The whole switch with a peer that answers.
+fn overlay() -> Facts {
+    let local = "192.168.50.10".parse().unwrap();
+    let mut facts = self::local();
+    facts.scope = Scope::Switch;
+    facts.paths.clear();
+    facts.bridges[0].spec.vni = Vni::new(42);
+    facts.bridges[0].mtu = 1450;
+    for port in &mut facts.ports {
+        seen(port).view.link.mtu = 1450;
+    }
+    facts.vtep = Some(VtepFacts {
+        spec: VtepSpec::new(local),
+        closed: None,
+        overflow: Count::default(),
+        losses: Vec::new(),
+        around: Some(Surroundings {
+            addresses: vec![Held {
+                net: "192.168.50.10/24".parse().unwrap(),
+                link: "u0".to_owned(),
+                index: 3,
+                is_up: true,
+                state: AddressState::Usable,
+            }],
+            neighbours: Vec::new(),
+            netfilter: Netfilter::default(),
+            dropped: Vec::new(),
+        }),
+    });
+    facts.peers = vec![PeerFacts {
+        bridge: name("br0"),
+        vni: Vni::new(42).unwrap(),
+        to: "192.168.50.20:4789".parse().unwrap(),
+        is_flooded: true,
+        is_met: false,
+        path_mtu: 1500,
+        mtu: 1450,
+        no_route: None,
+        way: None,
+        rx: Count::default(),
+        losses: Vec::new(),
+        probe: Some(Probe {
+            rtt: Some(Duration::from_millis(1)),
+            large: Some((1464, true)),
+            port: Udp::NotAsked,
+            closed: Udp::NotAsked,
+            other: (8472, Udp::NotAsked),
+        }),
+    }];
+    facts
+}
+
+fn seen(port: &mut PortFacts) -> &mut Seen {
+    match &mut port.inside {
+        Inside::Seen(seen) => seen,
+        Inside::Unseen(why) => panic!("{why}"),
+    }
+}
+
+fn silent(port: Udp, closed: Udp, other: Udp) -> Probe {
+    Probe {
+        rtt: None,
+        large: None,
+        port,
+        closed,
+        other: (8472, other),
+    }
+}
+
+fn drop_rule() -> Dropping {
+    Dropping {
+        family: "ip",
+        table: "filter".to_owned(),
+        chain: "INPUT".to_owned(),
+        hook: Some(Hook::Input),
+        number: Some(3),
+        handle: 9,
+        is_conditional: true,
+        numbers: vec![4789],
+        packets: Some(5),
+    }
+}
+
+#[test]
+fn the_names_of_checks_stay_what_scripts_read() {
+    let mut names = HashSet::new();
+    for &check in Check::ALL {
+        let name = check.name();
+        assert!(names.insert(name), "{name} is there twice");
+        let read: Check = serde_json::from_str(&format!("{name:?}")).unwrap();
+        assert_eq!(read, check);
+        let heading = serde_json::to_string(&check.step()).unwrap();
+        let is_heading = heading == format!("{name:?}");
+        assert_eq!(check.why().is_empty(), is_heading, "{name}");
+    }
+}
+
+#[test]
+fn what_is_well_gets_no_complaint() {
+    for facts in [local(), overlay()] {
+        let report = diagnose(&facts);
+        assert_eq!(report.verdict, Severity::Ok, "{report:#?}");
+        assert_eq!(report.cause, None);
+        assert!(report.findings.is_sorted_by_key(|finding| finding.step));
+    }
+}
+
+#[test]
+fn each_fault_on_one_machine_has_its_name() {
+    type Damage = fn(&mut Facts);
+    let damages: [(Check, Severity, Damage); 14] = [
+        (Check::Unaccounted, Severity::Warning, |facts| {
+            facts.unaccounted = 3;
+        }),
+        (Check::NotLooked, Severity::Note, |facts| {
+            facts.ports[1].inside = Inside::Unseen("no time".to_owned());
+        }),
+        (Check::NoCarrier, Severity::Broken, |facts| {
+            seen(&mut facts.ports[1]).view.link.carrier = false;
+        }),
+        (Check::DuplicateAddress, Severity::Broken, |facts| {
+            let view = &mut seen(&mut facts.ports[1]).view;
+            view.addresses[0].state = AddressState::Duplicate;
+        }),
+        (Check::RpFilter, Severity::Broken, |facts| {
+            seen(&mut facts.ports[1]).view.sysctls.rp_filter = 1;
+            facts.paths[0].back = Some(Way::Over {
+                index: 5,
+                link: "eth1".to_owned(),
+                via: None,
+                source: None,
+            });
+        }),
+        (Check::FdbElsewhere, Severity::Broken, |facts| {
+            let entry = facts.ports[1].fdb.as_mut().unwrap();
+            entry.place = Whereabouts::Port(name("pod1"));
+        }),
+        (Check::MacHeld, Severity::Broken, |facts| {
+            let entry = facts.ports[1].fdb.as_mut().unwrap();
+            entry.place = Whereabouts::Peer("192.0.2.1".parse().unwrap());
+            entry.is_held = true;
+        }),
+        (Check::NeverHeard, Severity::Note, |facts| {
+            facts.ports[1].fdb = None;
+        }),
+        (Check::NeighbourWrong, Severity::Warning, |facts| {
+            seen(&mut facts.ports[0]).view.neighbours.push(Neighbour {
+                ip: "10.1.1.2".parse().unwrap(),
+                mac: Some(mac(9)),
+                state: Reachability::Stale,
+            });
+        }),
+        (Check::NeighbourFailed, Severity::Warning, |facts| {
+            seen(&mut facts.ports[0]).view.neighbours.push(Neighbour {
+                ip: "10.1.1.2".parse().unwrap(),
+                mac: None,
+                state: Reachability::Failed,
+            });
+        }),
+        (Check::OffloadOff, Severity::Note, |facts| {
+            facts.ports[1].spec.offload = OffloadMode::Off;
+        }),
+        (Check::QueueLoss, Severity::Warning, |facts| {
+            facts.ports[0].queue = Count { total: 9, grown: 2 };
+        }),
+        (Check::DropsNow, Severity::Warning, |facts| {
+            facts.ports[0].losses = vec![loss("egress_full", 9, 2)];
+        }),
+        (Check::DropsBefore, Severity::Note, |facts| {
+            facts.ports[0].losses = vec![loss("egress_full", 9, 0)];
+        }),
+    ];
+    for (check, severity, damage) in damages {
+        let mut facts = local();
+        damage(&mut facts);
+        let report = diagnose(&facts);
+        let found = report.findings.iter().find(|finding| finding.id == check);
+        let found = found.unwrap_or_else(|| panic!("{check:?}: {report:#?}"));
+        assert_eq!(found.severity, severity, "{check:?}");
+        assert_eq!(report.verdict, severity, "{check:?}: {report:#?}");
+    }
+}
+
+#[test]
+fn drops_that_every_bridge_has_are_no_complaint() {
+    let mut facts = local();
+    facts.ports[0].losses = vec![loss("no_egress", 9, 2), loss("same_port", 9, 2)];
+    assert_eq!(diagnose(&facts).verdict, Severity::Ok);
+}
+
+#[test]
+fn each_fault_of_the_overlay_has_its_name() {
+    type Damage = fn(&mut Facts);
+    let damages: [(Check, Severity, Damage); 9] = [
+        (Check::SocketLoss, Severity::Warning, |facts| {
+            facts.vtep.as_mut().unwrap().overflow = Count { total: 9, grown: 2 };
+        }),
+        (Check::UnderlayFilter, Severity::Broken, |facts| {
+            let around = facts.vtep.as_mut().unwrap().around.as_mut().unwrap();
+            around.netfilter.drops.push(drop_rule());
+            around.dropped.push(2);
+            facts.peers[0].probe = Some(silent(Udp::Silent, Udp::Refused, Udp::Refused));
+        }),
+        (Check::PeerOtherPort, Severity::Broken, |facts| {
+            facts.peers[0].probe = Some(silent(Udp::Refused, Udp::Refused, Udp::Silent));
+        }),
+        // The host may have sent all the ICMP errors that it may.
+        (Check::PeerPortClosed, Severity::Broken, |facts| {
+            facts.peers[0].probe = Some(silent(Udp::Refused, Udp::Silent, Udp::Silent));
+        }),
+        (Check::PeerSilent, Severity::Broken, |facts| {
+            facts.peers[0].probe = Some(silent(Udp::Silent, Udp::Silent, Udp::Silent));
+        }),
+        (Check::VxlanUnanswered, Severity::Warning, |facts| {
+            facts.peers[0].probe = Some(silent(Udp::Silent, Udp::Refused, Udp::Refused));
+        }),
+        (Check::VniUnknown, Severity::Warning, |facts| {
+            facts.vtep.as_mut().unwrap().losses = vec![loss("unknown_vni", 9, 2)];
+        }),
+        (Check::PeerUnlisted, Severity::Note, |facts| {
+            facts.vtep.as_mut().unwrap().losses = vec![loss("unknown_peer", 9, 0)];
+        }),
+        (Check::MtuOverPath, Severity::Warning, |facts| {
+            facts.peers[0].path_mtu = 1400;
+            facts.peers[0].mtu = 1350;
+        }),
+    ];
+    for (check, severity, damage) in damages {
+        let mut facts = overlay();
+        damage(&mut facts);
+        let report = diagnose(&facts);
+        let found = report.findings.iter().find(|finding| finding.id == check);
+        let found = found.unwrap_or_else(|| panic!("{check:?}: {report:#?}"));
+        assert_eq!(found.severity, severity, "{check:?}");
+        assert_eq!(report.verdict, severity, "{check:?}: {report:#?}");
+        if severity >= Severity::Warning {
+            assert_eq!(report.cause.map(|cause| cause.id), Some(check));
+        }
+    }
+}
+
+#[test]
+fn a_vtep_of_another_make_that_sends_is_no_complaint() {
+    let mut facts = overlay();
+    facts.peers[0].probe = Some(silent(Udp::Silent, Udp::Refused, Udp::Refused));
+    facts.peers[0].rx = Count { total: 9, grown: 0 };
+    assert_eq!(diagnose(&facts).verdict, Severity::Note);
+    facts.peers[0].rx.grown = 1;
+    assert_eq!(diagnose(&facts).verdict, Severity::Ok);
+}
+
+#[test]
+fn the_cause_is_the_earliest_of_the_worst() {
+    let mut facts = local();
+    seen(&mut facts.ports[0]).view.link.mtu = 1400;
+    let view = &mut seen(&mut facts.ports[1]).view;
+    view.link.admin_up = false;
+    view.sysctls.arp_ignore = 8;
+    let cause = diagnose(&facts).cause.unwrap();
+    assert_eq!(cause.id, Check::LinkDown);
+    assert_eq!(cause.about, "port pod2");
+    assert_eq!(cause.fix, ["ip -n ns2 link set eth0 up"]);
+}
+
+#[test]
+fn a_command_says_where_it_runs() {
+    let netns = |text: &str| text.parse().unwrap();
+    let (named, numbered, path) = (netns("red"), netns("pid:12"), netns("/run/x"));
+    assert_eq!(Place(Some(&named)).ip("link"), "ip -n red link");
+    assert_eq!(Place(Some(&named)).run("ping"), "ip netns exec red ping");
+    assert_eq!(
+        Place(Some(&numbered)).ip("link"),
+        "nsenter -t 12 -n ip link"
+    );
+    assert_eq!(
+        Place(Some(&path)).ip("link"),
+        "nsenter --net=/run/x ip link"
+    );
+    assert_eq!(Place(None).sysctl("a.b", 1), "sysctl -w a.b=1");
+}
+
+#[test]
+fn a_rule_is_taken_away_by_the_program_that_wrote_it() {
+    let mut rule = drop_rule();
+    let undo = |rule: &Dropping| filter::undo(Place(None), rule);
+    assert_eq!(undo(&rule), "iptables -t filter -D INPUT 3");
+    rule.number = None;
+    assert_eq!(undo(&rule), "iptables -t filter -P INPUT ACCEPT");
+    (rule.family, rule.number) = ("inet", Some(1));
+    assert_eq!(undo(&rule), "nft delete rule inet filter INPUT handle 9");
+}
