@@ -99,6 +99,7 @@ pub mod datapath;
 pub mod demo;
 pub mod dissect;
 pub mod doctor;
+pub mod filter;
 pub mod names;
 pub mod netlink;
 pub mod offload;

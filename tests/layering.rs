@@ -15,7 +15,7 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule {
         rooms: &[
-            "wire", "bridge", "offload", "vxlan", "overlay", "dissect", "doctor",
+            "wire", "bridge", "offload", "vxlan", "overlay", "dissect", "doctor", "filter",
         ],
         forbidden: &[
             "std::io",
