@@ -82,6 +82,7 @@ impl UnderlayIo for Endless {
             Arrived::Message(Arrival {
                 len,
                 from: remote().ip(),
+                port: remote().port(),
                 segment: self.segment,
                 tos: 0,
             })

@@ -37,6 +37,7 @@
 //! | [`offload`] | finishing checksums, segmenting and joining superframes | likewise |
 //! | [`vxlan`] | the overlay's bytes: header, flow hash, congestion marks, answers | likewise |
 //! | [`dissect`] | every byte of a frame explained, and what is wrong | likewise |
+//! | [`filter`] | which frames: the language of tcpdump | likewise |
 //! | [`overlay`] | the seam of a control plane: who says what is behind which VTEP | likewise |
 //! | [`doctor`] | judging what is wrong, from facts that the daemon collects | likewise |
 //! | [`datapath`] | buffers, batches, counters, the seam [`datapath::PortIo`] | know Linux |

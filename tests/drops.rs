@@ -1,12 +1,15 @@
-//! Every reason for a loss, provoked, and found wherever losses are told: in the counters and in the
-//! flight recorder, with the frame and what to do about it.
+//! Every reason for a loss, provoked, and found wherever losses are told: in the counters, in the
+//! flight recorder and in captures, with the frame and what to do about it.
 
 use std::{collections::HashSet, net::SocketAddr, sync::Arc};
 
 use tapswitch::{
     bridge::{DropReason, PeerId, PortFlags, PortId},
-    datapath::{Counters, Departure, Detail, Fate, Record},
-    sim::{Lab, MemMessage, MemNet, MemState, MemUnderlay, frames},
+    datapath::{
+        Counters, Departure, Detail, Fate, Record,
+        capture::{self, CaptureReader, CaptureRules},
+    },
+    sim::{Lab, MemMessage, MemNet, MemState, MemUnderlay, captured, frames},
     vxlan,
     wire::{MacAddr, VirtioNetHdr, Vni},
 };
@@ -16,6 +19,7 @@ use frames::{broadcast, mac, unicast};
 /// A switch with three ports and two peers, of which one is in the FDB: host 9 is behind it.
 struct Scene {
     lab: Lab,
+    capture: CaptureReader,
     ports: [PortId; 3],
     io: Arc<MemUnderlay>,
     peers: [PeerId; 2],
@@ -45,8 +49,14 @@ impl Scene {
         let peers = [2, 3].map(|host| lab.add_peer_with(0, at(host), false));
         lab.pin_remote(mac(9), peers[0]);
         lab.pin(mac(2), ports[1]);
+        let rules = CaptureRules {
+            drops_only: true,
+            ..Lab::rules("")
+        };
+        let (_, capture) = lab.capture(rules);
         Self {
             lab,
+            capture,
             ports,
             io,
             peers,
@@ -285,7 +295,7 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn every_loss_is_counted_and_remembered_with_its_frame_and_its_reason() {
+fn every_loss_is_counted_remembered_and_captured_with_its_frame_and_its_reason() {
     let mut provoked = HashSet::new();
     for &Case { reason, provoke } in CASES {
         let mut scene = Scene::new();
@@ -305,6 +315,12 @@ fn every_loss_is_counted_and_remembered_with_its_frame_and_its_reason() {
                 "{reason}: {record:?}"
             );
         }
+        let [(captured, bytes)] = &captured(&scene.capture)[..] else {
+            panic!("{reason} is not captured once");
+        };
+        assert_eq!(captured.fate, capture::Fate::Dropped(reason));
+        // In the form in which it came: frame or datagram.
+        assert!(bytes.ends_with(&frame), "{reason}: {bytes:02x?}");
         let others = DropReason::ALL.iter().filter(|other| **other != reason);
         let others: u64 = others.map(|&other| scene.lab.drops(other)).sum();
         assert_eq!(others, 0, "{reason} came with other losses");

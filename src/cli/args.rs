@@ -11,11 +11,13 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use ipnet::IpNet;
 
 mod bench;
+mod capture;
 mod explain;
 mod overlay;
 mod why;
 
 pub use self::bench::BenchArgs;
+pub use self::capture::CaptureArgs;
 pub use self::explain::{ExplainArgs, FrameRange, StartArg};
 pub use self::overlay::{PeerArgs, PeerCommand, PingArgs, VtepCommand, VtepSetArgs};
 pub use self::why::{FdbWhyArgs, WhyArgs};
@@ -135,6 +137,8 @@ pub enum Command {
     },
     /// Tell what every byte of a frame means, and what is wrong with it
     Explain(ExplainArgs),
+    /// Capture frames and what became of them: as lines, or for Wireshark and tcpdump
+    Capture(CaptureArgs),
     /// Print completions for a shell
     Completions {
         /// The shell

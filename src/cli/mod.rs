@@ -14,6 +14,7 @@ use serde::Serialize;
 
 pub mod args;
 mod bench;
+mod capture;
 mod doctor;
 mod explain;
 mod output;
@@ -138,6 +139,10 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
         Command::Doctor { from, to } => remote.doctor(DoctorRequest { from, to }, out),
         Command::Monitor { kinds } => remote.monitor(&kinds, out),
         Command::Explain(args) => explain::run(&args, remote.json, out),
+        Command::Capture(args) => {
+            let is_verbose = globals.verbose > 0;
+            capture::run(args, &remote.client, remote.json, is_verbose, out)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tapswitch", &mut script);

@@ -7,10 +7,15 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+mod capture;
 mod doctor;
 mod overlay;
 mod why;
 
+pub use self::capture::{
+    CaptureForm, CaptureFormat, CaptureLine, CaptureRequest, CaptureSide, CapturedFrame,
+    CapturedRow,
+};
 pub use self::doctor::{DoctorRequest, DoctorTarget};
 pub use self::overlay::{
     MtuChain, PeerInfo, PeerKind, PeerState, PingReply, PingReport, PingRequest, VtepInfo,
@@ -124,6 +129,11 @@ pub enum Request {
         mac: MacAddr,
         /// Only in this VLAN; 0 for untagged frames.
         vlan: Option<u16>,
+    },
+    /// Ends a capture: its stream then comes to its end.
+    CaptureStop {
+        /// Its number, from the head `x-capture` of the stream.
+        id: u64,
     },
     /// Counters.
     Stats {

@@ -17,7 +17,10 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use super::api::{ApiError, ErrorKind, Event, Request, Response};
+use super::{
+    CAPTURE_HEADER,
+    api::{ApiError, CaptureRequest, ErrorKind, Event, Request, Response},
+};
 
 /// A client of the daemon that listens on one socket. Each request is a connection of its own.
 #[derive(Clone, Debug)]
@@ -84,6 +87,60 @@ impl Client {
                 }
             }
             Ok(())
+        })
+    }
+
+    /// Starts a capture, calls `started` when it is in force, and then `take` for every piece of its stream, until `take` breaks off or
+    /// the capture ends. When `stop` is ready the daemon is asked to end it; what has been captured
+    /// until then still comes.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub fn capture<F: Future<Output = ()>>(
+        &self,
+        request: &CaptureRequest,
+        stop: impl FnOnce() -> io::Result<F>,
+        started: impl FnOnce(),
+        mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| self.broken(&error))?;
+        self.block_on(async {
+            let stop = stop().map_err(|error| self.broken(&error))?;
+            let response = self.send(Method::POST, "/v1/capture", body).await?;
+            let status = response.status();
+            let id = response.headers().get(CAPTURE_HEADER);
+            let id = id.and_then(|id| id.to_str().ok()?.parse().ok());
+            let mut body = response.into_body();
+            if status != StatusCode::OK {
+                let body = body.collect().await.map_err(|error| self.broken(&error))?;
+                return self.judge(status, body.aggregate().reader()).map(drop);
+            }
+            started();
+            tokio::pin!(stop);
+            let mut is_stopped = false;
+            loop {
+                let frame = tokio::select! {
+                    frame = body.frame() => frame,
+                    () = &mut stop, if !is_stopped => {
+                        is_stopped = true;
+                        if let Some(id) = id {
+                            let request = Request::CaptureStop { id };
+                            let body = serde_json::to_vec(&request);
+                            let body = body.map_err(|error| self.broken(&error))?;
+                            // It may just have ended by itself.
+                            drop(self.send(Method::POST, "/v1/request", body).await?);
+                        }
+                        continue;
+                    }
+                };
+                let Some(frame) = frame else { return Ok(()) };
+                let frame = frame.map_err(|error| self.broken(&error))?;
+                if let Ok(data) = frame.into_data()
+                    && take(&data).is_break()
+                {
+                    return Ok(());
+                }
+            }
         })
     }
 

@@ -5,7 +5,10 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -29,6 +32,7 @@ impl Waiting {
         let ticket = Ticket {
             id,
             waiting: self.clone(),
+            is_patient: AtomicBool::new(false),
         };
         // Locked before the task starts, so that it cannot leave before it has come.
         let mut queue = self.lock();
@@ -56,12 +60,18 @@ impl Waiting {
 pub(super) struct Ticket {
     id: u64,
     waiting: Waiting,
+    is_patient: AtomicBool,
 }
 
 impl Ticket {
     /// The request is here in full: from now on the connection is not given up for another one.
     pub(super) fn request_is_complete(&self) {
         self.waiting.remove(self.id);
+    }
+
+    /// From now on the client may take its time with the answer.
+    pub(super) fn may_be_slow(&self) {
+        self.is_patient.store(true, Ordering::Relaxed);
     }
 }
 
@@ -71,18 +81,20 @@ impl Drop for Ticket {
     }
 }
 
-/// A stream that fails when its peer takes nothing for a while.
+/// A stream that fails when its peer takes nothing for a while, unless it may be slow.
 #[derive(Debug)]
 pub(super) struct Impatient<S> {
     stream: S,
+    ticket: Arc<Ticket>,
     patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Impatient<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
+    pub(super) fn new(stream: S, ticket: Arc<Ticket>, patience: Duration) -> Self {
         Self {
             stream,
+            ticket,
             patience,
             stalled: None,
         }
@@ -93,7 +105,7 @@ impl<S> Impatient<S> {
         context: &mut Context<'_>,
         outcome: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
+        if outcome.is_ready() || self.ticket.is_patient.load(Ordering::Relaxed) {
             self.stalled = None;
             return outcome;
         }

@@ -1,6 +1,6 @@
 //! How operators talk to the daemon.
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
 pub mod api;
 pub mod client;
@@ -10,7 +10,7 @@ mod routes;
 pub mod server;
 pub mod socket;
 
-use self::api::{ApiError, Event, Request, Response};
+use self::api::{ApiError, CaptureRequest, Event, Request, Response};
 
 /// What the server needs of a switch: it asks, and it listens.
 pub trait Controller: Send + Sync + 'static {
@@ -23,4 +23,22 @@ pub trait Controller: Send + Sync + 'static {
 
     /// Everything that happens from now on. A subscriber that is too slow loses the oldest events.
     fn subscribe(&self) -> broadcast::Receiver<Event>;
+
+    /// Starts a capture.
+    ///
+    /// # Errors
+    /// An [`ApiError`] for the client; nothing is captured then.
+    fn capture(&self, request: CaptureRequest) -> Result<Capturing, ApiError>;
+}
+
+/// The head of a capture's stream that has its number.
+pub const CAPTURE_HEADER: &str = "x-capture";
+
+/// A capture that runs, as whoever reads it has it. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Capturing {
+    /// Its number, for [`Request::CaptureStop`].
+    pub id: u64,
+    /// The stream, in pieces.
+    pub pieces: mpsc::Receiver<Vec<u8>>,
 }

@@ -9,11 +9,12 @@ use axum::{
     Json, Router,
     body::{Body, Bytes, to_bytes},
     extract::{FromRequestParts, Path, Query, rejection::QueryRejection},
-    http::{StatusCode, header, request::Parts},
+    http::{HeaderName, StatusCode, header, request::Parts},
     response::{IntoResponse, Response as HttpResponse},
     routing::{get, post},
 };
 use futures_util::stream;
+use serde::de::DeserializeOwned;
 use tokio::{
     sync::{
         Mutex,
@@ -24,8 +25,11 @@ use tokio::{
 };
 
 use super::{
-    Controller,
-    api::{ApiError, DoctorRequest, ErrorKind, Event, FdbSelector, Request, Response, WhyRequest},
+    CAPTURE_HEADER, Controller,
+    api::{
+        ApiError, CaptureFormat, CaptureRequest, DoctorRequest, ErrorKind, Event, FdbSelector,
+        Request, Response, WhyRequest,
+    },
     connection::Ticket,
     metrics,
 };
@@ -102,6 +106,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/v1/doctor", get(doctor))
         .route("/v1/events", get(events))
         .route("/metrics", get(metrics))
+        .route("/v1/capture", post(capture))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .with_state(shared)
@@ -117,6 +122,11 @@ pub(super) fn metrics_router(shared: Shared) -> Router {
 }
 
 async fn request(context: Context, body: Body) -> Result<Json<Response>, Refusal> {
+    let request = read_body(body).await?;
+    context.execute(request).await.map(Json)
+}
+
+async fn read_body<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
     let collected = timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await;
     let body = collected
         .map_err(|_| Refusal {
@@ -129,9 +139,8 @@ async fn request(context: Context, body: Body) -> Result<Json<Response>, Refusal
                 "read request: {error}; at most {MAX_BODY} bytes are accepted"
             )),
         })?;
-    let request = serde_json::from_slice(&body)
-        .map_err(|error| ApiError::invalid(format!("read request: {error}")))?;
-    context.execute(request).await.map(Json)
+    let read = serde_json::from_slice(&body);
+    Ok(read.map_err(|error| ApiError::invalid(format!("read request: {error}")))?)
 }
 
 async fn show(context: Context) -> Answer {
@@ -225,6 +234,38 @@ async fn events(context: Context) -> HttpResponse {
     (headers, Body::from_stream(lines)).into_response()
 }
 
+/// Frames from now on, until the client has enough.
+async fn capture(context: Context, body: Body) -> Result<HttpResponse, Refusal> {
+    let request: CaptureRequest = read_body(body).await?;
+    context.ticket.request_is_complete();
+    // A disk may take its time, and somebody may stop to read: that only loses captured frames.
+    context.ticket.may_be_slow();
+    let kind = match request.format {
+        CaptureFormat::Pcapng => "application/x-pcapng",
+        CaptureFormat::Json => "application/x-ndjson",
+    };
+    let controller = Arc::clone(&context.controller);
+    let started = tokio::task::spawn_blocking(move || controller.capture(request)).await;
+    let capturing = started.map_err(|error| {
+        tracing::error!("capture: {error}");
+        ApiError::failed("capture: the daemon failed; see its log")
+    })??;
+    let id = capturing.id.to_string();
+    let stream = (capturing.pieces, context.stop);
+    let pieces = stream::unfold(stream, |(mut pieces, mut stop)| async move {
+        let piece = tokio::select! {
+            piece = pieces.recv() => piece?,
+            _ = stop.wait_for(|stop| *stop) => return None,
+        };
+        Some((Ok::<_, Infallible>(piece), (pieces, stop)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, kind.to_owned()),
+        (HeaderName::from_static(CAPTURE_HEADER), id),
+    ];
+    Ok((headers, Body::from_stream(pieces)).into_response())
+}
+
 async fn next_event(receiver: &mut broadcast::Receiver<Event>) -> Option<Event> {
     match receiver.recv().await {
         Ok(event) => Some(event),
@@ -236,7 +277,7 @@ async fn next_event(receiver: &mut broadcast::Receiver<Event>) -> Option<Event> 
 async fn no_route() -> Refusal {
     let message = "find route: there is none; see POST /v1/request, GET /v1/show, /v1/vtep, /v1/peers, \
                    /v1/bridges, /v1/ports, /v1/fdb, /v1/why, /v1/stats, /v1/doctor, \
-                   /v1/events and /metrics";
+                   /v1/events and /metrics, and POST /v1/capture";
     ApiError::not_found(message).into()
 }
 

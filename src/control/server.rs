@@ -1,7 +1,8 @@
 //! HTTP on a unix socket, and for metrics on TCP, for clients that may be slow, many or hostile.
 //!
 //! What bounds them: 64 connections, one request each, 5 s for its head and 5 s for its body of at
-//! most 1 MiB, and 10 s without taking any of the answer.
+//! most 1 MiB, and 10 s without taking any of the answer, unless that is a capture, of which there are
+//! few.
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
@@ -192,7 +193,7 @@ async fn attend(
         request.extensions_mut().insert(Arc::clone(&ticket));
         router.call(request)
     });
-    let stream = TokioIo::new(Impatient::new(stream, WRITE_PATIENCE));
+    let stream = TokioIo::new(Impatient::new(stream, Arc::clone(&ticket), WRITE_PATIENCE));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

@@ -78,7 +78,7 @@ impl Directory {
         }
     }
 
-    fn port(&self, id: PortId) -> Option<&(Name, Name)> {
+    pub(super) fn port(&self, id: PortId) -> Option<&(Name, Name)> {
         self.ports.get(id.index())?.as_ref()
     }
 
@@ -89,7 +89,16 @@ impl Directory {
         }
     }
 
-    fn whereabouts(&self, egress: Egress) -> Whereabouts {
+    /// A remote VTEP and its bridge.
+    pub(super) fn peer(&self, id: PeerId) -> Option<&(String, Name)> {
+        self.peers.get(&id)
+    }
+
+    pub(super) fn vni(&self, bridge: &Name) -> Option<Vni> {
+        self.vnis.get(bridge).copied()
+    }
+
+    pub(super) fn whereabouts(&self, egress: Egress) -> Whereabouts {
         let port = egress.port().and_then(|id| self.port(id));
         let peer = egress.peer().and_then(|id| self.peers.get(&id));
         Whereabouts {
@@ -112,6 +121,10 @@ impl EventBus {
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.sender.subscribe()
+    }
+
+    pub(super) fn directory(&self) -> Arc<Directory> {
+        self.directory.load_full()
     }
 
     pub(super) fn know(&self, directory: Directory) {

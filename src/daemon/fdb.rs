@@ -270,7 +270,7 @@ impl FdbSelector {
     }
 }
 
-fn kind(entry: &FdbEntry) -> FdbState {
+pub(super) fn kind(entry: &FdbEntry) -> FdbState {
     match entry.kind {
         EntryKind::Learned => FdbState::Learned,
         EntryKind::Static => FdbState::Static,

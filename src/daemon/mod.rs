@@ -1,6 +1,7 @@
 //! The running switch: state, threads, and the way from a request to its effect.
 
 mod apply;
+mod capture;
 mod clock;
 mod doctor;
 mod engine;

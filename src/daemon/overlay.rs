@@ -816,6 +816,8 @@ impl State {
         let vtep = self.vtep.as_ref()?;
         let VtepSpec {
             local,
+            port,
+            ttl,
             accept,
             strict,
             tos,
@@ -824,6 +826,8 @@ impl State {
         } = vtep.spec;
         let policy = VtepPolicy {
             local,
+            port,
+            ttl,
             accepts_any: accept == Accept::Any,
             is_strict: strict,
             dscp: match tos {

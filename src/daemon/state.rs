@@ -15,6 +15,7 @@ use crate::{
 };
 
 use super::{
+    capture::CaptureState,
     engine::Engines,
     events::Whereabouts,
     overlay::{Met, PeerState, VtepState},
@@ -36,6 +37,9 @@ pub(super) struct State {
     pub(super) is_applying: bool,
     /// Which port is looked at next; see [`super::report::refresh`].
     pub(super) refreshed: usize,
+    pub(super) captures: Vec<CaptureState>,
+    /// The number of the latest.
+    pub(super) last_capture: u64,
 }
 
 #[derive(Debug)]
@@ -234,7 +238,7 @@ impl State {
                 Arc::clone(&port.counters),
             ))
         });
-        let topology = Topology::new(bridges.collect(), ports);
+        let topology = Topology::new(bridges.collect(), ports).with_captures(self.captures());
         match self.vtep_topology(index_of) {
             Some(vtep) => topology.with_vtep(vtep),
             None => topology,

@@ -29,8 +29,8 @@ use crate::{
     bridge::{EntryKind, PeerId, PortId},
     config::{BridgeSpec, OffloadMode, PortSpec, SwitchSpec},
     control::{
-        Controller,
-        api::{ApiError, BridgeChange, Event, Request, Response},
+        Capturing, Controller,
+        api::{ApiError, BridgeChange, CaptureRequest, Event, Request, Response},
     },
     datapath::{Datapath, Observer},
     names::Name,
@@ -233,6 +233,7 @@ impl Switch {
             Request::FdbWhy { bridge, mac, vlan } => inner
                 .fdb_story(&state, bridge.as_ref(), mac, vlan)
                 .map(Response::FdbWhy),
+            Request::CaptureStop { id } => inner.stop_capture(&state, id).map(|()| Response::Done),
             Request::Stats { port } => inner.stats(&mut state, port.as_ref()).map(Response::Stats),
             Request::Counters => Ok(Response::Stats(inner.counters(&state))),
             Request::Apply { mut spec, dry_run } => {
@@ -271,6 +272,10 @@ impl Switch {
         &self.inner.clock
     }
 
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
     /// Everything that happens from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.inner.events.subscribe()
@@ -284,6 +289,10 @@ impl Controller for Switch {
 
     fn subscribe(&self) -> broadcast::Receiver<Event> {
         Self::subscribe(self)
+    }
+
+    fn capture(&self, request: CaptureRequest) -> Result<Capturing, ApiError> {
+        Self::capture(self, request)
     }
 }
 

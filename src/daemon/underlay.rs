@@ -334,6 +334,13 @@ impl Underlay {
             .map_err(|error| cause_text(&error))
     }
 
+    /// The socket that this flow leaves from.
+    #[inline]
+    fn sender_of(&self, flow: u32) -> &UdpSocket {
+        let index = flow as usize % self.senders.len().max(1);
+        self.senders.get(index).unwrap_or(&self.receiver)
+    }
+
     #[cold]
     fn refused(&self, departure: &Departure, error: &io::Error) -> Departed {
         match error.raw_os_error() {
@@ -388,6 +395,7 @@ impl UnderlayIo for Underlay {
         Arrived::Message(Arrival {
             len: message.len,
             from: message.from.ip(),
+            port: message.from.port(),
             segment: message.segment,
             tos: message.tos,
         })
@@ -401,9 +409,7 @@ impl UnderlayIo for Underlay {
             tos,
             segment,
         } = departure;
-        let index = flow as usize % self.senders.len().max(1);
-        let sender = self.senders.get(index).unwrap_or(&self.receiver);
-        match sender.send(to, parts, segment, tos) {
+        match self.sender_of(flow).send(to, parts, segment, tos) {
             Ok(_) => Departed::Sent,
             Err(error) => self.refused(departure, &error),
         }
@@ -416,6 +422,10 @@ impl UnderlayIo for Underlay {
 
     fn path_mtu(&self, to: SocketAddr) -> Option<u32> {
         self.ask_path(to).ok()
+    }
+
+    fn source_port(&self, flow: u32) -> Option<u16> {
+        Some(self.sender_of(flow).local().port())
     }
 }
 

@@ -166,6 +166,13 @@ impl Workers {
         }
     }
 
+    /// Makes every worker hand over what it has captured.
+    pub(super) fn nudge(&self) {
+        for worker in &self.workers {
+            worker.wake.notify();
+        }
+    }
+
     fn of(&self, port: PortId) -> &Worker {
         &self.workers[port.index() % self.workers.len()]
     }
@@ -295,7 +302,10 @@ impl Rounds {
                                     self.report_gone(port);
                                 }
                             }
-                            _ => drop(self.wake.drain()),
+                            _ => {
+                                self.wake.drain();
+                                self.datapath.flush_captures();
+                            }
                         }
                     }
                 }
@@ -384,6 +394,7 @@ impl Rounds {
                 return;
             }
             self.topology = self.shared.topology.load_full();
+            self.datapath.adopt(&self.topology);
             self.version = version;
             self.seen.store(version, Ordering::Release);
             let mut held = self.shared.held();

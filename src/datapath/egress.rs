@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use zerocopy::IntoBytes;
 
-use super::{Copy, Datapath, Detail, Port, Topology, Transmitted, gather};
+use super::{Copy, Datapath, Detail, Port, Topology, Transmitted, capture::Place, gather};
 use crate::{
     bridge::{DropReason, Egress, PortId},
     offload::{self, Mark, Offloads, Run},
@@ -42,7 +42,7 @@ impl Datapath {
     /// and writes them as one superframe; returns how many that were. They are in the batch
     /// already, so nothing waits for this.
     fn transmit_joined(&mut self, port: &Port, position: usize) -> usize {
-        let Some((first, rest)) = self.plan.get(position..).and_then(<[Copy]>::split_first) else {
+        let Some((&first, rest)) = self.plan.get(position..).and_then(<[Copy]>::split_first) else {
             return 0;
         };
         // One copy is never worth a look.
@@ -88,6 +88,9 @@ impl Datapath {
                 if sent != Transmitted::Sent {
                     self.lost(&port.counters, to, frame, sent, None, count);
                 }
+                if self.captures.are_on() {
+                    self.capture_joined(port.id, frame, sent, count);
+                }
                 count
             }
         }
@@ -116,6 +119,10 @@ impl Datapath {
         }
         if header.gso() == GsoType::None && len > port.max_frame {
             self.too_big(port, frame, len);
+            if self.captures.are_on() {
+                let sent = Transmitted::Dropped(DropReason::TooBig);
+                self.capture_copy(Place::Port(port.id), frame, sent);
+            }
             return true;
         }
         self.calls.writes.add(1);
@@ -128,6 +135,9 @@ impl Datapath {
         };
         sent != Transmitted::Unsupported && {
             self.copied(&port.counters, Egress::Port(port.id), frame, len, sent);
+            if self.captures.are_on() {
+                self.capture_copy(Place::Port(port.id), frame, sent);
+            }
             true
         }
     }
@@ -165,6 +175,9 @@ impl Datapath {
             {
                 *segmented = None;
                 let sent = Transmitted::Dropped(DropReason::BadOffload);
+                if self.captures.are_on() {
+                    self.capture_copy(Place::Port(port.id), frame, sent);
+                }
                 return self.copied(&port.counters, Egress::Port(port.id), frame, 0, sent);
             }
         }
@@ -172,20 +185,27 @@ impl Datapath {
             counters.segmented.add(1);
         }
         let plain = VirtioNetHdr::none();
-        let bytes = self.batch.frame(frame);
-        for segment in self.segments.iter() {
+        for index in 0..self.segments.len() {
+            let Some(segment) = self.segments.get(index) else {
+                break;
+            };
             let len = segment.len();
-            if len > port.max_frame {
+            let sent = if len > port.max_frame {
                 self.too_big(port, frame, len);
-                continue;
+                Transmitted::Dropped(DropReason::TooBig)
+            } else {
+                self.calls.writes.add(1);
+                let sent = port.io.transmit_parts(&[
+                    IoSlice::new(plain.as_bytes()),
+                    IoSlice::new(segment.head),
+                    IoSlice::new(segment.payload_of(self.batch.frame(frame))),
+                ]);
+                self.copied(&port.counters, Egress::Port(port.id), frame, len, sent);
+                sent
+            };
+            if self.captures.are_on() {
+                self.capture_segment(port.id, frame, index, sent);
             }
-            self.calls.writes.add(1);
-            let sent = port.io.transmit_parts(&[
-                IoSlice::new(plain.as_bytes()),
-                IoSlice::new(segment.head),
-                IoSlice::new(segment.payload_of(bytes)),
-            ]);
-            self.copied(&port.counters, Egress::Port(port.id), frame, len, sent);
         }
     }
 }

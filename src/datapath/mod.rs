@@ -4,6 +4,7 @@
 //! and in the benches, over any [`PortIo`]. Steady state: no allocation, no lock, no log line.
 
 mod buf;
+pub mod capture;
 mod counters;
 mod egress;
 mod io;
@@ -13,6 +14,7 @@ mod topology;
 mod tunnel;
 mod underlay;
 mod vtep;
+mod watch;
 
 use std::{
     io::IoSlice,
@@ -61,6 +63,9 @@ pub struct Datapath {
     lost_news: Arc<Counter>,
     overlay_news: Option<SyncSender<OverlayNews>>,
     observer: Option<Box<dyn Observer>>,
+    captures: capture::Lanes,
+    /// There is an observer, or a capture runs.
+    is_watched: bool,
 }
 
 /// One copy of one frame of the batch, and where it goes.
@@ -146,6 +151,8 @@ impl Datapath {
             lost_news: Arc::default(),
             overlay_news: None,
             observer: None,
+            captures: capture::Lanes::new(),
+            is_watched: false,
         }
     }
 
@@ -197,6 +204,7 @@ impl Datapath {
     #[must_use]
     pub fn with_observer(mut self, observer: Box<dyn Observer>) -> Self {
         self.observer = Some(observer);
+        self.is_watched = true;
         self
     }
 
@@ -227,6 +235,7 @@ impl Datapath {
         let Some(vtep) = topology.vtep() else {
             return Serviced::default();
         };
+        self.captures.now = now;
         let serviced = self.receive_underlay(now, vtep);
         self.forward_tunnelled(now, topology, vtep);
         self.record_tunnelled(vtep);
@@ -272,6 +281,7 @@ impl Datapath {
     /// Steps 2 to 4: parses, decides, counts and plans. Touches no file descriptor.
     pub fn forward(&mut self, now: Timestamp, topology: &Topology, port: &Port) {
         self.clear_plan();
+        self.captures.now = now;
         let Some(bridge) = topology.bridge(port) else {
             return;
         };
@@ -334,8 +344,8 @@ impl Datapath {
                 Some(reason)
             }
         };
-        if self.observer.is_some() {
-            self.observe(now, ingress, index, &verdict, planned);
+        if self.is_watched {
+            self.observe(now, bridge, ingress, index, &verdict, planned);
         }
         if !matches!(verdict.learn, Learn::Known | Learn::Off) {
             if matches!(verdict.decision, Decision::Forward(_)) {
@@ -364,6 +374,7 @@ impl Datapath {
         // The frame whose segments are in `self.segments`: a flood segments it once for all.
         let mut segmented = None;
         let mut position = 0;
+        self.captures.ingress = ingress;
         while let Some(&Copy {
             frame, is_done, to, ..
         }) = self.plan.get(position)
@@ -390,6 +401,9 @@ impl Datapath {
         }
         self.batch.clear();
         self.clear_plan();
+        if self.captures.are_on() {
+            self.captures.flush();
+        }
     }
 
     fn clear_plan(&mut self) {
@@ -439,15 +453,20 @@ impl Datapath {
     fn observe(
         &mut self,
         now: Timestamp,
+        bridge: &Bridge,
         ingress: Ingress,
         index: usize,
         verdict: &Verdict,
         planned: usize,
     ) {
-        let targets: Vec<Egress> = self.plan[planned..].iter().map(|copy| copy.to).collect();
-        let frame = self.batch.frame(index);
         if let Some(observer) = &mut self.observer {
+            let targets: Vec<Egress> = self.plan[planned..].iter().map(|copy| copy.to).collect();
+            let frame = self.batch.frame(index);
             observer.decided(now, ingress, frame, verdict, &targets);
+        }
+        if self.captures.are_on() {
+            let copies = self.plan.len() - planned;
+            self.capture_decision(bridge, ingress, index, verdict, copies);
         }
     }
 }

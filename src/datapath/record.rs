@@ -308,7 +308,7 @@ impl Datapath {
 
     /// Counts a copy whose egress went away after the decision, where its frame came in.
     #[cold]
-    pub(super) fn lose(&self, topology: &Topology, ingress: Ingress, to: Egress, frame: usize) {
+    pub(super) fn lose(&mut self, topology: &Topology, ingress: Ingress, to: Egress, frame: usize) {
         let counters = match ingress {
             Ingress::Port(port) => topology.port(port).map(|port| &port.counters),
             Ingress::Peer(_) => topology.vtep().map(|vtep| &vtep.counters),
@@ -317,6 +317,9 @@ impl Datapath {
             let lost = Transmitted::Dropped(DropReason::EgressGone);
             counters.worker(self.worker).copied(lost, 0);
             self.lost(counters, to, frame, lost, None, 1);
+            if self.captures.are_on() {
+                self.capture_lost(frame, lost);
+            }
         }
     }
 }

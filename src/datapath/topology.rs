@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Counters, PortIo, Vtep};
+use super::{Counters, PortIo, Vtep, capture::Installed};
 use crate::bridge::{Bridge, PortId};
 
 /// All bridges and ports at one moment. Workers take the present one before each batch.
@@ -11,6 +11,7 @@ pub struct Topology {
     bridges: Vec<Bridge>,
     ports: Vec<Option<Port>>,
     vtep: Option<Vtep>,
+    captures: Vec<Installed>,
 }
 
 /// One port as the datapath sees it.
@@ -74,6 +75,7 @@ impl Topology {
             bridges,
             ports: table,
             vtep: None,
+            captures: Vec::new(),
         }
     }
 
@@ -82,6 +84,18 @@ impl Topology {
     pub fn with_vtep(mut self, vtep: Vtep) -> Self {
         self.vtep = Some(vtep.with_ports(self.ports()));
         self
+    }
+
+    /// With these captures running.
+    #[must_use]
+    pub fn with_captures(mut self, captures: Vec<Installed>) -> Self {
+        self.captures = captures;
+        self
+    }
+
+    /// The captures that run.
+    pub fn captures(&self) -> &[Installed] {
+        &self.captures
     }
 
     /// The VXLAN endpoint.

@@ -6,7 +6,9 @@ use zerocopy::IntoBytes;
 
 use super::{
     Arrival, Arrived, Batch, Datapath, Departed, Departure, Dscp, Peer, SUPERFRAME, Serviced,
-    Topology, Transmitted, Vtep, gather,
+    Topology, Transmitted, Vtep,
+    capture::{Fate, Place},
+    gather,
 };
 use crate::{
     bridge::{Decision, DropReason, Egress, Ingress, Learn, PeerId, PortId, Verdict},
@@ -56,12 +58,12 @@ pub struct Pinged {
 #[derive(Debug)]
 pub(super) struct Scratch {
     /// The datagrams that wait to be put into messages, in order.
-    datagrams: Vec<Datagram>,
+    pub(super) datagrams: Vec<Datagram>,
     /// The last copy in the plan for each remote VTEP, and which of them there are.
     lasts: Box<[u32]>,
     planned: Vec<PeerId>,
-    answer: too_big::Answer,
-    reply: Vec<u8>,
+    pub(super) answer: too_big::Answer,
+    pub(super) reply: Vec<u8>,
     /// When each port may be told again that a frame of its is too big.
     answer_at: Box<[Timestamp]>,
     /// Likewise for answers to probes, of all peers together.
@@ -74,9 +76,9 @@ pub(super) struct Scratch {
 
 /// One datagram: a piece of the segments' memory, and the payload where it was received.
 #[derive(Clone, Debug)]
-struct Datagram {
-    segment: usize,
-    frame: usize,
+pub(super) struct Datagram {
+    pub(super) segment: usize,
+    pub(super) frame: usize,
     len: usize,
 }
 
@@ -197,7 +199,11 @@ impl Datapath {
                     counters.rx_frames.add(1);
                     counters.rx_bytes.add(range.len() as u64);
                     counters.ingress_drops[reason.index()].add(1);
-                    self.refused(vtep, arrival, PeerId::STRANGER, reason, range);
+                    self.refused(vtep, arrival, PeerId::STRANGER, reason, range.clone());
+                    if self.captures.are_on() {
+                        let fate = Fate::Dropped(reason);
+                        self.capture_datagram(vtep, arrival, PeerId::STRANGER, range, fate);
+                    }
                 }
             }
         }
@@ -273,6 +279,11 @@ impl Datapath {
         if header.reserved {
             counters.reserved_bits.add(1);
         }
+        if self.captures.are_on() {
+            // As it came: what follows may change the inner packet.
+            let datagram = range.start - vxlan::HEADER_LEN..range.end;
+            self.capture_arrival(vtep, arrival, origin.peer, datagram);
+        }
         let frame = self.batch.message(range.end);
         let frame = frame.get_mut(range.start..).unwrap_or_default();
         if vxlan::ecn::decapsulate(arrival.tos, frame).is_err() {
@@ -283,6 +294,9 @@ impl Datapath {
         if let (Some(probe), Some(peer)) = (ping::decode(frame), peer) {
             counters.forwarded.add(1);
             let len = frame.len();
+            if self.captures.are_on() {
+                self.capture_ended(origin.peer, range, Fate::Consumed);
+            }
             return self.answer_probe(now, vtep, peer, &probe, len);
         }
         let mark = Mark::of(frame, superframe, vtep.least_mtu(origin.bridge));
@@ -292,6 +306,10 @@ impl Datapath {
             self.marks.push(mark);
         } else {
             counters.ingress_drops[DropReason::EgressFull.index()].add(1);
+            if self.captures.are_on() {
+                let fate = Fate::Dropped(DropReason::EgressFull);
+                self.capture_ended(origin.peer, range.clone(), fate);
+            }
             let range = range.start - vxlan::HEADER_LEN..range.end;
             self.refused(vtep, arrival, origin.peer, DropReason::EgressFull, range);
         }
@@ -338,6 +356,9 @@ impl Datapath {
                     decision: Decision::Drop(DropReason::UnknownVni),
                 };
                 self.recording.decided(index, verdict, 0);
+                if self.captures.are_on() {
+                    self.capture_homeless(peer, index);
+                }
                 continue;
             };
             match self.settle(now, bridge, Ingress::Peer(peer), index) {
@@ -410,13 +431,13 @@ impl Datapath {
         copy.is_done = true;
         let copy = *copy;
         let frame = usize::from(copy.frame);
-        if self.pack(peer, frame) && vtep.policy.answers_too_big && !copy.is_flooded {
+        if self.pack(vtep, peer, frame) && vtep.policy.answers_too_big && !copy.is_flooded {
             self.answer_too_big(now, topology, frame, peer.max_frame(), ingress);
         }
     }
 
     /// How frame number `frame` travels: what may share a message has this in common.
-    fn departure(&self, vtep: &Vtep, peer: &Peer, frame: usize) -> Departure {
+    pub(super) fn departure(&self, vtep: &Vtep, peer: &Peer, frame: usize) -> Departure {
         let frame = self.batch.frame(frame);
         let inner = vxlan::ecn::tos_of(frame);
         let dscp = match vtep.policy.dscp {
@@ -433,7 +454,7 @@ impl Datapath {
 
     /// Makes datagrams of frame number `frame`. Those that the path does not take are lost; true if
     /// there were any.
-    fn pack(&mut self, peer: &Peer, frame: usize) -> bool {
+    fn pack(&mut self, vtep: &Vtep, peer: &Peer, frame: usize) -> bool {
         let counters = peer.counters.worker(self.worker);
         let to = Egress::Peer(peer.id);
         let header = self.batch.header(frame);
@@ -442,6 +463,9 @@ impl Datapath {
             // Only this switch probes its peers, not who is plugged in.
             let sent = Transmitted::Dropped(DropReason::ReservedAddress);
             self.copied(&peer.counters, to, frame, bytes.len(), sent);
+            if self.captures.are_on() {
+                self.capture_copy(Place::Peer(peer.id), frame, sent);
+            }
             return false;
         }
         let limit = peer.max_frame();
@@ -449,6 +473,9 @@ impl Datapath {
         if offload::append(&header, bytes, Some(limit), &mut self.segments).is_err() {
             let sent = Transmitted::Dropped(DropReason::BadOffload);
             self.copied(&peer.counters, to, frame, 0, sent);
+            if self.captures.are_on() {
+                self.capture_copy(Place::Peer(peer.id), frame, sent);
+            }
             return false;
         }
         let count = self.segments.len() - first;
@@ -467,6 +494,9 @@ impl Datapath {
                 let sent = Transmitted::Dropped(DropReason::TooBig);
                 counters.copied(sent, len);
                 self.lost(&peer.counters, to, frame, sent, peer.outer_size(len), 1);
+                if self.captures.are_on() {
+                    self.capture_departure(vtep, peer, (frame, segment), sent);
+                }
             } else {
                 let datagram = Datagram {
                     segment,
@@ -510,13 +540,8 @@ impl Datapath {
                 }
                 _ => {}
             }
+            let sent = outcome(sent);
             for datagram in &self.tunnel.datagrams[start..start + count] {
-                let sent = match sent {
-                    Departed::Sent => Transmitted::Sent,
-                    Departed::Dropped(reason) => Transmitted::Dropped(reason),
-                    Departed::TooLong => Transmitted::Dropped(DropReason::TooBig),
-                    Departed::Unsupported => Transmitted::Dropped(DropReason::EgressRefused),
-                };
                 let len = datagram.len - vxlan::HEADER_LEN;
                 counters.copied(sent, len);
                 if sent != Transmitted::Sent {
@@ -526,7 +551,10 @@ impl Datapath {
                     self.lost(&peer.counters, to, datagram.frame, sent, detail, 1);
                 }
             }
-            if sent == Departed::Sent {
+            if self.captures.are_on() {
+                self.capture_message(vtep, peer, start..start + count, sent);
+            }
+            if sent == Transmitted::Sent {
                 counters.coalesced.add(count as u64 - 1);
             }
             start += count;
@@ -594,6 +622,9 @@ impl Datapath {
         let sent = port.io.transmit_parts(&parts);
         port.counters.worker(self.worker).copied(sent, answer.len());
         self.lost_own(&port.counters, Egress::Port(port.id), answer, sent);
+        if self.captures.are_on() {
+            self.capture_answer(port.id, sent);
+        }
     }
 
     /// Answers a probe of a peer, or hands the answer to ours on.
@@ -628,15 +659,23 @@ impl Datapath {
             segment: None,
         };
         self.calls.sends.add(1);
-        let sent = match vtep.io.transmit(&departure, &parts) {
-            Departed::Sent => Transmitted::Sent,
-            Departed::Dropped(reason) => Transmitted::Dropped(reason),
-            Departed::TooLong => Transmitted::Dropped(DropReason::TooBig),
-            Departed::Unsupported => Transmitted::Dropped(DropReason::EgressRefused),
-        };
+        let sent = outcome(vtep.io.transmit(&departure, &parts));
         peer.counters.worker(self.worker).copied(sent, len);
         let answer = &self.tunnel.reply;
         self.lost_own(&peer.counters, Egress::Peer(peer.id), answer, sent);
+        if self.captures.are_on() {
+            self.capture_reply(vtep, peer, &departure, sent);
+        }
+    }
+}
+
+/// What writing a message means for each of its datagrams.
+fn outcome(sent: Departed) -> Transmitted {
+    match sent {
+        Departed::Sent => Transmitted::Sent,
+        Departed::Dropped(reason) => Transmitted::Dropped(reason),
+        Departed::TooLong => Transmitted::Dropped(DropReason::TooBig),
+        Departed::Unsupported => Transmitted::Dropped(DropReason::EgressRefused),
     }
 }
 

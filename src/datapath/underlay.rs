@@ -21,6 +21,11 @@ pub trait UnderlayIo: fmt::Debug + Send + Sync {
 
     /// The path MTU to `to`, asked of the kernel: after [`Departed::TooLong`].
     fn path_mtu(&self, to: SocketAddr) -> Option<u32>;
+
+    /// The UDP port that datagrams of this flow leave from, if that is known before they do.
+    fn source_port(&self, _flow: u32) -> Option<u16> {
+        None
+    }
 }
 
 /// What came of reading.
@@ -39,6 +44,8 @@ pub struct Arrival {
     pub len: usize,
     /// Who sent them.
     pub from: IpAddr,
+    /// From which UDP port.
+    pub port: u16,
     /// Bytes of each datagram but the last, if the kernel said so.
     pub segment: Option<usize>,
     /// The TOS or traffic class of the outer header.

@@ -36,6 +36,10 @@ pub struct Vtep {
 pub struct VtepPolicy {
     /// Its own address: what comes from there is its own.
     pub local: IpAddr,
+    /// Its UDP port.
+    pub port: u16,
+    /// The TTL of what it sends.
+    pub ttl: u8,
     /// Whether VTEPs that are no peers may send too.
     pub accepts_any: bool,
     /// Whether set reserved bits lose a datagram.
@@ -51,6 +55,8 @@ impl VtepPolicy {
     pub const fn new(local: IpAddr) -> Self {
         Self {
             local,
+            port: vxlan::PORT,
+            ttl: 64,
             accepts_any: false,
             is_strict: false,
             dscp: Dscp::Fixed(0),

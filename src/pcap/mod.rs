@@ -1,5 +1,9 @@
 //! Capture files: pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng).
 
 mod read;
+mod write;
 
-pub use self::read::{LinkType, Packet, ReadError, Reader, is_capture};
+pub use self::{
+    read::{LinkType, Packet, ReadError, Reader, is_capture},
+    write::{Blocks, Direction, Drops, InterfaceId, Writer},
+};

@@ -1,7 +1,10 @@
 //! Bridges and memory ports on one table.
 
+mod capture;
 mod look;
 mod overlay;
+
+pub use self::capture::captured;
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +12,7 @@ use super::{MemPort, Story, StoryLog};
 use crate::{
     bridge::{Bridge, Egress, EntryKind, Fdb, FdbEntry, FdbKey, PortFlags, PortId},
     config::{BridgeSpec, Mode},
-    datapath::{Counters, Datapath, Observer, Port, Topology},
+    datapath::{Counters, Datapath, Observer, Port, Topology, capture::Installed},
     names::Name,
     time::Timestamp,
     wire::MacAddr,
@@ -35,6 +38,8 @@ pub struct Lab {
     vtep: Option<overlay::LabVtep>,
     topology: Arc<Topology>,
     datapath: Datapath,
+    captures: Vec<Installed>,
+    last_capture: u64,
 }
 
 #[derive(Debug)]
@@ -72,6 +77,8 @@ impl Lab {
             vtep: None,
             topology: Arc::default(),
             datapath: Datapath::new(0),
+            captures: Vec::new(),
+            last_capture: 0,
         }
     }
 
@@ -99,6 +106,7 @@ impl Lab {
     /// Shows every frame from now on to `observer`.
     pub fn observe(&mut self, observer: Box<dyn Observer>) {
         self.datapath = Datapath::new(0).with_observer(observer);
+        self.datapath.adopt(&self.topology);
     }
 
     /// Tells every frame from now on: the log has the latest `capacity` sentences.
@@ -313,9 +321,11 @@ impl Lab {
             Port::new(port.id, port.bridge, io, port.mtu, counters)
         });
         let topology = Topology::new(bridges.collect(), ports);
+        let topology = topology.with_captures(self.captures.clone());
         self.topology = Arc::new(match &self.vtep {
             Some(vtep) => topology.with_vtep(vtep.build()),
             None => topology,
         });
+        self.datapath.adopt(&self.topology);
     }
 }

@@ -23,7 +23,7 @@ mod underlay;
 
 pub use self::{
     host::{Host, Pong},
-    lab::Lab,
+    lab::{Lab, captured},
     mem::{MemPort, MemState},
     network::Network,
     nodes::{Crossing, Nodes, Scene},

@@ -160,6 +160,7 @@ impl UnderlayIo for MemUnderlay {
         let arrival = Arrival {
             len,
             from: message.from.ip(),
+            port: message.from.port(),
             segment: message.departure.segment.map(usize::from),
             tos: message.departure.tos,
         };

@@ -18,10 +18,10 @@ use std::{
 use tapswitch::{
     config::{BridgeSpec, OffloadMode, plan::plan},
     control::{
-        Controller,
+        Capturing, Controller,
         api::{
-            ApiError, BridgeInfo, Event, FdbInfo, FdbState, PortInfo, PortState, Request, Response,
-            ShowInfo, StatsInfo, TrafficInfo, WorkerInfo,
+            ApiError, BridgeInfo, CaptureRequest, Event, FdbInfo, FdbState, PortInfo, PortState,
+            Request, Response, ShowInfo, StatsInfo, TrafficInfo, WorkerInfo,
         },
         client::Client,
         server::serve,
@@ -164,6 +164,12 @@ impl Controller for Fake {
 
     fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
+    }
+
+    fn capture(&self, _request: CaptureRequest) -> Result<Capturing, ApiError> {
+        Err(ApiError::failed(
+            "capture: a daemon that is played has no frames",
+        ))
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn frames(random: &mut Random, count: usize) -> Vec<Vec<u8>> {
                 0 => frame.truncate(14 + random.below(frame.len() - 13)),
                 1 => {
                     let at = random.below(frame.len());
-                    frame[at] = u8::try_from(random.below(256)).unwrap();
+                    frame[at] = random.byte();
                 }
                 _ => {}
             }
@@ -34,7 +34,7 @@ pub(crate) fn frames(random: &mut Random, count: usize) -> Vec<Vec<u8>> {
 fn whole(random: &mut Random) -> Vec<u8> {
     let mut host = || u8::try_from(1 + random.below(4)).unwrap();
     let (from, to) = (host(), host());
-    let payload: Vec<u8> = (0..random.below(60)).map(|n| n as u8).collect();
+    let payload: Vec<u8> = (0..60).take(random.below(60)).collect();
     let ports = |random: &mut Random| {
         let any = [1000, 2000, 53, 80, 4789, 51];
         (*random.pick(&any), *random.pick(&any))
@@ -93,7 +93,7 @@ fn whole(random: &mut Random) -> Vec<u8> {
             frame
         }
         _ => {
-            let payload: Vec<u8> = (0..46).map(|_| random.next() as u8).collect();
+            let payload: Vec<u8> = (0..46).map(|_| random.byte()).collect();
             let kind = *random.pick(&[0x88b5, 0x88cc, 0x8035, 0x0806, 0x0800, 0x86dd]);
             frames::ethernet(
                 frames::mac(from.into()),

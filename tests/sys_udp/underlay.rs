@@ -132,6 +132,7 @@ fn passes() {
         let wanted = Arrival {
             len: 9_500,
             from: ip(ours),
+            port: left.source_port(message.flow).unwrap(),
             segment: Some(1000),
             tos: 0xb9,
         };

@@ -1,0 +1,327 @@
+//! A worker's end of the captures that run.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+    mpsc::{Receiver, SyncSender},
+};
+
+use super::{
+    Chunk, Form, Installed, Outer, Place, Record, Side,
+    chunk::{Signals, add},
+};
+use crate::{
+    bridge::{Ingress, PeerId, PortId},
+    datapath::Batch,
+    time::Timestamp,
+};
+
+/// A worker's end of one capture.
+#[derive(Debug)]
+pub(super) struct Lane {
+    current: Option<Chunk>,
+    /// Chunks that have come back.
+    spare: Vec<Chunk>,
+    empty: Receiver<Chunk>,
+    full: SyncSender<Chunk>,
+    signals: Arc<Signals>,
+}
+
+impl Lane {
+    pub(super) fn new(
+        empty: Receiver<Chunk>,
+        full: SyncSender<Chunk>,
+        signals: Arc<Signals>,
+    ) -> Self {
+        Self {
+            current: None,
+            spare: Vec::with_capacity(Chunk::COUNT),
+            empty,
+            full,
+            signals,
+        }
+    }
+
+    fn push(&mut self, record: Record, frame: &[u8], snaplen: usize) {
+        for _ in 0..2 {
+            if self.current.is_none() {
+                self.collect();
+                self.current = self.spare.pop();
+            }
+            let Some(chunk) = &mut self.current else {
+                break;
+            };
+            if chunk.push(record.clone(), frame, snaplen) {
+                return;
+            }
+            self.give_away();
+        }
+        self.signals.lose(record.place, record.form);
+    }
+
+    /// Hands over what there is, unless the reader has several chunks already: so one that keeps
+    /// up has everything at once, and one that does not gets full chunks.
+    fn flush(&mut self) {
+        if self.current.as_ref().is_none_or(Chunk::is_empty) {
+            return;
+        }
+        self.collect();
+        if self.spare.len() + Self::AHEAD >= Chunk::COUNT {
+            self.give_away();
+        } else {
+            self.signals.waits.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes what has come back.
+    fn collect(&mut self) {
+        while let Ok(chunk) = self.empty.try_recv() {
+            self.spare.push(chunk);
+        }
+    }
+
+    /// Chunks, the current one included, that may be out before they are only given away full.
+    const AHEAD: usize = 4;
+
+    fn give_away(&mut self) {
+        if let Some(chunk) = self.current.take().filter(|chunk| !chunk.is_empty()) {
+            self.signals.waits.store(false, Ordering::Relaxed);
+            // There is room for all chunks; if not, nobody reads any more.
+            drop(self.full.try_send(chunk));
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.give_away();
+    }
+}
+
+/// A worker's end of all captures.
+#[derive(Debug)]
+pub(in crate::datapath) struct Lanes {
+    lanes: Vec<(Installed, Lane)>,
+    /// Where a frame that lies in pieces is put together.
+    room: Vec<u8>,
+    /// When the batch was read.
+    pub(in crate::datapath) now: Timestamp,
+    /// Where it came from.
+    pub(in crate::datapath) ingress: Ingress,
+}
+
+impl Lanes {
+    /// None.
+    pub(in crate::datapath) fn new() -> Self {
+        Self {
+            lanes: Vec::new(),
+            room: Vec::new(),
+            now: Timestamp::ZERO,
+            ingress: Ingress::Peer(PeerId::STRANGER),
+        }
+    }
+
+    /// Whether any runs.
+    #[inline(always)]
+    pub(in crate::datapath) fn are_on(&self) -> bool {
+        !self.lanes.is_empty()
+    }
+
+    /// Takes part in these captures and no others.
+    pub(in crate::datapath) fn adopt(&mut self, worker: usize, installed: &[Installed]) {
+        let is_one = |capture: &super::Capture, all: &[Installed]| {
+            all.iter().any(|other| other.capture.id() == capture.id())
+        };
+        self.lanes
+            .retain(|(old, _)| is_one(&old.capture, installed));
+        for new in installed {
+            let known = self
+                .lanes
+                .iter_mut()
+                .find(|(old, _)| old.capture.id() == new.capture.id());
+            if let Some((old, _)) = known {
+                old.selection = Arc::clone(&new.selection);
+            } else if let Some(lane) = new.capture.take_lane(worker) {
+                self.lanes.push((new.clone(), lane));
+            }
+        }
+        if self.are_on() && self.room.capacity() == 0 {
+            self.room.reserve(Batch::CAPACITY + Outer::LONGEST);
+        }
+    }
+
+    /// Whether any capture wants inner frames at `place`: then it is worth while to find out more.
+    pub(in crate::datapath) fn want(&self, place: Place, side: Side, form: Form) -> bool {
+        self.lanes
+            .iter()
+            .any(|(installed, _)| installed.wants(place, side, form))
+    }
+
+    /// Captures the frame that lies in `parts`, with `outer` headers in front of it.
+    #[cold]
+    pub(in crate::datapath) fn capture(
+        &mut self,
+        record: Record,
+        outer: Option<&Outer>,
+        parts: &[&[u8]],
+    ) {
+        let (place, side, form) = (record.place, record.side, record.form);
+        if !self.want(place, side, form) {
+            return;
+        }
+        let frame = match (outer, parts) {
+            (None, [whole]) => *whole,
+            _ => {
+                self.room.clear();
+                if let Some(outer) = outer {
+                    outer.write(parts, &mut self.room);
+                }
+                parts
+                    .iter()
+                    .for_each(|part| self.room.extend_from_slice(part));
+                &self.room
+            }
+        };
+        for (installed, lane) in &mut self.lanes {
+            let rules = installed.capture.rules();
+            if installed.wants(place, side, form)
+                && (!rules.drops_only || record.fate.is_drop())
+                && rules.filter.matches(frame)
+            {
+                let record = Record {
+                    at: self.now,
+                    ..record.clone()
+                };
+                lane.push(record, frame, rules.snaplen);
+            }
+        }
+    }
+
+    /// Hands over what has been captured.
+    #[cold]
+    pub(in crate::datapath) fn flush(&mut self) {
+        self.lanes.iter_mut().for_each(|(_, lane)| lane.flush());
+    }
+}
+
+impl Installed {
+    fn wants(&self, place: Place, side: Side, form: Form) -> bool {
+        let rules = self.capture.rules();
+        let is_side = match side {
+            Side::In => rules.ingress,
+            Side::Out => rules.egress,
+        };
+        let is_form = match form {
+            // What comes in without being a frame of anybody is shown as it is.
+            Form::Outer => rules.outer || rules.drops_only && side == Side::In,
+            Form::Inner => rules.inner,
+        };
+        is_side && is_form && self.selection.has(place)
+    }
+}
+
+/// Lost frames by place: few places lose any, and the rest share the last slot.
+#[derive(Debug)]
+pub(super) struct Slots {
+    slots: [Slot; Self::COUNT],
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// 0: free.
+    key: AtomicU64,
+    count: AtomicU64,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self {
+            slots: std::array::from_fn(|_| Slot::default()),
+        }
+    }
+}
+
+impl Slots {
+    const COUNT: usize = 64;
+
+    pub(super) fn add(&self, place: Place, form: Form) {
+        let key = key(place, form);
+        let is_its = |slot: &&Slot| {
+            let held = slot.key.load(Ordering::Relaxed);
+            held == key || held == 0
+        };
+        let slot = self.slots.iter().find(is_its).or_else(|| self.slots.last());
+        if let Some(slot) = slot {
+            if slot.key.load(Ordering::Relaxed) == 0 {
+                slot.key.store(key, Ordering::Relaxed);
+            }
+            add(&slot.count, 1);
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = ((Place, Form), u64)> {
+        self.slots.iter().filter_map(|slot| {
+            let key = slot.key.load(Ordering::Relaxed);
+            Some((place(key)?, slot.count.load(Ordering::Relaxed)))
+        })
+    }
+}
+
+/// A place as a number that is not 0.
+fn key(place: Place, form: Form) -> u64 {
+    let (kind, index) = match place {
+        Place::Port(port) => (1, port.index() as u64),
+        Place::Peer(peer) => (2, peer.index() as u64),
+        Place::Vtep => (3, 0),
+    };
+    index << 3 | kind << 1 | u64::from(form == Form::Outer)
+}
+
+fn place(key: u64) -> Option<(Place, Form)> {
+    let form = if key & 1 == 0 {
+        Form::Inner
+    } else {
+        Form::Outer
+    };
+    let index = usize::try_from(key >> 3).ok()?;
+    let place = match key >> 1 & 0b11 {
+        1 => Place::Port(PortId::new(index)?),
+        2 => Place::Peer(PeerId::new(index)?),
+        3 => Place::Vtep,
+        _ => return None,
+    };
+    Some((place, form))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_counted_where_they_are_and_none_is_forgotten() {
+        let slots = Slots::default();
+        for index in 0..100 {
+            let port = Place::Port(PortId::new(index).unwrap());
+            (0..3).for_each(|_| slots.add(port, Form::Inner));
+        }
+        slots.add(Place::Vtep, Form::Outer);
+        let total: u64 = slots.iter().map(|(_, count)| count).sum();
+        assert_eq!(total, 301);
+        let first = (Place::Port(PortId::new(0).unwrap()), Form::Inner);
+        assert_eq!(slots.iter().next(), Some((first, 3)));
+    }
+
+    #[test]
+    fn a_place_survives_being_a_number() {
+        for given in [
+            Place::Port(PortId::new(7).unwrap()),
+            Place::Peer(PeerId::new(9).unwrap()),
+            Place::Vtep,
+        ] {
+            for form in [Form::Inner, Form::Outer] {
+                assert_eq!(place(key(given, form)), Some((given, form)));
+            }
+        }
+        assert_eq!(place(0), None);
+    }
+}

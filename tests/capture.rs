@@ -1,0 +1,421 @@
+//! `tapswitch capture` in real namespaces: tshark and tcpdump read what it writes.
+
+mod common;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::PathBuf,
+    process::{Child, Command, ExitCode, Stdio},
+    thread,
+    time::Duration,
+};
+
+use common::{Env, Netns, command, ip, succeeded, wait_until};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    common::main(|env: &Env| {
+        vec![
+            env.trial_with(
+                &["tshark", "ping"],
+                "tshark_reads_names_directions_and_verdicts_of_a_ping",
+                ping_in_tshark,
+            ),
+            env.trial_with(
+                &["tcpdump", "ping"],
+                "tcpdump_reads_a_capture_from_a_pipe",
+                pipe_to_tcpdump,
+            ),
+            env.trial_with(
+                &["tshark", "ping"],
+                "a_ring_keeps_the_last_files_and_each_can_be_read",
+                ring,
+            ),
+            env.trial_with(
+                &["ping"],
+                "lines_tell_what_was_dropped_and_control_c_ends_with_a_summary",
+                lines,
+            ),
+            env.trial_with(
+                &["tshark", "ping"],
+                "tshark_reads_frames_and_datagrams_of_an_overlay",
+                overlay,
+            ),
+            env.trial("what_cannot_be_captured_is_refused", refusals),
+        ]
+    })
+}
+
+/// The program running with a file.
+struct Daemon {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Daemon {
+    fn start(name: &str, config: &str) -> Self {
+        let socket = PathBuf::from(format!("/run/{name}.sock"));
+        let file = socket.with_extension("toml");
+        fs::write(&file, config).unwrap();
+        let mut child = program(&socket)
+            .args(["run", "--config"])
+            .arg(&file)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let stdout = child.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        Self { child, socket }
+    }
+
+    fn screen(&self, arguments: &str) -> String {
+        let words = arguments.split_whitespace();
+        succeeded(arguments, program(&self.socket).args(words).output())
+    }
+
+    /// Starts a capture, and returns when it captures.
+    fn capture(&self, arguments: &str) -> Capture {
+        let mut child = program(&self.socket)
+            .arg("capture")
+            .args(arguments.split_whitespace())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        assert!(line.starts_with("capturing"), "{arguments}: {line}");
+        Capture { child, stderr }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            wait_until("every frame is accounted for", SOON, || {
+                self.screen("stats --json").contains("\"unaccounted\":0")
+            });
+        }
+        signal(&self.child, Signal::SIGTERM);
+        drop(self.child.wait());
+    }
+}
+
+struct Capture {
+    child: Child,
+    stderr: BufReader<std::process::ChildStderr>,
+}
+
+impl Capture {
+    /// What it printed, and how it ended.
+    fn end(mut self) -> (String, String) {
+        let (mut out, mut error) = (String::new(), String::new());
+        let stdout = self.child.stdout.as_mut().unwrap();
+        stdout.read_to_string(&mut out).unwrap();
+        self.stderr.read_to_string(&mut error).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {error}");
+        (out, error)
+    }
+
+    fn interrupt(self) -> (String, String) {
+        signal(&self.child, Signal::SIGINT);
+        self.end()
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let id = i32::try_from(child.id()).unwrap();
+    kill(Pid::from_raw(id), signal).unwrap();
+}
+
+fn program(socket: &PathBuf) -> Command {
+    let mut program = command(env!("CARGO_BIN_EXE_tapswitch"));
+    program
+        .env("TAPSWITCH_SOCKET", socket)
+        .env("TAPSWITCH_LOG", "warn")
+        .stdin(Stdio::null());
+    program
+}
+
+/// Two pods, 10.1.1.1 and 10.1.1.2, on one bridge.
+struct Pods {
+    daemon: Daemon,
+    pods: [Netns; 2],
+}
+
+impl Pods {
+    fn new(name: &str) -> Self {
+        let pods = [1, 2].map(|number| Netns::new(&format!("{name}{number}")));
+        let ports: String = (1..)
+            .zip(&pods)
+            .map(|(number, pod)| port(number, pod))
+            .collect();
+        let daemon = Daemon::start(name, &format!("[[bridge]]\nname = \"br0\"\n{ports}"));
+        let both = Self { daemon, pods };
+        // ARP is done before anybody looks.
+        both.ping("10.1.1.2", 1, 56);
+        both
+    }
+
+    fn ping(&self, to: &str, count: u32, size: u32) -> bool {
+        let (count, size) = (count.to_string(), size.to_string());
+        let words = [
+            "ping", "-q", "-i", "0.01", "-W", "1", "-c", &count, "-s", &size, to,
+        ];
+        self.pods[0].exec(&words).status.success()
+    }
+}
+
+fn port(number: u8, pod: &Netns) -> String {
+    format!(
+        "[[bridge.port]]\nname = \"pod{number}\"\nnetns = \"{}\"\naddresses = [\"10.1.1.{number}/24\"]\n",
+        pod.name()
+    )
+}
+
+/// Fields of each packet of a file, as tshark reads them.
+fn tshark(file: &str, fields: &[&str]) -> Vec<Vec<String>> {
+    let mut command = command("tshark");
+    command.args(["-r", file, "-T", "fields", "-E", "separator=|"]);
+    for field in fields {
+        command.args(["-e", field]);
+    }
+    let text = succeeded("tshark", command.output());
+    let split = |line: &str| line.split('|').map(str::to_owned).collect();
+    text.lines().map(split).collect()
+}
+
+fn ping_in_tshark() {
+    let net = Pods::new("shark");
+    let capture = net.daemon.capture("-w /run/shark.pcapng -c 4 icmp");
+    assert!(net.ping("10.1.1.2", 1, 56));
+    let (out, error) = capture.end();
+
+    assert_eq!(out, "");
+    assert_eq!(error, "4 frames captured, 0 lost\n");
+    let fields = [
+        "frame.interface_name",
+        "frame.packet_flags_direction",
+        "icmp.type",
+        "frame.comment",
+    ];
+    let packets = tshark("/run/shark.pcapng", &fields);
+    let heads: Vec<_> = packets.iter().map(|packet| packet[..3].join(" ")).collect();
+    let direction = |n: u8| format!("0x{n:08x}");
+    let (inward, outward) = (direction(1), direction(2));
+    assert_eq!(
+        heads,
+        [
+            format!("pod1 {inward} 8"),
+            format!("pod2 {outward} 8"),
+            format!("pod2 {inward} 0"),
+            format!("pod1 {outward} 0"),
+        ]
+    );
+    assert!(
+        packets[0][3].starts_with("forwarded to pod2; fdb "),
+        "{packets:?}"
+    );
+    assert!(
+        packets[0][3].contains(" -> pod2 (learned, seen 0 s ago)"),
+        "{packets:?}"
+    );
+    assert!(
+        packets[1][3].starts_with("delivered; from pod1"),
+        "{packets:?}"
+    );
+}
+
+fn pipe_to_tcpdump() {
+    let net = Pods::new("pipe");
+    let mut capture = program(&net.daemon.socket)
+        .args(["capture", "-w", "-", "-c", "2", "--port", "pod1", "icmp"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = capture.stdout.take().unwrap();
+    let tcpdump = command("tcpdump")
+        .args(["-Z", "root", "-n", "-r", "-"])
+        .stdin(stdout)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(capture.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.starts_with("capturing"), "{line}");
+    assert!(net.ping("10.1.1.2", 1, 56));
+    let text = succeeded("tcpdump", tcpdump.wait_with_output());
+    assert!(capture.wait().unwrap().success());
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(
+        lines[0].contains("IP 10.1.1.1 > 10.1.1.2: ICMP echo request"),
+        "{text}"
+    );
+    assert!(
+        lines[1].contains("IP 10.1.1.2 > 10.1.1.1: ICMP echo reply"),
+        "{text}"
+    );
+}
+
+fn ring() {
+    let net = Pods::new("ring");
+    let capture = net
+        .daemon
+        .capture("-w /run/ring.pcapng -C 4kB -W 3 --port pod1 icmp");
+    assert!(net.ping("10.1.1.2", 20, 500));
+    let (_, error) = capture.interrupt();
+
+    assert_eq!(error, "40 frames captured, 0 lost\n");
+    let mut packets = Vec::new();
+    for number in 0..3 {
+        let file = format!("/run/ring{number}.pcapng");
+        assert!(fs::metadata(&file).unwrap().len() <= 4_500);
+        let read = tshark(&file, &["icmp.seq", "icmp.type"]);
+        assert!(!read.is_empty(), "{file}");
+        packets.extend(read);
+    }
+    assert!(packets.len() < 40);
+    assert!(
+        packets.contains(&vec!["20".to_owned(), "0".to_owned()]),
+        "{packets:?}"
+    );
+    assert!(!fs::exists("/run/ring3.pcapng").unwrap());
+}
+
+fn lines() {
+    let net = Pods::new("lines");
+    net.pods[1].ip("link set eth0 down");
+    let capture = net.daemon.capture("drops");
+    let all = net.daemon.capture("-v --side in --port pod1 icmp");
+    assert!(!net.ping("10.1.1.2", 1, 56));
+    let (out, error) = capture.interrupt();
+    assert!(
+        out.contains("pod2 out icmp 10.1.1.1 > 10.1.1.2 echo request 1 [dropped egress_down]"),
+        "{out}"
+    );
+    assert!(error.contains(" captured, 0 lost"), "{error}");
+    let (out, _) = all.interrupt();
+    assert!(
+        out.contains(" pod1 in  icmp 10.1.1.1 > 10.1.1.2 echo request 1 -> "),
+        "{out}"
+    );
+    assert!(out.contains("    98 bytes; "), "{out}");
+}
+
+fn overlay() {
+    let nodes = [1, 2].map(|number| Netns::new(&format!("node{number}")));
+    let pods = [1, 2].map(|number| Netns::new(&format!("far{number}")));
+    let names = [nodes[0].name(), nodes[1].name()];
+    ip(&format!(
+        "link add u0 netns {} type veth peer name u0 netns {}",
+        names[0], names[1]
+    ));
+    let daemons: Vec<Daemon> = [1_u8, 2]
+        .into_iter()
+        .map(|number| {
+            let (index, other) = (usize::from(number - 1), 3 - number);
+            nodes[index].ip(&format!("address add 192.168.50.{number}/24 dev u0"));
+            nodes[index].ip("link set u0 up");
+            let port = port(number, &pods[index]);
+            Daemon::start(
+                &format!("node{number}"),
+                &format!(
+                    "[vtep]\nlocal = \"192.168.50.{number}\"\nnetns = \"{}\"\n\
+                     [[bridge]]\nname = \"br0\"\nvni = 42\npeers = [\"192.168.50.{other}\"]\n{port}",
+                    names[index]
+                ),
+            )
+        })
+        .collect();
+    let ping = || {
+        let words = ["ping", "-q", "-c", "1", "-W", "1", "10.1.1.2"];
+        pods[0].exec(&words).status.success()
+    };
+    wait_until("the pods reach each other", SOON, ping);
+    let outer = daemons[0].capture("--outer -w /run/outer.pcapng -c 2 vxlan 42 and icmp");
+    let inner = daemons[1].capture("--peer 192.168.50.1 -w /run/inner.pcapng -c 2 icmp");
+    assert!(ping());
+    outer.end();
+    inner.end();
+
+    let fields = [
+        "frame.interface_name",
+        "udp.dstport",
+        "vxlan.vni",
+        "icmp.type",
+        "ip.checksum.status",
+        "frame.comment",
+    ];
+    let packets = tshark("/run/outer.pcapng", &fields);
+    assert_eq!(
+        packets[0][..4].join(" "),
+        "192.168.50.2@br0/outer 4789 42 8"
+    );
+    assert_eq!(
+        packets[1][..4].join(" "),
+        "192.168.50.2@br0/outer 4789 42 0"
+    );
+    assert!(
+        packets[0][5].starts_with("delivered; from pod1; vni 42"),
+        "{packets:?}"
+    );
+    assert!(
+        packets[1][5].starts_with("decapsulated; vni 42"),
+        "{packets:?}"
+    );
+    let packets = tshark("/run/inner.pcapng", &fields);
+    assert_eq!(packets[0][..4].join(" "), "192.168.50.1@br0   8");
+    assert!(
+        packets[0][5].starts_with("forwarded to pod2; fdb "),
+        "{packets:?}"
+    );
+}
+
+fn refusals() {
+    let net = Pods::new("refuse");
+    for (arguments, code, says) in [
+        (
+            "--port nobody",
+            1,
+            "capture: no port \"nobody\"; there is pod1, pod2",
+        ),
+        ("--peer 192.0.2.1", 1, "capture: no peer 192.0.2.1"),
+        ("--bridge nobody", 1, "capture: no bridge \"nobody\""),
+        ("--port pod1 --outer", 2, "at a port there are no datagrams"),
+        (
+            "hots 10.1.1.1",
+            2,
+            "read filter, column 1: expected a primitive",
+        ),
+        ("-C 1M", 2, "--write"),
+        (
+            "-w - --json",
+            2,
+            "both --json and -w - want standard output",
+        ),
+        ("-w /nowhere/x.pcapng -c 1", 1, "write /nowhere/x.pcapng: "),
+    ] {
+        let output = program(&net.daemon.socket)
+            .arg("capture")
+            .args(arguments.split_whitespace())
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments}: {error}");
+        assert!(error.contains(says), "{arguments}: {error}");
+    }
+}

@@ -1,0 +1,194 @@
+//! Captures in a lab: which frames they have, what is said of them, and what a slow reader costs.
+
+use std::net::SocketAddr;
+
+use tapswitch::{
+    bridge::{DropReason, Egress, FloodClass, Ingress, Learn, PortId},
+    datapath::capture::{CaptureRules, Fate, Form, Place, Record, Selection, Side},
+    filter::Filter,
+    sim::{Lab, MemNet, captured, frames},
+    wire::{MacAddr, Vni},
+};
+
+use frames::{broadcast, mac, unicast};
+
+fn fates(frames: &[(Record, Vec<u8>)]) -> Vec<(Place, Side, Fate)> {
+    let fate = |(record, _): &(Record, Vec<u8>)| (record.place, record.side, record.fate);
+    frames.iter().map(fate).collect()
+}
+
+#[test]
+fn a_frame_is_captured_where_it_comes_in_and_wherever_it_leaves() {
+    let (mut lab, [a, b, c]) = Lab::switch(["a", "b", "c"]);
+    let (_, reader) = lab.capture(Lab::rules(""));
+    let [at_a, at_b, at_c] = [a, b, c].map(Place::Port);
+
+    lab.relay(a, &broadcast(mac(1)));
+    let seen = captured(&reader);
+    assert_eq!(
+        fates(&seen),
+        [
+            (at_a, Side::In, Fate::Flooded(FloodClass::Broadcast, 2)),
+            (at_b, Side::Out, Fate::Delivered(1)),
+            (at_c, Side::Out, Fate::Delivered(1)),
+        ]
+    );
+    assert!(seen.iter().all(|(_, bytes)| *bytes == broadcast(mac(1))));
+    assert_eq!(seen[0].0.learn, Learn::New);
+    assert_eq!(seen[1].0.from, Some(Ingress::Port(a)));
+
+    lab.relay(b, &unicast(mac(2), mac(1)));
+    let seen = captured(&reader);
+    assert_eq!(
+        fates(&seen),
+        [
+            (at_b, Side::In, Fate::Forwarded(Egress::Port(a))),
+            (at_a, Side::Out, Fate::Delivered(1)),
+        ]
+    );
+    let row = seen[0].0.row.expect("the row that was used");
+    assert_eq!((row.key.mac(), row.entry.egress), (mac(1), Egress::Port(a)));
+
+    lab.relay(a, &broadcast(MacAddr::BROADCAST));
+    assert_eq!(
+        fates(&captured(&reader)),
+        [(at_a, Side::In, Fate::Dropped(DropReason::SrcGroup))]
+    );
+}
+
+#[test]
+fn each_capture_has_what_it_asked_for_and_no_other() {
+    let (mut lab, [a, b]) = Lab::switch(["a", "b"]);
+    let only_a = || Selection::new([a], [], false);
+    let arp = lab.capture(Lab::rules("arp")).1;
+    let inward = lab.capture(CaptureRules {
+        egress: false,
+        ..Lab::rules("")
+    });
+    let outward = lab.capture_at(
+        CaptureRules {
+            ingress: false,
+            snaplen: 20,
+            ..Lab::rules("")
+        },
+        only_a(),
+    );
+    let (none, at_a) = (lab.capture(Lab::rules("tcp")).1, Place::Port(a));
+
+    lab.relay(a, &frames::arp_request(1, 2));
+    lab.relay(b, &frames::echo_request(2, 1, 7));
+
+    assert_eq!(captured(&arp).len(), 2);
+    let seen = captured(&inward.1);
+    assert_eq!(seen.len(), 2);
+    assert!(seen.iter().all(|(record, _)| record.side == Side::In));
+    let seen = captured(&outward.1);
+    let [(record, bytes)] = &seen[..] else {
+        panic!("{seen:?}");
+    };
+    assert_eq!((record.place, record.side), (at_a, Side::Out));
+    let whole = frames::echo_request(2, 1, 7);
+    assert_eq!((record.len, &bytes[..]), (whole.len(), &whole[..20]));
+    assert!(captured(&none).is_empty());
+
+    // One ends, the others go on.
+    lab.end_capture(inward.0);
+    lab.relay(a, &frames::arp_request(1, 2));
+    assert!(captured(&inward.1).is_empty());
+    assert_eq!(captured(&arp).len(), 2);
+}
+
+#[test]
+fn a_reader_that_does_not_read_costs_captured_frames_and_nothing_else() {
+    let (mut lab, [a, b]) = Lab::switch(["a", "b"]);
+    let (id, reader) = lab.capture(Lab::rules(""));
+    let rounds: u64 = 30_000;
+
+    for _ in 0..rounds {
+        assert_eq!(lab.relay(a, &broadcast(mac(1))), [b]);
+    }
+    lab.end_capture(id);
+
+    let kept = captured(&reader).len() as u64;
+    let lost: u64 = reader.lost().values().sum();
+    assert!(kept > 10_000 && lost > 0, "kept {kept}, lost {lost}");
+    assert_eq!(kept + lost, 2 * rounds);
+    let at_b = reader.lost()[&(Place::Port(b), Form::Inner)];
+    assert!(at_b > 0 && at_b < lost, "{at_b} of {lost}");
+    lab.assert_accounted();
+}
+
+#[test]
+fn what_is_captured_at_the_end_is_not_lost() {
+    let (mut lab, [a, _b]) = Lab::switch(["a", "b"]);
+    let (id, reader) = lab.capture(Lab::rules(""));
+    lab.relay(a, &broadcast(mac(1)));
+    lab.end_capture(id);
+    assert_eq!(captured(&reader).len(), 2);
+    assert!(reader.lost().is_empty());
+}
+
+/// Two switches with a port each on one underlay.
+fn overlay() -> [(Lab, PortId); 2] {
+    let net = MemNet::new();
+    let address = |host: u8| SocketAddr::from(([198, 51, 100, host], 4789));
+    [1, 2].map(|host| {
+        let (mut lab, [port]) = Lab::switch(["pod"]);
+        lab.add_vtep(net.attach(address(host)));
+        lab.set_vni(0, Vni::new(42).unwrap());
+        lab.add_peer(0, address(3 - host));
+        (lab, port)
+    })
+}
+
+#[test]
+fn a_datagram_can_be_captured_before_decapsulation_and_after_encapsulation() {
+    let [mut one, mut two] = overlay();
+    let outer = |filter: &str| CaptureRules {
+        inner: false,
+        outer: true,
+        ..Lab::rules(filter)
+    };
+    let sent = one.0.capture(outer("vxlan 42 and icmp")).1;
+    let came = two.0.capture(outer("udp dst port 4789")).1;
+    let inside = two.0.capture(Lab::rules("icmp")).1;
+    let ping = frames::echo_request(1, 2, 7);
+
+    one.0.send(one.1, &frames::arp_request(1, 2));
+    one.0.send(one.1, &ping);
+    one.0.run();
+    two.0.run();
+
+    let sent = captured(&sent);
+    let [(record, bytes)] = &sent[..] else {
+        panic!("{sent:?}");
+    };
+    assert_eq!((record.side, record.form), (Side::Out, Form::Outer));
+    assert_eq!(record.from, Some(Ingress::Port(one.1)));
+    assert!(bytes.ends_with(&ping));
+    for words in [
+        "src host 198.51.100.1",
+        "dst host 198.51.100.2",
+        "udp dst port 4789",
+    ] {
+        assert!(Filter::parse(words).unwrap().matches(bytes), "{words}");
+    }
+    let came = captured(&came);
+    assert_eq!(came.len(), 2);
+    for (record, bytes) in &came {
+        assert_eq!((record.side, record.fate), (Side::In, Fate::Decapsulated));
+        let words = "src host 198.51.100.1 and dst host 198.51.100.2";
+        assert!(Filter::parse(words).unwrap().matches(bytes));
+    }
+    let inside = captured(&inside);
+    assert_eq!(
+        inside
+            .iter()
+            .map(|(record, _)| record.side)
+            .collect::<Vec<_>>(),
+        [Side::In, Side::Out]
+    );
+    assert!(inside.iter().all(|(_, bytes)| *bytes == ping));
+    one.0.assert_accounted();
+    two.0.assert_accounted();
+}
