@@ -329,3 +329,20 @@ fn completions_and_manual_pages_are_written() {
     assert!(!directory.join("tapswitch-load.1").exists());
     std::fs::remove_dir_all(directory).unwrap();
 }
+
+#[test]
+fn explain_reads_a_capture_or_a_dump_from_standard_input() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cmd/explain.in");
+    for (file, frames) in [("overlay.pcap", 3), ("pods.pcapng", 2), ("frame.xxd", 1)] {
+        let output = Command::new(env!("CARGO_BIN_EXE_tapswitch"))
+            .args(["explain", "-", "--json"])
+            .stdin(std::fs::File::open(directory.join(file)).unwrap())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{file}: {}", stderr(&output));
+        let told: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let told = told["frames"].as_array().unwrap();
+        assert_eq!(told.len(), frames, "{file}");
+        assert_eq!(told[0]["layers"][0]["protocol"], "ethernet", "{file}");
+    }
+}

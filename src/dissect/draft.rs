@@ -206,7 +206,6 @@ impl Walk {
     }
 
     pub(super) fn push(&mut self, draft: Draft) {
-        let Layer { .. } = draft.layer;
         self.layers.push(Layer {
             tunnel: self.tunnel,
             quoted: self.quoted,
@@ -268,11 +267,14 @@ impl Walk {
         if part.is_empty() {
             return;
         }
+        if self.quoted {
+            return self.payload(part, "what follows the quoted packet");
+        }
         let end = part.at + part.len() - self.frame_at.min(part.at);
         let is_zero = part.bytes.iter().all(|&byte| byte == 0);
         let len = bytes(part.len());
         // IEEE 802.3 clause 4.4.2: 64 bytes with the FCS.
-        if end <= MIN_FRAME && self.tunnel_has_ethernet() {
+        if end <= MIN_FRAME && self.stations.is_some() {
             let mut draft = Draft::new("padding", "Padding", part);
             draft.field(
                 "padding",
@@ -296,10 +298,6 @@ impl Walk {
         let text = format!("{len} behind the end of the packet{guess}");
         draft.problem(ProblemKind::Trailer, text);
         self.push(draft);
-    }
-
-    const fn tunnel_has_ethernet(&self) -> bool {
-        self.stations.is_some()
     }
 
     /// The layers; what none of the first `len` bytes belongs to becomes one.

@@ -146,6 +146,8 @@ pub(super) fn igmp(walk: &mut Walk, part: Part<'_>, net: &Net) {
         draft.opaque("reserved", 4..6);
         draft.field("records", 6..8, part.word(6), "");
         records(&mut draft, part);
+    } else if meaning.is_empty() {
+        draft.opaque("data", 4..part.len());
     } else {
         let group = Ipv4Addr::from(part.array::<4>(4));
         let meaning = match kind {

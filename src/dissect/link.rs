@@ -136,7 +136,9 @@ fn tag(walk: &mut Walk, kind: EtherType, part: Part<'_>) {
     }
     let (name, title) = match kind {
         EtherType::VLAN => ("vlan", "VLAN tag, 802.1Q"),
-        _ => ("vlan", "VLAN tag, 802.1ad"),
+        EtherType::QINQ => ("vlan", "VLAN tag, 802.1ad"),
+        // What some switches put outside before 802.1ad.
+        _ => ("vlan", "VLAN tag, 0x9100"),
     };
     let Ok(header) = SingleVlanHeaderSlice::from_slice(part.bytes) else {
         return walk.truncated(name, title, part, 4);

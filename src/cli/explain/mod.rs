@@ -34,13 +34,13 @@ pub(super) fn run(args: &ExplainArgs, json: bool, out: &mut impl Write) -> Resul
     writer.end(out)?;
     out.flush()?;
     match (shown?, &args.frame) {
-        (Shown { frames: 0, seen }, Some(range)) => Err(CliError::Usage(format!(
-            "explain frame {}: there are {seen} frames",
-            range.0.start()
-        ))),
-        (Shown { seen: 0, .. }, None) => Err(CliError::Failed(
+        (Shown { seen: 0, .. }, _) => Err(CliError::Failed(
             "explain: there is no frame in it".to_owned(),
         )),
+        (Shown { frames: 0, seen }, Some(range)) => Err(CliError::Usage(format!(
+            "explain frame {}: the last one is {seen}",
+            range.0.start()
+        ))),
         _ => Ok(()),
     }
 }
