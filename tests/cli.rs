@@ -45,7 +45,7 @@ fn help_goes_to_stdout_and_wrong_usage_exits_with_two() {
     let help = tapswitch(nowhere, &["--help"]);
     assert_eq!(help.status.code(), Some(0));
     for command in [
-        "run", "check", "apply", "show", "vtep", "peer", "bridge", "port", "fdb", "stats",
+        "why", "run", "check", "apply", "show", "vtep", "peer", "bridge", "port", "fdb", "stats",
         "monitor", "bench", "doctor",
     ] {
         assert!(stdout(&help).contains(command), "{command} is missing");

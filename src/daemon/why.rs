@@ -11,6 +11,7 @@ use std::{
 use super::{history::in_words, state::State, switch::Inner};
 use crate::{
     bridge::{Egress, FdbKey, FloodClass, Ingress, PeerId},
+    config::BridgeSpec,
     control::api::{ApiError, WhyEntry, WhyFate, WhyReport, WhyRequest},
     datapath::{Counters, Detail, Fate, Record, Topology},
     names::Name,
@@ -317,6 +318,16 @@ impl Reading<'_> {
         }
     }
 
+    /// The bridge with the VNI of a datagram that belongs to no peer.
+    fn bridge_with(&self, record: &Record) -> Option<&Name> {
+        let Some(Detail::Datagram { vni, .. }) = record.detail else {
+            return None;
+        };
+        let mut bridges = self.state.bridges.iter().map(|bridge| &bridge.spec);
+        let is_it = |spec: &&BridgeSpec| spec.vni.is_some_and(|of| of.get() == vni);
+        bridges.find(is_it).map(|spec| &spec.name)
+    }
+
     /// The name of a place as it was at `time`: a number is given away again.
     fn name_at(&self, place: Egress, time: Timestamp) -> String {
         let added = match place {
@@ -350,6 +361,7 @@ impl Reading<'_> {
             .collect();
         let near = from.or_else(|| self.targets(record).first().copied());
         let bridge = near.and_then(|place| self.bridge_of(place));
+        let bridge = bridge.or_else(|| self.bridge_with(record));
         let vni = match record.detail {
             Some(Detail::Datagram { vni, .. }) => Vni::new(vni).filter(|_| vni > 0),
             _ => bridge.and_then(|name| self.state.bridge(name)?.spec.vni),

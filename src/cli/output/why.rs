@@ -203,7 +203,10 @@ fn change(out: &mut impl Write, change: &FdbChange) -> io::Result<()> {
         (None, None) => times,
     };
     let time = clock(change.time);
-    writeln!(out, "  {time}, {}: {what}{by}", ago(change.age_s))
+    let text = format!("{time}, {}: {what}{by}", ago(change.age_s));
+    let indents = std::iter::once("  ").chain(std::iter::repeat("      "));
+    let mut lines = indents.zip(lines(&text, WIDTH + 4));
+    lines.try_for_each(|(indent, line)| writeln!(out, "{indent}{line}"))
 }
 
 fn place(port: Option<&str>, remote: Option<&str>) -> String {
@@ -224,3 +227,160 @@ fn ago(seconds: f64) -> String {
 
 /// Characters behind a label: 90 in all.
 const WIDTH: usize = 79;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::Name;
+
+    fn entry() -> WhyEntry {
+        WhyEntry {
+            time: 43_384.123,
+            age_s: 3.24,
+            first: 43_380.0,
+            count: 14,
+            bytes: 21_196,
+            frame: "icmp 10.1.1.10 > 10.1.1.20 echo request 14".to_owned(),
+            len: 1514,
+            src: "02:00:00:00:00:01".parse().ok(),
+            dst: "02:00:00:00:00:02".parse().ok(),
+            vlan: 0,
+            bridge: Name::new("br0").ok(),
+            vni: crate::wire::Vni::new(42),
+            from_port: Name::new("podA").ok(),
+            from_remote: None,
+            fate: WhyFate::Lost,
+            to: vec!["192.168.50.20".to_owned()],
+            copies: 1,
+            reason: Some("too_big".to_owned()),
+            why: "outer 1550 > path 1500: it is larger than its egress takes".to_owned(),
+            learned: None,
+            remedy: Some("set MTU 1450: tapswitch bridge set br0 --mtu 1450".to_owned()),
+            has_bytes: Some(1550),
+            fits_bytes: Some(1500),
+        }
+    }
+
+    fn printed(entries: Vec<WhyEntry>, hint: Option<&str>) -> String {
+        let mut out = Vec::new();
+        let whole = WhyReport {
+            entries,
+            left_out: 0,
+            crowded_out: 0,
+            hint: hint.map(str::to_owned),
+        };
+        report(&mut out, &whole).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_loss_is_told_with_its_numbers_and_what_to_do() {
+        assert_eq!(
+            printed(vec![entry()], None),
+            "\
+12:03:04.123, 3.2 s ago: 14 frames since 12:03:00.000
+  frame    icmp 10.1.1.10 > 10.1.1.20 echo request 14
+  from     podA on br0, VNI 42, 02:00:00:00:00:01 > 02:00:00:00:00:02, 1514 bytes
+  dropped  too_big on its way to 192.168.50.20: outer 1550 > path 1500: it is larger than
+           its egress takes
+  fix      set MTU 1450: tapswitch bridge set br0 --mtu 1450
+"
+        );
+    }
+
+    #[test]
+    fn what_went_out_is_told_with_the_fdbs_part_in_it() {
+        let forwarded = WhyEntry {
+            count: 1,
+            fate: WhyFate::Forwarded,
+            to: vec!["podB".to_owned()],
+            vni: None,
+            reason: None,
+            remedy: None,
+            why: "the fdb had 02:00:00:00:00:02 at podB".to_owned(),
+            learned: Some("its source was new to the fdb and learned".to_owned()),
+            ..entry()
+        };
+        let flooded = WhyEntry {
+            fate: WhyFate::Flooded,
+            to: Vec::new(),
+            copies: 3,
+            why: "it is a broadcast".to_owned(),
+            learned: None,
+            age_s: 200.0,
+            ..forwarded.clone()
+        };
+        assert_eq!(
+            printed(vec![forwarded, flooded], Some("nothing else")),
+            "\
+12:03:04.123, 3.2 s ago: 1 frame
+  frame    icmp 10.1.1.10 > 10.1.1.20 echo request 14
+  from     podA on br0, 02:00:00:00:00:01 > 02:00:00:00:00:02, 1514 bytes
+  to       podB: the fdb had 02:00:00:00:00:02 at podB
+  learned  its source was new to the fdb and learned
+
+12:03:04.123, 3 min ago: 1 frame
+  frame    icmp 10.1.1.10 > 10.1.1.20 echo request 14
+  from     podA on br0, 02:00:00:00:00:01 > 02:00:00:00:00:02, 1514 bytes
+  flooded  to 3 places: it is a broadcast
+
+nothing else
+"
+        );
+    }
+
+    #[test]
+    fn an_entry_of_the_fdb_tells_its_story() {
+        let change = FdbChange {
+            time: 43_384.0,
+            age_s: 4.0,
+            count: 1,
+            change: "learned".to_owned(),
+            port: Name::new("podA").ok(),
+            remote: None,
+            old_port: None,
+            old_remote: None,
+            frame: Some("arp who-has 10.1.1.20 tell 10.1.1.10".to_owned()),
+            cause: None,
+        };
+        let moved = FdbChange {
+            change: "moved".to_owned(),
+            port: None,
+            remote: Some("192.168.50.20".to_owned()),
+            old_port: Name::new("podA").ok(),
+            count: 3,
+            ..change.clone()
+        };
+        let flushed = FdbChange {
+            change: "flushed".to_owned(),
+            frame: None,
+            cause: Some("tapswitch fdb flush".to_owned()),
+            ..change.clone()
+        };
+        let story = FdbStory {
+            bridge: Name::new("br0").unwrap(),
+            mac: "02:00:00:00:00:01".parse().unwrap(),
+            vlan: 7,
+            entry: None,
+            changes: vec![change, moved, flushed],
+            forgotten: 2,
+            lost_news: 5,
+            hint: None,
+        };
+        let mut out = Vec::new();
+        stories(&mut out, &[story]).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "\
+02:00:00:00:00:01 vlan 7 on br0: not in the fdb now
+  2 older changes are forgotten
+  12:03:04.000, 4.0 s ago: learned at podA by arp who-has 10.1.1.20 tell 10.1.1.10
+  12:03:04.000, 4.0 s ago: moved from podA to 192.168.50.20, 3 times, the last by arp
+      who-has 10.1.1.20 tell 10.1.1.10
+  12:03:04.000, 4.0 s ago: flushed at podA: tapswitch fdb flush
+
+5 news of addresses were lost under load and may be missing here
+"
+        );
+    }
+}
