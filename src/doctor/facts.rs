@@ -285,6 +285,8 @@ pub struct VtepFacts {
     pub losses: Vec<Loss>,
     /// What its namespace says.
     pub around: Option<Surroundings>,
+    /// Datagrams of no peer that the flight recorder remembers.
+    pub heard: Vec<Heard>,
 }
 
 /// What was seen in the namespace of the endpoint.
@@ -380,6 +382,31 @@ pub struct PathFacts {
     pub back: Option<Way>,
     /// The MAC address that the first end has for the next hop, and what the FDB says of it.
     pub next: Option<(MacAddr, Option<Entry>)>,
+    /// What the flight recorder remembers of the next hop, of the last minute.
+    pub heard: Vec<Heard>,
+}
+
+/// Frames of one flow that the switch has seen lately, as its flight recorder has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// One in words.
+    pub frame: String,
+    /// How many there were.
+    pub count: u64,
+    /// When the last one was.
+    pub age: Duration,
+    /// Where they came from.
+    pub from: String,
+    /// Where they went.
+    pub to: Vec<String>,
+    /// The reason for which they were lost, as counters name it.
+    pub lost: Option<String>,
+    /// What became of them, in words.
+    pub why: String,
+    /// What to do about a loss, in words.
+    pub remedy: Option<String>,
+    /// The VNI that they had.
+    pub vni: Option<Vni>,
 }
 
 impl PathFacts {

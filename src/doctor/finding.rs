@@ -167,6 +167,7 @@ checks! {
         Neighbour = "neighbour", "";
         NeighbourWrong = "neighbour-wrong", "packets leave for a MAC address that is not the destination's";
         NobodyThere = "nobody-there", "an ARP request is answered by who has the address, and nobody has";
+        ArpUnanswered = "arp-unanswered", "requests come to the switch, and no answer does";
         NeighbourFailed = "neighbour-failed", "it was asked for its MAC address and did not answer";
     }
     Offload {
@@ -178,6 +179,7 @@ checks! {
         Losses = "losses", "";
         QueueLoss = "queue-loss", "the namespace sends faster than the switch reads, and the TAP's queue is full";
         DropsNow = "drops-now", "the counter has grown while doctor was looking";
+        LostLately = "lost-lately", "the flight recorder has them; see also: tapswitch why --drops";
         DropsBefore = "drops-before", "these may be old: the counters have not grown while doctor was looking";
     }
 }

@@ -18,8 +18,8 @@ mod port;
 use self::finding::Notes;
 pub use self::{
     facts::{
-        BridgeFacts, Count, Entry, Facts, Inside, Loss, PathFacts, PeerFacts, Place, PortFacts,
-        Probe, Scope, Seen, Surroundings, Udp, VtepFacts, Whereabouts, pairs,
+        BridgeFacts, Count, Entry, Facts, Heard, Inside, Loss, PathFacts, PeerFacts, Place,
+        PortFacts, Probe, Scope, Seen, Surroundings, Udp, VtepFacts, Whereabouts, pairs,
     },
     finding::{Check, Finding, Report, Severity, Step},
 };

@@ -145,17 +145,32 @@ fn firewall(notes: &mut Notes, about: &str, facts: &Facts, vtep: &VtepFacts, una
 fn strangers(notes: &mut Notes, about: &str, vtep: &VtepFacts, unanswered: bool) {
     let mut rest = Vec::new();
     for loss in &vtep.losses {
+        let heard = vtep.heard.iter();
+        let heard = heard.filter(|it| it.lost.as_deref() == Some(loss.reason));
+        let last = heard.min_by_key(|it| it.age);
+        let from = last.map_or_else(String::new, |it| format!(", the last from {}", it.from));
         let (check, what, fix) = match loss.reason {
-            "unknown_vni" => (
-                Check::VniUnknown,
-                "datagrams came with a VNI that no bridge has",
-                "tapswitch bridge set BRIDGE --vni N    # the same at both ends",
-            ),
-            "unknown_peer" => (
-                Check::PeerUnlisted,
-                "datagrams came from VTEPs that are no peers",
-                "tapswitch peer add IP    # or: tapswitch vtep set --accept any",
-            ),
+            "unknown_vni" => {
+                let vni = last.and_then(|it| it.vni).map(|vni| vni.to_string());
+                let with = vni.as_ref().map(|vni| format!(" with VNI {vni}"));
+                let n = vni.unwrap_or_else(|| "N".to_owned());
+                (
+                    Check::VniUnknown,
+                    format!(
+                        "datagrams came with a VNI that no bridge has{from}{}",
+                        with.unwrap_or_default()
+                    ),
+                    format!("tapswitch bridge set BRIDGE --vni {n}    # the same at both ends"),
+                )
+            }
+            "unknown_peer" => {
+                let ip = last.map_or("IP", |it| it.from.as_str());
+                (
+                    Check::PeerUnlisted,
+                    format!("datagrams came from VTEPs that are no peers{from}"),
+                    format!("tapswitch peer add {ip}    # or: tapswitch vtep set --accept any"),
+                )
+            }
             _ => {
                 rest.push(loss.clone());
                 continue;
@@ -172,7 +187,7 @@ fn strangers(notes: &mut Notes, about: &str, vtep: &VtepFacts, unanswered: bool)
             grown => format!("{grown} while doctor was looking"),
         };
         let fact = format!("{} {what}, {lately}", count.total);
-        notes.bad(check, severity, about, fact, [fix.to_owned()]);
+        notes.bad(check, severity, about, fact, [fix]);
     }
     let old = of_losses(notes, about, &rest);
     if !old.is_empty() {

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use super::{
-    facts::{Facts, PathFacts, PortFacts, Scope, Whereabouts},
+    facts::{Facts, Heard, PathFacts, PortFacts, Scope, Whereabouts},
     finding::{Check, Notes, Severity, Step},
+    port::is_usual,
 };
 use crate::netlink::{Neighbour, Reachability, Way};
 
@@ -105,6 +106,8 @@ fn one(notes: &mut Notes, facts: &Facts, ends: &Ends<'_>) {
         notes.ok(Check::Route, &about, fact);
     }
     next_hop(notes, facts, &about, ends);
+    arp_seen(notes, &about, ends);
+    lost(notes, &about, &path.heard);
 }
 
 /// Whether the first end sends it to the switch.
@@ -199,6 +202,10 @@ fn way_back(notes: &mut Notes, about: &str, ends: &Ends<'_>) {
     let (Some(to), Some(back), Some(source)) = (ends.to, &ends.path.back, ends.path.from) else {
         return;
     };
+    if !notes.is_sound(Step::Port, &to.about()) {
+        // An interface that is down has no routes.
+        return;
+    }
     let (place, ifname, name) = (to.place(), to.ifname(), &to.spec.name);
     let fact = match back {
         Way::Over { link, .. } if *link == ifname => return,
@@ -323,6 +330,57 @@ fn nobody(
     notes.bad(Check::NobodyThere, severity, about, fact, [ask]);
 }
 
+/// Whether the switch has seen the next hop asked for, and its answer.
+fn arp_seen(notes: &mut Notes, about: &str, ends: &Ends<'_>) {
+    let hop = ends.path.next_hop();
+    let last = |start: &str| {
+        let heard = ends.path.heard.iter();
+        let heard = heard.filter(|it| it.lost.is_none() && it.frame.starts_with(start));
+        heard.min_by_key(|it| it.age)
+    };
+    let Some(asked) = last(&format!("arp who-has {hop} ")) else {
+        return;
+    };
+    let ago = |heard: &Heard| format!("{:.1} s ago", heard.age.as_secs_f64());
+    let to = match asked.to.as_slice() {
+        [] => "others".to_owned(),
+        to => to.join(", "),
+    };
+    let request = format!("{} asked for {hop} {}, to {to}", asked.from, ago(asked));
+    let known = ends.from.neighbour(hop);
+    let is_known = known.is_some_and(|known| known.state.is_usable());
+    match last(&format!("arp {hop} is-at ")) {
+        Some(answer) => {
+            let fact = format!("{request}; {} answered {}", answer.from, ago(answer));
+            notes.ok(Check::Neighbour, about, fact);
+        }
+        None if !is_known => {
+            let fact = format!("{request}, {} times, and no answer came", asked.count);
+            let fix = [format!("tapswitch why {hop}")];
+            notes.bad(Check::ArpUnanswered, Severity::Warning, about, fact, fix);
+        }
+        None => {}
+    }
+}
+
+/// Frames between the ends that were lost a moment ago.
+fn lost(notes: &mut Notes, about: &str, heard: &[Heard]) {
+    let is_new = |it: &&Heard| it.age < NEW && !it.lost.as_deref().is_none_or(is_usual);
+    for heard in heard.iter().filter(is_new).take(MOST_LOST) {
+        let fact = format!(
+            "{} times {} from {}, the last {:.1} s ago: {}",
+            heard.count,
+            heard.frame,
+            heard.from,
+            heard.age.as_secs_f64(),
+            heard.why
+        );
+        let fix = heard.remedy.clone();
+        let fix = [fix.unwrap_or_else(|| "tapswitch why --drops".to_owned())];
+        notes.bad(Check::LostLately, Severity::Warning, about, fact, fix);
+    }
+}
+
 /// Where the FDB has a MAC address that the first end sends to.
 fn behind(
     notes: &mut Notes,
@@ -368,3 +426,8 @@ pub(super) fn stays_here(facts: &Facts) -> bool {
         _ => false,
     }
 }
+
+/// Losses that are older may have another cause by now.
+const NEW: std::time::Duration = std::time::Duration::from_secs(5);
+/// More say the same.
+const MOST_LOST: usize = 3;

@@ -405,7 +405,7 @@ pub(super) fn of_losses(notes: &mut Notes, about: &str, losses: &[Loss]) -> Vec<
             text,
             count,
         } = loss;
-        if USUAL.iter().any(|usual| usual.name() == *reason) {
+        if is_usual(reason) {
             continue;
         }
         if count.grown == 0 {
@@ -420,6 +420,11 @@ pub(super) fn of_losses(notes: &mut Notes, about: &str, losses: &[Loss]) -> Vec<
         notes.bad(Check::DropsNow, Severity::Warning, about, fact, fix);
     }
     old
+}
+
+/// Whether a reason for drops is no sign of anything.
+pub(super) fn is_usual(reason: &str) -> bool {
+    USUAL.iter().any(|usual| usual.name() == reason)
 }
 
 /// What the ports of a bridge have in common, or should not.

@@ -114,6 +114,7 @@ fn local() -> Facts {
             way: over_eth0(),
             back: Some(over_eth0()),
             next: None,
+            heard: Vec::new(),
         }],
     }
 }
@@ -132,6 +133,7 @@ fn overlay() -> Facts {
     facts.vtep = Some(VtepFacts {
         spec: VtepSpec::new(local),
         closed: None,
+        heard: Vec::new(),
         overflow: Count::default(),
         losses: Vec::new(),
         around: Some(Surroundings {
@@ -299,6 +301,61 @@ fn each_fault_on_one_machine_has_its_name() {
         assert_eq!(found.severity, severity, "{check:?}");
         assert_eq!(report.verdict, severity, "{check:?}: {report:#?}");
     }
+}
+
+fn heard(frame: &str, from: &str) -> Heard {
+    Heard {
+        frame: frame.to_owned(),
+        count: 3,
+        age: Duration::from_secs(1),
+        from: from.to_owned(),
+        to: vec!["pod2".to_owned()],
+        lost: None,
+        why: String::new(),
+        remedy: None,
+        vni: None,
+    }
+}
+
+#[test]
+fn the_recorder_tells_whether_arp_was_asked_and_answered() {
+    let mut facts = local();
+    let path = &mut facts.paths[0];
+    path.heard = vec![heard("arp who-has 10.1.1.2 tell 10.1.1.1", "pod1")];
+    let report = diagnose(&facts);
+    let cause = report.cause.unwrap();
+    assert_eq!(cause.id, Check::ArpUnanswered);
+    let said = "pod1 asked for 10.1.1.2 1.0 s ago, to pod2, 3 times, and no answer came";
+    assert_eq!(cause.fact, said);
+
+    let path = &mut facts.paths[0];
+    path.heard
+        .push(heard("arp 10.1.1.2 is-at 02:00:00:00:00:02", "pod2"));
+    assert_eq!(diagnose(&facts).verdict, Severity::Ok);
+
+    let path = &mut facts.paths[0];
+    let mut lost = heard("udp 10.1.1.1.1 > 10.1.1.2.2", "pod1");
+    (lost.lost, lost.why) = (Some("isolated".to_owned()), "both are".to_owned());
+    path.heard.push(lost);
+    let cause = diagnose(&facts).cause.unwrap();
+    assert_eq!(cause.id, Check::LostLately);
+}
+
+#[test]
+fn a_stranger_is_called_by_his_address_and_his_vni() {
+    let mut facts = overlay();
+    let vtep = facts.vtep.as_mut().unwrap();
+    vtep.losses = vec![loss("unknown_vni", 9, 2)];
+    let mut stranger = heard("icmp", "192.168.50.20");
+    (stranger.lost, stranger.vni) = (Some("unknown_vni".to_owned()), Vni::new(43));
+    vtep.heard = vec![stranger];
+    let cause = diagnose(&facts).cause.unwrap();
+    assert!(
+        cause
+            .fact
+            .contains("the last from 192.168.50.20 with VNI 43")
+    );
+    assert!(cause.fix[0].starts_with("tapswitch bridge set BRIDGE --vni 43"));
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl Pair {
         Self::with(family, |far, here| Some(Node::joined(far, &[here])))
     }
 
-    fn with(family: Family, there: fn(Host, IpAddr) -> Option<Node>) -> Self {
+    pub(crate) fn with(family: Family, there: fn(Host, IpAddr) -> Option<Node>) -> Self {
         let [here, far, third] = lan(family);
         let pod = Netns::new("pod1");
         // It says nothing by itself: hosts send only so many ICMP errors, and the doctor wants one.
@@ -61,6 +61,18 @@ impl Pair {
         }
     }
 
+    /// Gives the second machine the kernel's vxlan device, with the address of pod 2.
+    pub(crate) fn face_the_kernel(&self) {
+        let (far, here) = (self.far.ip, self.here.ip);
+        for line in [
+            format!("link add vx0 type vxlan id 42 local {far} remote {here} dstport 4789"),
+            "link set vx0 up".to_owned(),
+            "address add 10.1.1.2/24 dev vx0".to_owned(),
+        ] {
+            self.far.netns.ip(&line);
+        }
+    }
+
     /// Pings from pod to pod until it is answered.
     pub(crate) fn ping(&self) {
         wait_until("a ping to the other machine", SOON, || self.try_to_ping());
@@ -85,6 +97,8 @@ struct Fault {
     programs: &'static [&'static str],
     about: &'static str,
     cause: &'static str,
+    /// What the fact must contain.
+    says: &'static str,
     heals: bool,
     there: fn(Host, IpAddr) -> Option<Node>,
     inject: fn(&mut Pair),
@@ -105,6 +119,8 @@ impl Fault {
         let opinion = Opinion::of(&pair.daemon, self.about);
 
         assert_eq!(opinion.cause(), self.cause, "{}", opinion.text());
+        let fact = opinion.0["cause"]["fact"].as_str().unwrap();
+        assert!(fact.contains(self.says), "{fact}");
         if self.heals {
             opinion.follow(&pair.daemon);
             let after = Opinion::of(&pair.daemon, self.about);
@@ -123,6 +139,10 @@ impl Fault {
         Self { programs, ..self }
     }
 
+    const fn saying(self, says: &'static str) -> Self {
+        Self { says, ..self }
+    }
+
     const fn asked(self, about: &'static str) -> Self {
         Self { about, ..self }
     }
@@ -138,6 +158,7 @@ const fn fault(name: &'static str, cause: &'static str, inject: fn(&mut Pair)) -
         programs: &[],
         about: "pod1 10.1.1.2",
         cause,
+        says: "",
         heals: true,
         there: |far, here| Some(Node::joined(far, &[here])),
         inject,
@@ -218,6 +239,7 @@ const FAULTS: &[Fault] = &[
         });
         Some(node)
     })
+    .saying("the last from 192.168.50.20 with VNI 43")
     .by_hand(),
     fault(
         "a_vtep_that_is_not_listed_and_sends_is_named",
@@ -233,6 +255,7 @@ const FAULTS: &[Fault] = &[
             pair.ping();
         },
     )
+    .saying("the last from 192.168.50.30")
     .by_hand(),
     fault(
         "a_firewall_on_this_machine_is_named",
@@ -303,6 +326,7 @@ const FAULTS: &[Fault] = &[
             });
         },
     )
+    .saying("vx0")
     .by_hand(),
     fault(
         "an_address_that_nobody_has_on_any_machine_is_named",

@@ -16,6 +16,7 @@ pub(crate) fn trials(env: &Env) -> Vec<Trial> {
             overlay_well(Family::V4);
             overlay_well(Family::V6);
         }),
+        env.trial("a_vtep_of_the_kernel_gets_no_warning", kernel_well),
         env.trial("a_report_reads_from_the_port_to_the_cause", screen),
         env.trial("what_cannot_be_examined_is_refused", refused),
     ]
@@ -44,6 +45,12 @@ fn well() {
     for about in every {
         assert_well(&Opinion::of(&lab.daemon, about), about);
     }
+    let path = Opinion::of(&lab.daemon, "podA podB").0["findings"].to_string();
+    let seen = "podA asked for 10.1.1.2 ";
+    assert!(
+        path.contains(seen) && path.contains("; podB answered "),
+        "{path}"
+    );
 }
 
 fn overlay_well(family: Family) {
@@ -58,6 +65,15 @@ fn overlay_well(family: Family) {
         assert_well(&opinion, about);
         let told = opinion.0["findings"].to_string();
         assert!(told.contains("answers in"), "{about}: {told}");
+    }
+}
+
+fn kernel_well() {
+    let pair = Pair::with(Family::V4, |_, _| None);
+    pair.face_the_kernel();
+    pair.ping();
+    for about in ["", "pod1 10.1.1.2"] {
+        assert_well(&Opinion::of(&pair.daemon, about), about);
     }
 }
 

@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{
     bridge::{EntryKind, FdbEntry, FdbKey},
-    control::api::{ApiError, DoctorRequest},
+    control::api::{ApiError, DoctorRequest, WhyEntry, WhyRequest},
     doctor::{
-        self, BridgeFacts, Count, Entry, Facts, Inside, PathFacts, PortFacts, Report, Scope, Seen,
-        Whereabouts,
+        self, BridgeFacts, Count, Entry, Facts, Heard, Inside, PathFacts, PortFacts, Report, Scope,
+        Seen, Whereabouts,
     },
     names::Name,
     netlink::{self, LinkRef, Way},
@@ -208,12 +208,26 @@ impl Exam<'_> {
                 way,
                 back,
                 next: None,
+                heard: Vec::new(),
             };
             let mac = from.neighbour(path.next_hop()).and_then(|known| known.mac);
             path.next = mac.map(|mac| (mac, self.entry(&from.spec.bridge, mac)));
+            path.heard = self.heard(Some(path.next_hop()), false);
             paths.push(path);
         }
         paths
+    }
+
+    /// What the flight recorder remembers of the last minute; nothing if it is off.
+    fn heard(&self, about: Option<IpAddr>, drops: bool) -> Vec<Heard> {
+        let request = WhyRequest {
+            about: about.map(|ip| ip.to_string()),
+            last_s: Some(60.0),
+            drops,
+        };
+        let report = self.inner.why(&self.inner.state(), &request);
+        let entries = report.map(|report| report.entries).unwrap_or_default();
+        entries.into_iter().map(heard).collect()
     }
 
     /// The ways from the namespace of a port.
@@ -339,6 +353,21 @@ impl Exam<'_> {
         }
         held.sort();
         held
+    }
+}
+
+fn heard(entry: WhyEntry) -> Heard {
+    let from = entry.from_port.map(|name| name.to_string());
+    Heard {
+        frame: entry.frame,
+        count: entry.count,
+        age: Duration::try_from_secs_f64(entry.age_s).unwrap_or_default(),
+        from: from.or(entry.from_remote).unwrap_or_default(),
+        to: entry.to,
+        lost: entry.reason,
+        why: entry.why,
+        remedy: entry.remedy,
+        vni: entry.vni,
     }
 }
 

@@ -45,6 +45,7 @@ impl Exam<'_> {
                 overflow: Count::default(),
                 losses: Vec::new(),
                 around: None,
+                heard: Vec::new(),
             });
             let peers = state.peers.iter();
             let ours = peers.filter(|peer| bridges.contains(&peer.bridge));
@@ -72,6 +73,12 @@ impl Exam<'_> {
         let netns = facts.vtep.as_ref().and_then(|vtep| Place::of(&vtep.spec));
         if let (Some(vtep), Some(netns)) = (&mut facts.vtep, &netns) {
             vtep.around = around(netns);
+        }
+        if let Some(vtep) = &mut facts.vtep {
+            vtep.heard = self.heard(None, true);
+            let is_strange = |reason: &str| matches!(reason, "unknown_vni" | "unknown_peer");
+            let heard = &mut vtep.heard;
+            heard.retain(|heard| heard.lost.as_deref().is_some_and(is_strange));
         }
         if is_open {
             self.ask_peers(&mut facts.peers);
