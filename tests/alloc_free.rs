@@ -10,7 +10,7 @@ use tapswitch::{
     bridge::{Egress, PortId},
     config::Mode,
     datapath::Datapath,
-    sim::{Lab, MemNet, frames},
+    sim::{Lab, MemNet, captured, frames},
     wire::{MacAddr, VirtioNetHdr, Vni},
 };
 
@@ -187,4 +187,51 @@ fn the_way_across_the_overlay_allocates_nothing() {
     two.0.assert_accounted();
     // All but what does not fit, in four rounds and the one that counts.
     assert_eq!(two.0.totals(two.1).tx_frames, 4 * 5 * 80);
+}
+
+/// Neither does copying frames for a reader that keeps up, or losing them for one that does not.
+#[test]
+fn a_running_capture_allocates_nothing() {
+    let mut lab = Lab::with_workers(2);
+    let bridge = lab.add_bridge(Lab::spec("br0"));
+    let [a, b] = ["a", "b"].map(|name| lab.add_port(bridge, name));
+    for (port, n) in [(a, 1), (a, 2), (b, 3)] {
+        lab.relay(port, &broadcast(mac(n)));
+    }
+    lab.relay(a, &frames::tagged(&broadcast(mac(1)), 10));
+    let (_, reader) = lab.capture(Lab::rules("greater 0"));
+    let (_, idle) = lab.capture(Lab::rules("ip or ether[0] & 1 = 1"));
+    let topology = lab.topology();
+    let ios = [a, b].map(|port| lab.io(port));
+    // The lab itself is worker 0.
+    let mut datapath = Datapath::new(1);
+    datapath.adopt(&topology);
+    for (name, frame) in traffic() {
+        let mut round = || {
+            for _ in 0..80 {
+                ios[0].inject(&frame);
+            }
+            while datapath.service(lab.now(), &topology, a).frames > 0 {}
+            ios.iter().for_each(|io| io.drain(|_| {}));
+        };
+        for _ in 0..2 {
+            round();
+            assert!(!captured(&reader).is_empty(), "{name}");
+        }
+        assert_eq!(allocations(&mut round), 0, "{name}");
+        captured(&reader);
+        for _ in 0..30 {
+            round();
+            captured(&reader);
+        }
+        assert_eq!(
+            allocations(&mut round),
+            0,
+            "{name}, and nobody reads the other"
+        );
+        captured(&reader);
+    }
+    assert!(reader.lost().is_empty());
+    assert!(!idle.lost().is_empty());
+    lab.assert_accounted();
 }

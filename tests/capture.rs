@@ -47,6 +47,11 @@ fn main() -> ExitCode {
                 "tshark_reads_frames_and_datagrams_of_an_overlay",
                 overlay,
             ),
+            env.trial_with(
+                &["ping", "tcpdump"],
+                "a_reader_that_stalls_loses_frames_of_the_capture_and_none_of_the_switch",
+                stalled,
+            ),
             env.trial("what_cannot_be_captured_is_refused", refusals),
         ]
     })
@@ -383,6 +388,37 @@ fn overlay() {
         packets[0][5].starts_with("forwarded to pod2; fdb "),
         "{packets:?}"
     );
+}
+
+fn stalled() {
+    let net = Pods::new("stall");
+    // Nobody reads its output until the end.
+    let capture = net.daemon.capture("-w - icmp");
+    for _ in 0..3 {
+        let words = ["ping", "-q", "-f", "-c", "1000", "-s", "1400", "10.1.1.2"];
+        let output = net.pods[0].exec(&words);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains("1000 received, 0% packet loss"), "{text}");
+    }
+    signal(&capture.child, Signal::SIGINT);
+    let mut capture = capture;
+    let mut bytes = Vec::new();
+    let stdout = capture.child.stdout.as_mut().unwrap();
+    stdout.read_to_end(&mut bytes).unwrap();
+    let mut error = String::new();
+    capture.stderr.read_to_string(&mut error).unwrap();
+    assert!(capture.child.wait().unwrap().success());
+    let mut numbers = error
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|word| word.parse::<u64>().ok());
+    let (captured, lost) = (numbers.next().unwrap(), numbers.next().unwrap());
+    // Each of 3000 questions and answers comes in and leaves.
+    assert_eq!(captured + lost, 12_000, "{error}");
+    assert!(captured > 1_000 && lost > 0, "{error}");
+    fs::write("/run/stall.pcapng", bytes).unwrap();
+    let words = ["-Z", "root", "-n", "-r", "/run/stall.pcapng"];
+    let text = succeeded("tcpdump", command("tcpdump").args(words).output());
+    assert_eq!(text.lines().count() as u64, captured);
 }
 
 fn refusals() {

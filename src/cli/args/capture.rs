@@ -11,7 +11,7 @@ use crate::{control::api::CaptureRequest, control::api::CaptureSide, names::Name
 #[command(after_help = "\
 Filters are those of tcpdump: host, net, port, ether host, arp, icmp, tcp, vlan ID, vxlan VNI, \
 less N, tcp[tcpflags] & tcp-syn != 0, with and, or, not and parentheses. The word drops in front \
-stands for --drops.
+stands for --drops. With -v each line is followed by all that is known of the frame.
 
 Examples:
   tapswitch capture --port podA icmp or arp
