@@ -56,7 +56,7 @@ use std::{
 };
 
 use libtest_mimic::{Completion, Trial};
-use tapswitch::wire::MacAddr;
+use tapswitch::{daemon::Tuning, wire::MacAddr};
 
 use self::{
     common::Env,
@@ -86,6 +86,18 @@ fn main() -> ExitCode {
                 "through_namespaces_the_same_bytes_leave_the_same_ports_as_in_the_kernel",
                 both,
                 move || compare(seed, slow, 60, Taps::new),
+            ),
+            trial(
+                env,
+                "in_memory_nothing_differs_with_all_that_makes_it_fast_turned_off",
+                kernel,
+                move || compare(seed, (steps - slow) / 4, 500, Memory::plain),
+            ),
+            trial(
+                env,
+                "through_namespaces_nothing_differs_with_all_that_makes_it_fast_turned_off",
+                both,
+                move || compare(seed, slow / 4, 60, || Taps::with(Tuning::off())),
             ),
             trial(
                 env,

@@ -24,11 +24,14 @@ pub struct Machine {
     pub is_virtual: bool,
     /// What the kernel does about processor bugs, in few words: it makes system calls dearer.
     pub mitigations: String,
+    /// The congestion control of TCP.
+    pub congestion: String,
 }
 
 impl Machine {
-    /// This one.
-    pub fn this() -> Self {
+    /// This one, where TCP has this `congestion` control, or the system's.
+    pub fn this(congestion: Option<&str>) -> Self {
+        let system = read(CONGESTION);
         let info = read("/proc/cpuinfo");
         let model = info.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;
@@ -42,9 +45,23 @@ impl Machine {
             cpus: affinity::allowed().map_or(1, |cpus| cpus.len()),
             is_virtual: info.contains(" hypervisor"),
             mitigations: mitigations(),
+            congestion: congestion.unwrap_or(system.trim()).to_owned(),
         }
     }
 }
+
+/// Gives TCP in the namespace of the calling thread this `congestion` control.
+pub(super) fn set_congestion(congestion: &str) -> Result<(), String> {
+    fs::write(CONGESTION, congestion).map_err(|error| {
+        let known = read("/proc/sys/net/ipv4/tcp_available_congestion_control");
+        format!(
+            "set TCP's congestion control to {congestion}: {error}; there is {}",
+            known.trim()
+        )
+    })
+}
+
+const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 
 fn mitigations() -> String {
     if read("/proc/cmdline")
@@ -206,7 +223,7 @@ mod tests {
 
     #[test]
     fn this_machine_has_a_kernel_and_cpus() {
-        let machine = Machine::this();
+        let machine = Machine::this(None);
         assert!(
             !machine.kernel.is_empty() && machine.cpus > 0,
             "{machine:?}"

@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use super::{
     case::{Case, Place, Site, Taught},
-    machine::{CpuTimes, Machine, Usage, version},
+    machine::{CpuTimes, Machine, Usage, set_congestion, version},
     measure::measure,
     report::{
         CaseResult, Compared, FigureResult, Missing, Noise, Report, Round, Rounds, Settings,
@@ -21,6 +21,8 @@ pub struct Plan {
     pub systems: Vec<System>,
     /// The cases and where, in the order of the report.
     pub cases: Vec<(&'static Case, Place)>,
+    /// The congestion control of TCP; `None`: the system's.
+    pub congestion: Option<String>,
     /// How often each system meets each case.
     pub rounds: usize,
     /// How long each measurement counts.
@@ -52,7 +54,7 @@ pub(super) fn run(plan: &Plan, progress: &mut dyn FnMut(&str)) -> Report {
     let mut runner = Runner {
         plan,
         report: Report {
-            machine: Machine::this(),
+            machine: Machine::this(plan.congestion.as_deref()),
             settings: Settings {
                 rounds: plan.rounds,
                 seconds: plan.window.as_secs_f64(),
@@ -117,7 +119,7 @@ impl Runner<'_> {
                 "building {} with {} pods",
                 self.names[index], shape.pods
             ));
-            match build(system, shape) {
+            match build(system, shape, self.plan.congestion.as_deref()) {
                 Ok(site) => sites.push(Some(site)),
                 Err(reason) => {
                     sites.push(None);
@@ -265,13 +267,21 @@ impl Runner<'_> {
     }
 }
 
-fn build(system: &System, shape: Shape) -> Result<Site, Unavailable> {
+fn build(system: &System, shape: Shape, congestion: Option<&str>) -> Result<Site, Unavailable> {
     if let Some(reason) = impossible(system, shape) {
         // As little of a failure as a program that is not there.
         return Err(Unavailable::NotInstalled(reason.to_owned()));
     }
+    let topology = topology::build(system, shape)?;
+    if let Some(congestion) = congestion {
+        for pod in topology.pods() {
+            let set = pod.netns.run_in(|| set_congestion(congestion));
+            set.map_err(Unavailable::failed)?
+                .map_err(Unavailable::Failed)?;
+        }
+    }
     Ok(Site {
-        topology: topology::build(system, shape)?,
+        topology,
         taught: Taught::default(),
     })
 }

@@ -56,8 +56,8 @@ fn header(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let kind = if machine.is_virtual { ", virtual" } else { "" };
     writeln!(
         out,
-        "{} x {}{kind}; mitigations {}",
-        machine.cpus, machine.cpu, machine.mitigations
+        "{} x {}{kind}; mitigations {}; TCP: {}",
+        machine.cpus, machine.cpu, machine.mitigations, machine.congestion
     )?;
     writeln!(
         out,

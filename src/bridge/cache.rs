@@ -22,6 +22,8 @@ use crate::{
 pub struct FdbCache {
     addresses: Addresses,
     pairs: Pairs,
+    /// As large as the memory of addresses may become.
+    most_sets: usize,
     regimes: Regimes,
 }
 
@@ -46,15 +48,23 @@ impl FdbCache {
     pub fn new() -> Self {
         Self {
             addresses: Addresses::new(LEAST_SETS),
-            pairs: Pairs::new(),
+            pairs: Pairs::new(1 << PAIRS_LOG2),
+            most_sets: MOST_SETS,
             regimes: Regimes::default(),
         }
     }
 
-    /// Without the memory of pairs, so that its effect can be shown.
+    /// With the memory of pairs or without it, so that its effect can be shown.
     #[must_use]
-    pub fn without_pairs(mut self) -> Self {
-        self.pairs.slots = Vec::new();
+    pub fn with_pairs(mut self, remembers: bool) -> Self {
+        self.pairs = Pairs::new(if remembers { 1 << PAIRS_LOG2 } else { 0 });
+        self
+    }
+
+    /// Whether the memory of addresses may grow; likewise.
+    #[must_use]
+    pub fn with_growth(mut self, grows: bool) -> Self {
+        self.most_sets = if grows { MOST_SETS } else { LEAST_SETS };
         self
     }
 
@@ -71,9 +81,9 @@ impl FdbCache {
     #[inline]
     pub(super) fn fit(&mut self, addresses: u32) {
         let wanted = usize::try_from(addresses).unwrap_or(usize::MAX);
-        if wanted > self.addresses.sets.len() && self.addresses.sets.len() < MOST_SETS {
+        if wanted > self.addresses.sets.len() && self.addresses.sets.len() < self.most_sets {
             // By large steps: each costs a look-up in the shared table for every address.
-            let sets = (4 * wanted).next_power_of_two().min(MOST_SETS);
+            let sets = (4 * wanted).next_power_of_two().min(self.most_sets);
             self.addresses = Addresses::new(sets);
             self.addresses.is_new = true;
         }
@@ -302,9 +312,9 @@ struct PairSlot {
 }
 
 impl Pairs {
-    fn new() -> Self {
+    fn new(slots: usize) -> Self {
         Self {
-            slots: vec![PairSlot::new_zeroed(); 1 << PAIRS_LOG2],
+            slots: vec![PairSlot::new_zeroed(); slots],
             met: 0,
             met_in_batch: 0,
             pause: 0,

@@ -224,6 +224,30 @@ pub struct RunArgs {
         default_value = "on"
     )]
     pub recorder: OnOff,
+    /// Let small frames come together for some 60 microseconds where they keep a worker busy
+    #[arg(
+        long,
+        value_name = "on|off",
+        hide_possible_values = true,
+        default_value = "on"
+    )]
+    pub moderate: OnOff,
+    /// Put together what leaves together, and send it in one piece
+    #[arg(
+        long,
+        value_name = "on|off",
+        hide_possible_values = true,
+        default_value = "on"
+    )]
+    pub gather: OnOff,
+    /// Let a worker's memory of addresses grow with the FDB
+    #[arg(
+        long,
+        value_name = "on|off",
+        hide_possible_values = true,
+        default_value = "on"
+    )]
+    pub cache_growth: OnOff,
     /// Give ports no queueing discipline (qdisc noqueue), as veths have none
     #[arg(
         long,

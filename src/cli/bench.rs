@@ -95,6 +95,7 @@ fn plan(args: &BenchArgs) -> Result<Plan, String> {
     Ok(Plan {
         systems: systems(args)?,
         cases: cases(args)?,
+        congestion: args.congestion.clone(),
         rounds: args.rounds.unwrap_or(rounds).into(),
         window: Duration::from_secs_f64(args.seconds.unwrap_or(seconds)),
         warm_up: Duration::from_secs_f64(warm_up),

@@ -426,6 +426,9 @@ fn daemon_options(args: RunArgs, socket: &Path) -> DaemonOptions {
             coalesce: args.coalesce.into(),
             flow_cache: args.flow_cache.into(),
             recorder: args.recorder.into(),
+            moderate: args.moderate.into(),
+            gather: args.gather.into(),
+            cache_growth: args.cache_growth.into(),
             noqueue: args.noqueue.into(),
         },
     }

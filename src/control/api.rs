@@ -515,6 +515,9 @@ pub struct WorkerInfo {
     pub waits: u64,
     /// Times that it gave up its CPU rather than sleep.
     pub yields: u64,
+    /// Times that it rested to let small frames come together.
+    #[serde(default)]
+    pub rests: u64,
     /// Reads from ports.
     pub reads: u64,
     /// Writes to ports.

@@ -42,8 +42,31 @@ pub struct Tuning {
     pub flow_cache: bool,
     /// What becomes of frames is written down, for `tapswitch why`.
     pub recorder: bool,
+    /// A worker that small frames keep busy lets some come together before it looks again.
+    pub moderate: bool,
+    /// What leaves together is put together first, and sent in one piece.
+    pub gather: bool,
+    /// A worker's memory of addresses grows with the FDB.
+    pub cache_growth: bool,
     /// Ports get no queueing discipline in their namespaces, as a veth has none.
     pub noqueue: bool,
+}
+
+impl Tuning {
+    /// Nothing of it.
+    pub fn off() -> Self {
+        Self {
+            pin: false,
+            poll: Duration::ZERO,
+            coalesce: false,
+            flow_cache: false,
+            recorder: false,
+            moderate: false,
+            gather: false,
+            cache_growth: false,
+            noqueue: false,
+        }
+    }
 }
 
 impl Default for Tuning {
@@ -54,6 +77,9 @@ impl Default for Tuning {
             coalesce: true,
             flow_cache: true,
             recorder: true,
+            moderate: true,
+            gather: true,
+            cache_growth: true,
             noqueue: true,
         }
     }

@@ -413,6 +413,7 @@ fn worker_info(calls: &Calls, cpu: Duration) -> WorkerInfo {
     let mut info = WorkerInfo {
         waits: calls.waits.get(),
         yields: calls.yields.get(),
+        rests: calls.rests.get(),
         reads: calls.reads.get(),
         writes: calls.writes.get(),
         receives: calls.receives.get(),
@@ -420,7 +421,12 @@ fn worker_info(calls: &Calls, cpu: Duration) -> WorkerInfo {
         syscalls: 0,
         cpu_s: cpu.as_secs_f64(),
     };
-    info.syscalls =
-        info.waits + info.yields + info.reads + info.writes + info.receives + info.sends;
+    info.syscalls = info.waits
+        + info.yields
+        + info.rests
+        + info.reads
+        + info.writes
+        + info.receives
+        + info.sends;
     info
 }

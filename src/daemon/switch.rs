@@ -118,6 +118,8 @@ impl Switch {
                 .with_coalescing(options.tuning.coalesce)
                 .with_flow_cache(options.tuning.flow_cache)
                 .with_recorder(options.tuning.recorder)
+                .with_cache_growth(options.tuning.cache_growth)
+                .with_gathering(options.tuning.gather)
                 .with_learned(learned.clone())
                 .with_overlay_news(overlay.clone());
             match observer.take() {

@@ -19,7 +19,13 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{clock::Clock, housekeeping::Notice, options::Tuning, patience::Patience};
+use super::{
+    clock::Clock,
+    housekeeping::Notice,
+    moderation::{Moderation, Work},
+    options::Tuning,
+    patience::Patience,
+};
 use crate::{
     bridge::PortId,
     datapath::{Calls, Datapath, Topology},
@@ -278,6 +284,7 @@ impl Rounds {
         self.hold_on_a_cpu(index);
         let mut events = Events::with_capacity(EVENTS);
         let mut patience = Patience::new(self.shared.tuning.poll);
+        let mut moderation = Moderation::new(self.shared.tuning.moderate);
         while !self.shared.stop.load(Ordering::Acquire) {
             self.look_up();
             let idle = self.is_idle();
@@ -312,7 +319,13 @@ impl Rounds {
                 Err(error) => tracing::error!(%error, "epoll_wait failed"),
             }
             match self.round() {
-                Some(now) => patience.worked(now),
+                Some((now, work)) => {
+                    patience.worked(now);
+                    if let Some(rest) = moderation.rest(now, work) {
+                        self.datapath.calls().rests.add(1);
+                        thread::sleep(rest);
+                    }
+                }
                 None if polls => {
                     self.datapath.calls().yields.add(1);
                     thread::yield_now();
@@ -342,17 +355,20 @@ impl Rounds {
     }
 
     /// One batch for each port that is ready, and one from the underlay: none can starve the
-    /// others. Returns the time if there was one.
-    fn round(&mut self) -> Option<Timestamp> {
+    /// others. Returns the time and what was moved, if there was one.
+    fn round(&mut self) -> Option<(Timestamp, Work)> {
         if self.is_idle() {
             return None;
         }
         // Once a round: a clock reading costs as much as two look-ups.
         let now = self.shared.clock.now();
         let mut kept = 0;
+        let mut work = Work::default();
         for turn in 0..self.ready.len() {
             let port = self.ready[turn];
             let serviced = self.datapath.service(now, &self.topology, port);
+            work.frames += serviced.frames;
+            work.bytes += serviced.bytes;
             if serviced.gone {
                 self.report_gone(port);
             }
@@ -370,9 +386,11 @@ impl Rounds {
         }
         if self.is_underlay_ready {
             let serviced = self.datapath.service_underlay(now, &self.topology);
+            work.frames += serviced.frames;
+            work.bytes += serviced.bytes;
             self.is_underlay_ready = serviced.more;
         }
-        Some(now)
+        Some((now, work))
     }
 
     fn report_gone(&self, port: PortId) {

@@ -107,6 +107,8 @@ pub struct Calls {
     pub waits: Counter,
     /// Times that it gave up its CPU (`sched_yield`) rather than sleep.
     pub yields: Counter,
+    /// Times that it rested to let small frames come together (`clock_nanosleep`).
+    pub rests: Counter,
     /// Reads from ports, of which the last of a batch mostly finds nothing.
     pub reads: Counter,
     /// Writes to ports.

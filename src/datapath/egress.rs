@@ -78,10 +78,15 @@ impl Datapath {
         parts[1] = IoSlice::new(head);
         let parts = &parts[..count + 2];
         self.calls.writes.add(1);
-        gather(&mut self.gathered, parts);
         let frame = usize::from(first.frame);
         let to = first.to;
-        match port.io.transmit(&self.gathered) {
+        let sent = if self.gathers {
+            gather(&mut self.gathered, parts);
+            port.io.transmit(&self.gathered)
+        } else {
+            port.io.transmit_parts(parts)
+        };
+        match sent {
             Transmitted::Unsupported => 0,
             sent => {
                 port.counters.worker(self.worker).joined(sent, count, bytes);

@@ -57,6 +57,7 @@ pub struct Datapath {
     gathered: Vec<u8>,
     tunnel: tunnel::Scratch,
     coalesces: bool,
+    gathers: bool,
     calls: Arc<Calls>,
     recording: record::Recording,
     learned: Option<SyncSender<Learned>>,
@@ -86,6 +87,8 @@ struct Copy {
 pub struct Serviced {
     /// Frames received.
     pub frames: usize,
+    /// Their bytes.
+    pub bytes: usize,
     /// There may be more where they came from.
     pub more: bool,
     /// The port's device is gone.
@@ -145,6 +148,7 @@ impl Datapath {
             gathered: Vec::with_capacity(Batch::CAPACITY),
             tunnel: tunnel::Scratch::new(),
             coalesces: true,
+            gathers: true,
             calls: Arc::default(),
             recording: record::Recording::new(Batch::DATAGRAMS),
             learned: None,
@@ -180,11 +184,21 @@ impl Datapath {
     /// Whether what became of the last frames is remembered by their headers; it is if nobody says.
     #[must_use]
     pub fn with_flow_cache(mut self, remembers: bool) -> Self {
-        self.cache = if remembers {
-            FdbCache::new()
-        } else {
-            FdbCache::new().without_pairs()
-        };
+        self.cache = self.cache.with_pairs(remembers);
+        self
+    }
+
+    /// Whether the memory of addresses grows with the FDB; it does if nobody says.
+    #[must_use]
+    pub fn with_cache_growth(mut self, grows: bool) -> Self {
+        self.cache = self.cache.with_growth(grows);
+        self
+    }
+
+    /// Whether what leaves together is put together first; it is if nobody says.
+    #[must_use]
+    pub fn with_gathering(mut self, gathers: bool) -> Self {
+        self.gathers = gathers;
         self
     }
 
@@ -275,6 +289,7 @@ impl Datapath {
             }
         }
         serviced.frames = self.batch.len();
+        serviced.bytes = self.batch.bytes();
         serviced
     }
 

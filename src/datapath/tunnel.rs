@@ -169,6 +169,7 @@ impl Datapath {
                 }
             }
         }
+        serviced.bytes = bytes;
         serviced
     }
 
@@ -582,7 +583,11 @@ impl Datapath {
         };
         let used = (2 * datagrams.len()).min(parts.len());
         self.calls.sends.add(1);
-        gather(&mut self.gathered, &parts[..used]);
+        let parts = &parts[..used];
+        if !self.gathers {
+            return vtep.io.transmit(&departure, parts);
+        }
+        gather(&mut self.gathered, parts);
         vtep.io
             .transmit(&departure, &[IoSlice::new(&self.gathered)])
     }

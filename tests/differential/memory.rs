@@ -35,7 +35,23 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    /// With all that makes it fast.
     pub(crate) fn new() -> io::Result<Self> {
+        Self::with(Datapath::new)
+    }
+
+    /// With nothing of that.
+    pub(crate) fn plain() -> io::Result<Self> {
+        Self::with(|worker| {
+            Datapath::new(worker)
+                .with_coalescing(false)
+                .with_flow_cache(false)
+                .with_cache_growth(false)
+                .with_gathering(false)
+        })
+    }
+
+    fn with(worker: impl Fn(usize) -> Datapath) -> io::Result<Self> {
         let name = Name::new("br0").map_err(io::Error::other)?;
         let spec = BridgeSpec {
             at_limit: AtLimit::Refuse,
@@ -51,7 +67,7 @@ impl Memory {
             )
         };
         let mut memory = Self {
-            workers: (0..WORKERS).map(Datapath::new).collect(),
+            workers: (0..WORKERS).map(worker).collect(),
             spec,
             flags: [Some(PortFlags::DEFAULT); PORTS],
             fdb: Arc::new(Fdb::new()),

@@ -9,7 +9,7 @@ use std::{io, thread, time::Duration};
 use tapswitch::{
     config::{AtLimit, BridgeSpec, OffloadMode, Place, PortSpec, ReservedMask, StaticSpec},
     control::api::{ApiError, BridgeChange, FdbSelector, FdbState, PortChange, Request, Response},
-    daemon::{Switch as Daemon, SwitchOptions},
+    daemon::{Switch as Daemon, SwitchOptions, Tuning},
     names::Name,
     netlink::{LinkRef, OperState, link_state},
     wire::MacAddr,
@@ -42,10 +42,16 @@ struct Attached {
 }
 
 impl Taps {
+    /// With all that makes it fast.
     pub(crate) fn new() -> io::Result<Self> {
+        Self::with(Tuning::default())
+    }
+
+    pub(crate) fn with(tuning: Tuning) -> io::Result<Self> {
         let options = SwitchOptions {
             name: "differential".to_owned(),
             workers: Some(2),
+            tuning,
             ..SwitchOptions::default()
         };
         let daemon = Daemon::start(options)?;

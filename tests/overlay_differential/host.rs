@@ -15,7 +15,7 @@ use tapswitch::{
         Accept, AtLimit, BridgeSpec, OffloadMode, PeerAddr, PortSpec, ReservedMask, Tos, VtepSpec,
     },
     control::api::{ApiError, Request, Response, StatsInfo},
-    daemon::{Switch, SwitchOptions},
+    daemon::{Switch, SwitchOptions, Tuning},
     names::Name,
     sys::{AcceptedOffloads, Tap, TapOptions, clock},
     wire::{MacAddr, VirtioNetHdr, Vni},
@@ -141,6 +141,12 @@ impl Host {
         let options = SwitchOptions {
             name: "overlay".to_owned(),
             workers: Some(2),
+            // What is done without offloads is done without all that makes it fast.
+            tuning: if settings.offload {
+                Tuning::default()
+            } else {
+                Tuning::off()
+            },
             ..SwitchOptions::default()
         };
         let daemon = Switch::start(options)?;

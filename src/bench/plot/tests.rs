@@ -39,7 +39,7 @@ fn report(ratio: (f64, f64, f64), verdict: Verdict) -> Report {
         is_required: true,
     };
     Report {
-        machine: Machine::this(),
+        machine: Machine::this(None),
         settings: Settings {
             rounds: 7,
             seconds: 2.0,

@@ -51,7 +51,7 @@ pub enum Unavailable {
 }
 
 impl Unavailable {
-    fn failed(error: impl fmt::Display) -> Self {
+    pub(super) fn failed(error: impl fmt::Display) -> Self {
         Self::Failed(error.to_string())
     }
 }

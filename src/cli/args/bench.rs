@@ -23,6 +23,9 @@ pub struct BenchArgs {
     /// One more switch: a program that joins interfaces eth0 of namespaces; may be repeated
     #[arg(long, value_name = "CMD")]
     pub program: Vec<String>,
+    /// The congestion control of TCP, such as cubic [default: the system's]
+    #[arg(long, value_name = "NAME")]
+    pub congestion: Option<String>,
     /// How often each system meets each case [default: 7, with --quick 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub rounds: Option<u16>,
