@@ -81,7 +81,8 @@ impl FdbCache {
     #[inline]
     pub(super) fn fit(&mut self, addresses: u32) {
         let wanted = usize::try_from(addresses).unwrap_or(usize::MAX);
-        if wanted > self.addresses.sets.len() && self.addresses.sets.len() < self.most_sets {
+        let sets = self.addresses.sets();
+        if wanted > sets && sets < self.most_sets {
             // By large steps: each costs a look-up in the shared table for every address.
             let sets = (4 * wanted).next_power_of_two().min(self.most_sets);
             self.addresses = Addresses::new(sets);
@@ -92,14 +93,14 @@ impl FdbCache {
     /// The memory, once after it has grown beyond what a processor's own caches hold: for whoever
     /// can give it huge pages.
     pub fn grown(&mut self) -> Option<&[u8]> {
-        std::mem::take(&mut self.addresses.is_new).then(|| self.addresses.sets.as_bytes())
+        std::mem::take(&mut self.addresses.is_new).then(|| self.addresses.words.as_bytes())
     }
 
     /// Fetches what the decisions about `frames` will need, all at once, if the memory is so large
     /// that each would else have to wait for it.
     #[inline]
     pub fn fetch<'f>(&self, frames: impl Iterator<Item = &'f [u8]>) {
-        if self.addresses.sets.len() <= LEAST_SETS {
+        if self.addresses.sets() <= LEAST_SETS {
             return;
         }
         // Loads that do not depend on each other are in flight together.
@@ -179,19 +180,25 @@ impl FdbCache {
 /// Where addresses are.
 #[derive(Debug)]
 struct Addresses {
-    sets: Vec<Set>,
+    /// The sets, from the first cache line on that begins in here. An allocator gives memory for
+    /// words straight from the kernel, with zeroes that cost nothing before they are used, so that
+    /// huge pages can be asked for; memory for whole lines it would write to first.
+    words: Vec<Word>,
+    first: usize,
     /// 64 less the bits of an index.
     shift: u32,
     is_new: bool,
 }
 
-/// Answers whose keys share a hash, the latest first: one cache line.
 #[derive(Clone, Copy, Debug, FromZeros, IntoBytes, Immutable)]
-#[repr(C, align(64))]
-struct Set([Slot; 2]);
+#[repr(C, align(16))]
+struct Word([u64; 2]);
 
-#[derive(Clone, Copy, Debug, FromZeros, IntoBytes, Immutable)]
-#[repr(C)]
+/// Answers whose keys share a hash, the latest first: one cache line.
+type Set = [Word; 2 * WORDS_OF_SLOT];
+
+/// One answer, in two words.
+#[derive(Clone, Copy, Debug)]
 struct Slot {
     key: u64,
     /// Of the FDB when the answer was read; generations are unique, so this names the FDB too. 0 is
@@ -201,32 +208,64 @@ struct Slot {
     egress: u64,
 }
 
+impl Slot {
+    #[inline(always)]
+    fn read([Word([key, generation]), Word([updated, egress])]: [Word; WORDS_OF_SLOT]) -> Self {
+        Self {
+            key,
+            generation,
+            updated,
+            egress,
+        }
+    }
+
+    fn words(self) -> [Word; WORDS_OF_SLOT] {
+        [
+            Word([self.key, self.generation]),
+            Word([self.updated, self.egress]),
+        ]
+    }
+}
+
 impl Addresses {
     fn new(sets: usize) -> Self {
         let sets = sets.next_power_of_two().max(2);
+        let words = (sets + 1) * size_of::<Set>() / size_of::<Word>();
+        let words = Word::new_vec_zeroed(words).unwrap_or_default();
         Self {
-            // The kernel's zeroes: memory that is not used is not there.
-            sets: Set::new_vec_zeroed(sets).unwrap_or_else(|_| vec![Set::new_zeroed(); 2]),
+            first: words
+                .as_ptr()
+                .align_offset(LINE)
+                .min(LINE / size_of::<Word>()),
+            words,
             shift: 64 - sets.trailing_zeros(),
             is_new: false,
         }
+    }
+
+    fn sets(&self) -> usize {
+        1 << (64 - self.shift)
+    }
+
+    #[inline(always)]
+    fn set(&self, key: FdbKey) -> Option<&Set> {
+        self.words.get(self.index(key)..)?.first_chunk()
     }
 
     // Collisions cost a look-up in the shared table, so a cheap unkeyed hash is enough.
     #[inline(always)]
     fn index(&self, key: FdbKey) -> usize {
         let hash = key.number().wrapping_mul(GOLDEN);
-        usize::try_from(hash >> self.shift).unwrap_or(0)
+        let set = usize::try_from(hash >> self.shift).unwrap_or(0);
+        self.first + 2 * WORDS_OF_SLOT * set
     }
 
     #[inline(always)]
     fn find(&self, key: FdbKey, generation: u64) -> Option<Hit> {
-        let Set([latest, other]) = self.sets.get(self.index(key))?;
-        let slot = if latest.key == key.number() {
-            latest
-        } else {
-            other
-        };
+        let [a, b, c, d] = *self.set(key)?;
+        let Word([latest, _]) = a;
+        let is_latest = latest == key.number();
+        let slot = Slot::read(if is_latest { [a, b] } else { [c, d] });
         (slot.key == key.number() && slot.generation == generation).then(|| Hit {
             egress: Egress::unpack(slot.egress),
             updated: Timestamp::from_nanos(slot.updated),
@@ -239,25 +278,27 @@ impl Addresses {
             EntryKind::Static | EntryKind::Local | EntryKind::Control => NEVER_AGES,
         };
         let index = self.index(key);
-        let Some(Set([latest, other])) = self.sets.get_mut(index) else {
+        let set = self.words.get_mut(index..);
+        let Some([a, b, c, d]) = set.and_then(<[Word]>::first_chunk_mut::<{ 2 * WORDS_OF_SLOT }>)
+        else {
             return;
         };
-        if latest.key != key.number() {
-            *other = *latest;
+        if Slot::read([*a, *b]).key != key.number() {
+            (*c, *d) = (*a, *b);
         }
-        *latest = Slot {
+        [*a, *b] = Slot {
             key: key.number(),
             generation,
             updated: updated.as_nanos(),
             egress: entry.egress.pack(),
-        };
+        }
+        .words();
     }
 
     #[inline(always)]
     fn touch(&self, address: MacAddr) -> u64 {
-        self.sets
-            .get(self.index(FdbKey::new(address, 0)))
-            .map_or(0, |Set([latest, _])| latest.key)
+        self.set(FdbKey::new(address, 0))
+            .map_or(0, |[Word([latest, _]), ..]| *latest)
     }
 }
 
@@ -366,7 +407,10 @@ const PAIRS_LOG2: u32 = 12;
 const LEAST_SETS: usize = 1 << 11;
 /// 64 MiB: room for two million addresses.
 const MOST_SETS: usize = 1 << 20;
-const _: () = assert!(size_of::<Set>() == 64 && size_of::<PairSlot>() == 32);
+/// Bytes of a cache line.
+const LINE: usize = 64;
+const WORDS_OF_SLOT: usize = 2;
+const _: () = assert!(size_of::<Set>() == LINE && size_of::<PairSlot>() == 32);
 
 #[cfg(test)]
 mod tests {
@@ -436,7 +480,7 @@ mod tests {
         cache.fit(2000);
         assert!(cache.grown().is_none());
         cache.fit(100_000);
-        assert_eq!(cache.grown().map(<[u8]>::len), Some(64 << 19));
+        assert_eq!(cache.grown().map(<[u8]>::len), Some((64 << 19) + LINE));
         cache.fit(100_000);
         assert!(cache.grown().is_none());
     }
