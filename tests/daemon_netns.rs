@@ -16,7 +16,8 @@ use tapswitch::{
     },
     daemon::{Switch, SwitchOptions},
     datapath::Observer,
-    names::Name,
+    names::{IfName, Name},
+    sys::clock,
     time::Timestamp,
 };
 use tokio::sync::broadcast::{self, error::TryRecvError};
@@ -75,6 +76,11 @@ fn changing(env: &Env) -> Vec<Trial> {
             env,
             "apply_does_nothing_the_second_time",
             apply_is_idempotent,
+        ),
+        trial(
+            env,
+            "ports_without_traffic_cost_less_than_a_hundredth_of_a_cpu",
+            idle_ports,
         ),
         trial(env, "apply_changes_all_or_nothing", apply_is_atomic),
         trial(env, "apply_lets_two_ports_swap_their_places", apply_swaps),
@@ -685,6 +691,40 @@ fn mtu_inside() {
     wait_until("the drop is counted", Duration::from_secs(1), || {
         net.info("pod2").drops.contains_key("too_big")
     });
+}
+
+/// The switch is alone in this process while it is idle: what the process uses is what it uses.
+/// `TAPSWITCH_IDLE_PORTS=1000` for a large one.
+fn idle_ports() {
+    let count = std::env::var("TAPSWITCH_IDLE_PORTS").map_or(100, |text| text.parse().unwrap());
+    let net = Net::new();
+    let pods: Vec<_> = (0..10)
+        .map(|pod| Netns::new(&format!("idle{pod}")))
+        .collect();
+    for pod in &pods {
+        for set in ["all", "default"] {
+            pod.exec(&[
+                "sysctl",
+                "-qw",
+                &format!("net.ipv6.conf.{set}.disable_ipv6=1"),
+            ]);
+        }
+    }
+    for number in 0..count {
+        let mut spec = net.port(&format!("port{number}"));
+        spec.netns = Some(pods[number % pods.len()].reference());
+        spec.ifname = Some(IfName::new(&format!("eth{number}")).unwrap());
+        net.request(Request::PortAdd(spec));
+    }
+
+    // What the kernel and the switch have to say about so many new interfaces is said by then.
+    thread::sleep(Duration::from_secs(2));
+    let (began, before) = (clock::now(), cpu_time());
+    thread::sleep(Duration::from_secs(5));
+    let share = (cpu_time() - before).as_secs_f64() / clock::now().since(began).as_secs_f64();
+
+    eprintln!("{count} ports: {:.2} % of a CPU", 100.0 * share);
+    assert!(share < 0.01, "{:.2} % of a CPU", 100.0 * share);
 }
 
 fn wire() {

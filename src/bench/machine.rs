@@ -45,7 +45,7 @@ impl Machine {
             cpus: affinity::allowed().map_or(1, |cpus| cpus.len()),
             is_virtual: info.contains(" hypervisor"),
             mitigations: mitigations(),
-            congestion: congestion.unwrap_or(system.trim()).to_owned(),
+            congestion: congestion.unwrap_or_else(|| system.trim()).to_owned(),
         }
     }
 }
