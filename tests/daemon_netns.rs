@@ -79,7 +79,7 @@ fn changing(env: &Env) -> Vec<Trial> {
         ),
         trial(
             env,
-            "ports_without_traffic_cost_less_than_a_hundredth_of_a_cpu",
+            "ports_without_traffic_cost_next_to_no_cpu_time",
             idle_ports,
         ),
         trial(env, "apply_changes_all_or_nothing", apply_is_atomic),
@@ -724,7 +724,9 @@ fn idle_ports() {
     let share = (cpu_time() - before).as_secs_f64() / clock::now().since(began).as_secs_f64();
 
     eprintln!("{count} ports: {:.2} % of a CPU", 100.0 * share);
-    assert!(share < 0.01, "{:.2} % of a CPU", 100.0 * share);
+    // A build without optimisation is several times as slow.
+    let most = if cfg!(debug_assertions) { 0.03 } else { 0.01 };
+    assert!(share < most, "{:.2} % of a CPU", 100.0 * share);
 }
 
 fn wire() {
