@@ -202,7 +202,7 @@ drop_reasons! {
     /// Fewer bytes than its Ethernet header, or its VLAN tag, needs.
     Truncated = "truncated",
         "the frame ends inside its Ethernet header or VLAN tag",
-        "its sender made a broken frame; look at it: tapswitch capture --drops";
+        "its sender made a broken frame; look at it: tapswitch capture drops";
     /// The virtio-net header contradicts the frame.
     BadOffload = "bad_offload",
         "the offload header contradicts the frame",
@@ -254,7 +254,7 @@ drop_reasons! {
     /// A datagram with fewer bytes than a VXLAN header.
     VxlanRunt = "vxlan_runt",
         "the datagram is shorter than a VXLAN header",
-        "something else than VXLAN sends to this port; see who: tapswitch capture --drops";
+        "something else than VXLAN sends to this port; see who: tapswitch capture drops";
     /// The I flag of the VXLAN header is not set (RFC 7348 §5).
     NoVni = "no_vni",
         "the VXLAN header has no valid VNI",
