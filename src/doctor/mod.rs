@@ -8,6 +8,7 @@
 //! it should be is a finding too. Of those that are equally bad, the one that comes first in
 //! [`Check`] is the most likely cause of the others.
 
+mod bridge;
 mod facts;
 mod filter;
 mod finding;
@@ -42,7 +43,7 @@ pub fn diagnose(facts: &Facts) -> Report {
     for port in ends {
         port::judge(&mut notes, facts, port);
     }
-    port::judge_together(&mut notes, facts);
+    bridge::judge(&mut notes, facts);
     if facts.scope.is_path() {
         path::judge(&mut notes, facts);
     }
