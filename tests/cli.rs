@@ -46,7 +46,7 @@ fn help_goes_to_stdout_and_wrong_usage_exits_with_two() {
     assert_eq!(help.status.code(), Some(0));
     for command in [
         "why", "run", "check", "apply", "show", "vtep", "peer", "bridge", "port", "fdb", "stats",
-        "monitor", "bench", "doctor",
+        "top", "monitor", "bench", "doctor",
     ] {
         assert!(stdout(&help).contains(command), "{command} is missing");
     }

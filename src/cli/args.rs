@@ -14,16 +14,17 @@ mod bench;
 mod capture;
 mod explain;
 mod overlay;
+mod watch;
 mod why;
 
 pub use self::bench::BenchArgs;
 pub use self::capture::CaptureArgs;
 pub use self::explain::{ExplainArgs, FrameRange, StartArg};
 pub use self::overlay::{PeerArgs, PeerCommand, PingArgs, VtepCommand, VtepSetArgs};
+pub use self::watch::{MonitorArgs, StatsArgs, TopArgs};
 pub use self::why::{FdbWhyArgs, WhyArgs};
 use super::values::{
-    AtLimitArg, EventKind, ModeArg, MtuArg, OnOff, OrNone, StateArg, or_none, parse_cidr,
-    parse_workers,
+    AtLimitArg, ModeArg, MtuArg, OnOff, OrNone, StateArg, or_none, parse_cidr, parse_workers,
 };
 use crate::{
     config::{PeerAddr, ReservedMask, RouteSpec, units::parse_duration},
@@ -111,16 +112,9 @@ pub enum Command {
     /// Tell what became of frames, why, and what to do about it
     Why(WhyArgs),
     /// Show counters and drops by reason
-    Stats {
-        /// Only this port
-        port: Option<Name>,
-        /// Show them again and again
-        #[arg(long, short)]
-        watch: bool,
-        /// How often with --watch
-        #[arg(long, default_value = "1s", value_parser = parse_duration, value_name = "TIME")]
-        interval: Duration,
-    },
+    Stats(StatsArgs),
+    /// Show ports, rates, drops and events on a screen that stays
+    Top(TopArgs),
     /// Find out what is wrong: with a port, on the path from it to another port or to an address,
     /// or with the whole switch
     Doctor {
@@ -130,11 +124,8 @@ pub enum Command {
         #[arg(value_name = "PORT|IP")]
         to: Option<DoctorTarget>,
     },
-    /// Print what happens, line by line
-    Monitor {
-        /// Only events of these kinds [default: all]
-        kinds: Vec<EventKind>,
-    },
+    /// Print what happens, line by line, with the time of day in UTC
+    Monitor(MonitorArgs),
     /// Tell what every byte of a frame means, and what is wrong with it
     Explain(ExplainArgs),
     /// Capture frames and what became of them: as lines, or for Wireshark and tcpdump

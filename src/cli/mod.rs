@@ -17,8 +17,11 @@ mod bench;
 mod capture;
 mod doctor;
 mod explain;
+mod interrupt;
 mod output;
+mod rates;
 mod request;
+mod top;
 pub mod values;
 
 use self::{
@@ -26,6 +29,7 @@ use self::{
         BridgeCommand, Cli, Command, FdbAddArgs, FdbCommand, Globals, PortCommand, RunArgs,
         VtepCommand, VtepSetArgs,
     },
+    interrupt::Interrupt,
     values::EventKind,
 };
 use crate::{
@@ -40,6 +44,7 @@ use crate::{
     daemon::{self, DaemonOptions, Tuning},
     demo,
     names::Name,
+    sys::clock,
     wire::MacAddr,
 };
 
@@ -125,19 +130,17 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
             remote.ask(&request, out)
         }
         Command::Why(args) => remote.ask(&Request::Why(args.into()), out),
-        Command::Stats {
-            port,
-            watch,
-            interval,
-        } => {
-            let request = Request::Stats { port };
-            if watch {
-                return remote.watch(&request, interval, out);
+        Command::Stats(args) => {
+            let request = Request::Stats { port: args.port };
+            match args.watch {
+                true => remote.watch(&request, args.interval, out),
+                false => remote.ask(&request, out),
             }
-            remote.ask(&request, out)
         }
+        Command::Top(_) if remote.json => remote.ask(&Request::Counters, out),
+        Command::Top(args) => top::run(&remote.client, args.interval),
         Command::Doctor { from, to } => remote.doctor(DoctorRequest { from, to }, out),
-        Command::Monitor { kinds } => remote.monitor(&kinds, out),
+        Command::Monitor(args) => remote.monitor(&[args.kinds, args.also].concat(), out),
         Command::Explain(args) => explain::run(&args, remote.json, out),
         Command::Capture(args) => {
             let is_verbose = globals.verbose > 0;
@@ -206,14 +209,27 @@ impl Remote {
         out: &mut impl Write,
     ) -> Result<(), CliError> {
         let clears = !self.json && io::stdout().is_terminal();
+        let interval = interval.max(SHORTEST_INTERVAL);
+        let end = Interrupt::wait_for()?;
+        let mut last = None;
         loop {
             let answer = self.client.request(request)?;
-            if clears {
-                write!(out, "\x1b[H\x1b[2J")?;
+            let Response::Stats(stats) = answer else {
+                return Err(CliError::Failed(
+                    "stats: the daemon answers nonsense".to_owned(),
+                ));
+            };
+            if self.json {
+                output::json_value(out, &stats)?;
+            } else {
+                let screen = output::watch(last.as_ref(), &stats, clock::unix_time(), interval)?;
+                output::screen(out, &screen, clears)?;
             }
-            self.print(request, &answer, out)?;
             out.flush()?;
-            std::thread::sleep(interval.max(Duration::from_millis(50)));
+            if end.within(interval) {
+                return Ok(());
+            }
+            last = Some(stats);
         }
     }
 
@@ -378,6 +394,7 @@ fn is_wanted(event: &Event, kinds: &[EventKind]) -> bool {
         Event::Mtu { .. } => EventKind::Mtu,
         Event::Peer { .. } => EventKind::Peer,
         Event::Vtep { .. } => EventKind::Vtep,
+        Event::Drops { .. } => EventKind::Drops,
         Event::Lost { .. } => return true,
     };
     kinds.is_empty() || kinds.contains(&kind)
@@ -458,3 +475,6 @@ fn start_log(verbosity: u8) {
     // Somebody who embeds this may have a log already.
     drop(log.try_init());
 }
+
+/// Nobody reads faster, and each time the workers are held for a moment.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);

@@ -9,12 +9,18 @@ use std::{
 mod doctor;
 mod event;
 mod overlay;
+mod watch;
 mod why;
 
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use serde::Serialize;
 
-pub(super) use self::{doctor::report as doctor_report, event::event, overlay::chain};
+pub(super) use self::{
+    doctor::report as doctor_report,
+    event::{clock, event, explain, line},
+    overlay::chain,
+    watch::{screen, watch},
+};
 use crate::{
     config::{BridgeSpec, Diagnostic, Mode, units::format_duration},
     control::api::{

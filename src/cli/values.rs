@@ -108,6 +108,8 @@ pub enum EventKind {
     Peer,
     /// The VXLAN endpoint
     Vtep,
+    /// Frames that are lost, once a second for each place and reason
+    Drops,
 }
 
 /// `auto` or a number of bytes.

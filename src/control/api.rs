@@ -564,7 +564,8 @@ pub struct ShowInfo {
     reason = "the fields are those of FdbInfo, PortInfo and PeerInfo of the same name"
 )]
 pub enum Event {
-    /// A port was added, removed, or changed its state.
+    /// A port was added or deleted, its settings or its state changed. `change` is `added`,
+    /// `deleted`, `changed`, `down`, `up`, `gone` or `returned`.
     Port {
         time: f64,
         port: Name,
@@ -573,7 +574,9 @@ pub enum Event {
         state: Option<PortState>,
         reason: Option<String>,
     },
-    /// An FDB entry was learned, moved, aged out, flushed, added, deleted, refused or frozen.
+    /// Something happened to an address in the FDB. `change` is `learned`, `moved`, `aged`,
+    /// `flushed`, `added`, `deleted`, `limit` (refused for want of room), `flapping` (from now on
+    /// held where it is), `frozen` (seen elsewhere while held) or `static-violation`.
     Fdb {
         time: f64,
         change: String,
@@ -610,7 +613,19 @@ pub enum Event {
     },
     /// The MTU of a port changed.
     Mtu { time: f64, port: Name, mtu: u32 },
-    /// The subscriber was too slow; so many events are missing here.
+    /// Frames were lost since the last such event of this place and reason, a second ago or more.
+    /// Neither port nor remote: datagrams of no peer. `direction` is `receive` or `transmit`.
+    Drops {
+        time: f64,
+        bridge: Option<Name>,
+        port: Option<Name>,
+        remote: Option<String>,
+        direction: String,
+        reason: String,
+        count: u64,
+    },
+    /// The subscriber was too slow, or more was learned at once than could be told; so many events
+    /// are missing here.
     Lost { count: u64 },
 }
 

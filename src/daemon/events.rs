@@ -57,6 +57,14 @@ pub(super) struct Whereabouts {
     pub(super) remote: Option<String>,
 }
 
+/// Where frames were lost; neither port nor remote: at the endpoint.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Losing<'a> {
+    pub(super) bridge: Option<&'a Name>,
+    pub(super) port: Option<&'a Name>,
+    pub(super) remote: Option<&'a str>,
+}
+
 impl Directory {
     pub(super) fn of(state: &State) -> Self {
         let mut ports = Vec::new();
@@ -180,6 +188,7 @@ impl EventBus {
     }
 
     pub(super) fn mtu(&self, port: &Name, mtu: u32) {
+        tracing::info!(%port, mtu, "port mtu");
         self.send(Event::Mtu {
             time: clock::unix_time(),
             port: port.clone(),
@@ -207,6 +216,23 @@ impl EventBus {
             change: change.to_owned(),
             reason: reason.map(str::to_owned),
         });
+    }
+
+    pub(super) fn drops(&self, place: Losing<'_>, direction: &str, reason: &str, count: u64) {
+        self.send(Event::Drops {
+            time: clock::unix_time(),
+            bridge: place.bridge.cloned(),
+            port: place.port.cloned(),
+            remote: place.remote.map(str::to_owned),
+            direction: direction.to_owned(),
+            reason: reason.to_owned(),
+            count,
+        });
+    }
+
+    /// So many events never came to be.
+    pub(super) fn lost(&self, count: u64) {
+        self.send(Event::Lost { count });
     }
 
     pub(super) fn fdb_gone(

@@ -17,7 +17,7 @@ use nix::{
     sys::inotify::{AddWatchFlags, InitFlags, Inotify},
 };
 
-use super::{report, switch::Inner};
+use super::{losses::Losses, report, switch::Inner};
 use crate::{
     bridge::PortId,
     names::NetnsRef,
@@ -54,6 +54,7 @@ impl Housekeeping {
         let keeper = Keeper {
             inner: Arc::downgrade(inner),
             inbox,
+            losses: Losses::default(),
         };
         let keeper = thread::Builder::new()
             .name("housekeeping".to_owned())
@@ -94,10 +95,11 @@ impl Drop for Housekeeping {
 struct Keeper {
     inner: Weak<Inner>,
     inbox: Receiver<Notice>,
+    losses: Losses,
 }
 
 impl Keeper {
-    fn run(self) {
+    fn run(mut self) {
         let mut next_tick = clock::now() + TICK;
         // A name is made before its namespace is mounted on it, so look again soon for a while.
         let mut eager_until = Timestamp::ZERO;
@@ -138,6 +140,7 @@ impl Keeper {
                 let ports = state.ports.len();
                 let due = ports.div_ceil(REFRESH_TICKS).max(REFRESHED);
                 report::refresh(&inner, &mut state, due);
+                self.losses.tell(&inner, &state);
             }
         }
     }

@@ -10,6 +10,7 @@ mod fdb;
 mod fdb_story;
 mod history;
 mod housekeeping;
+mod losses;
 mod moderation;
 mod news;
 mod options;

@@ -306,7 +306,11 @@ impl Inner {
         self.publish(state);
         // After that nobody learns behind those that are gone.
         self.forget_peers(state, &gone);
-        state.pin_remote_entries(self.clock.now());
+        for (bridge, change, key, egress) in state.pin_remote_entries(self.clock.now()) {
+            let place = state.whereabouts(egress);
+            let cause = "the control plane said so";
+            self.events.fdb(change, &bridge, key, place, cause);
+        }
         state.engines.in_force();
         for peer in state.peers.iter_mut().skip(first_new) {
             peer.is_told = true;
@@ -678,9 +682,11 @@ impl State {
         wanted
     }
 
-    /// Makes the entries behind peers that do not come from frames what the engines say.
-    fn pin_remote_entries(&self, now: Timestamp) {
+    /// Makes the entries behind peers that do not come from frames what the engines say. Returns
+    /// what became of those of a control plane; a person knows what became of his own.
+    fn pin_remote_entries(&self, now: Timestamp) -> Vec<(Name, &'static str, FdbKey, Egress)> {
         let port = self.vtep_port();
+        let mut news = Vec::new();
         for bridge in &self.bridges {
             let Some(vni) = bridge.spec.vni else { continue };
             let peers = self
@@ -700,11 +706,15 @@ impl State {
                     }
                 }
             }
-            bridge.fdb.flush(|key, entry| {
+            let name = &bridge.spec.name;
+            let gone = bridge.fdb.flush(|key, entry| {
                 entry.kind != EntryKind::Learned
                     && entry.egress.peer().is_some()
                     && wanted.get(&key).map(|&(place, _)| place) != Some((entry.egress, entry.kind))
             });
+            let of_control = |kind: EntryKind| kind == EntryKind::Control;
+            let gone = gone.iter().filter(|(_, entry)| of_control(entry.kind));
+            news.extend(gone.map(|(key, entry)| (name.clone(), "deleted", *key, entry.egress)));
             for (key, ((egress, kind), is_new)) in wanted {
                 let old = bridge.fdb.get(key);
                 // What a person or a host port has here stays here.
@@ -716,9 +726,13 @@ impl State {
                 let is_there = old.is_some_and(|old| (old.egress, old.kind) == (egress, kind));
                 if !is_there && !is_ours {
                     bridge.fdb.pin(key, egress, kind, now);
+                    if of_control(kind) {
+                        news.push((name.clone(), "added", key, egress));
+                    }
                 }
             }
         }
+        news
     }
 
     /// The bridge of that name, which must be on the overlay, or the only one that is.

@@ -5,6 +5,7 @@ use std::{fmt::Display, sync::Arc};
 use super::{
     events::Whereabouts,
     overlay::{ANY_SEGMENTS, fit_superframes},
+    report::SET_DOWN,
     rules::{check_port, check_together, check_wire},
     state::{Gone, Link, Plugged, PortState, State},
     switch::Inner,
@@ -14,7 +15,7 @@ use crate::{
     attach::{self, Engine, PlugRequest},
     bridge::{EntryKind, PortId},
     config::{OffloadMode, PortSpec, RouteSpec},
-    control::api::{ApiError, PortChange},
+    control::api::{ApiError, PortChange, PortState as Condition},
     datapath::Counters,
     names::{Name, NetnsRef},
     netlink::{self, LinkError, LinkRef, LinkSetup, Route},
@@ -151,6 +152,7 @@ impl Inner {
         let operation = format!("set port {name}");
         let port = state.known_port("set port", &name)?;
         let old = port.spec.clone();
+        let was = port.condition();
         let bridge = state.known_bridge(&operation, &spec.bridge)?.spec.clone();
         check_port(state, &spec, Some(&name))?;
         if spec.bridge != old.bridge {
@@ -206,7 +208,11 @@ impl Inner {
         if mtu_changed {
             self.events.mtu(&name, mtu);
         }
-        self.events.port(port, "changed", None);
+        match (was, port.condition()) {
+            (Condition::Up, Condition::Down) => self.events.port(port, "down", Some(SET_DOWN)),
+            (Condition::Down, Condition::Up) => self.events.port(port, "up", None),
+            _ => self.events.port(port, "changed", None),
+        }
         Ok(old)
     }
 

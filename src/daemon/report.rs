@@ -328,10 +328,8 @@ fn port_info(port: &PortState, totals: &Totals) -> PortInfo {
     ];
     let reason = match &port.link {
         Link::Gone(gone) => Some(gone.reason.clone()),
-        Link::Plugged(_) if !flags.last().is_some_and(|(_, up)| *up) => Some("set down".to_owned()),
-        Link::Plugged(plugged) if plugged.down_inside => {
-            Some("its interface is down inside the namespace".to_owned())
-        }
+        Link::Plugged(_) if !flags.last().is_some_and(|(_, up)| *up) => Some(SET_DOWN.to_owned()),
+        Link::Plugged(plugged) if plugged.down_inside => Some(DOWN_INSIDE.to_owned()),
         Link::Plugged(_) => None,
     };
     PortInfo {
@@ -393,8 +391,15 @@ pub(super) fn refresh(inner: &Inner, state: &mut State, limit: usize) {
             continue;
         };
         port.queue_drops = link.stats.tx_dropped;
-        plugged.down_inside = !link.admin_up;
         plugged.ifindex = link.index;
+        if std::mem::replace(&mut plugged.down_inside, !link.admin_up) == link.admin_up
+            && port.spec.flags.up
+        {
+            match link.admin_up {
+                true => inner.events.port(port, "up", None),
+                false => inner.events.port(port, "down", Some(DOWN_INSIDE)),
+            }
+        }
         if link.mtu != port.mtu {
             port.mtu = link.mtu;
             inner.events.mtu(&port.spec.name, link.mtu);
@@ -405,6 +410,10 @@ pub(super) fn refresh(inner: &Inner, state: &mut State, limit: usize) {
         inner.publish(state);
     }
 }
+
+/// Why a port is down.
+pub(super) const SET_DOWN: &str = "set down";
+const DOWN_INSIDE: &str = "its interface is down inside the namespace";
 
 /// The key of frames that the TAP's own queue dropped (`tx_dropped` of the interface).
 pub(super) const TAP_QUEUE: &str = "tap_queue";

@@ -3,10 +3,18 @@
 use std::io::{self, Write};
 
 use super::plain;
-use crate::control::api::{Event, PortState};
+use crate::{
+    bridge::DropReason,
+    control::api::{Event, PortState},
+};
 
 /// Writes `event` as one line.
 pub(in crate::cli) fn event(out: &mut impl Write, event: &Event) -> io::Result<()> {
+    writeln!(out, "{}", line(event))
+}
+
+/// `event` in words, after its time of day.
+pub(in crate::cli) fn line(event: &Event) -> String {
     let (time, words) = match event {
         Event::Port {
             time,
@@ -58,9 +66,53 @@ pub(in crate::cli) fn event(out: &mut impl Write, event: &Event) -> io::Result<(
             let reason = because(reason.as_deref());
             (time, format!("vtep {}{reason}", plain(change)))
         }
-        Event::Lost { count } => return writeln!(out, "{count} events are missing here"),
+        Event::Drops { time, .. } => (time, drops(event)),
+        Event::Lost { count } => return format!("{count} events are missing here"),
     };
-    writeln!(out, "{} {words}", clock(*time))
+    format!("{} {words}", clock(*time))
+}
+
+/// `drops port podA on br0: 3 from it, no_egress: no other port of the bridge is up`
+fn drops(event: &Event) -> String {
+    let Event::Drops {
+        bridge,
+        port,
+        remote,
+        direction,
+        reason,
+        count,
+        ..
+    } = event
+    else {
+        return String::new();
+    };
+    let way = match direction.as_str() {
+        "receive" => "from",
+        _ => "to",
+    };
+    let on = bridge
+        .as_ref()
+        .map_or_else(String::new, |bridge| format!(" on {bridge}"));
+    let (place, whom) = match (port, remote) {
+        (Some(port), _) => (format!("port {port}{on}"), "it"),
+        (None, Some(remote)) => (format!("peer {}{on}", plain(remote)), "it"),
+        (None, None) => ("vtep".to_owned(), "no peer"),
+    };
+    let reason = plain(reason);
+    match explain(&reason) {
+        Some(why) => format!("drops {place}: {count} {way} {whom}, {reason}: {why}"),
+        None => format!("drops {place}: {count} {way} {whom}, {reason}"),
+    }
+}
+
+/// What a reason means, in words.
+pub(in crate::cli) fn explain(reason: &str) -> Option<&'static str> {
+    let known = DropReason::ALL.iter().find(|known| known.name() == reason);
+    match (known, reason) {
+        (Some(known), _) => Some(known.explain()),
+        (None, "tap_queue") => Some("its TAP's queue was full before the switch read it"),
+        _ => None,
+    }
 }
 
 fn fdb(event: &Event) -> String {
@@ -95,7 +147,7 @@ fn because(reason: Option<&str>) -> String {
 }
 
 /// The time of day in UTC.
-pub(super) fn clock(time: f64) -> String {
+pub(in crate::cli) fn clock(time: f64) -> String {
     let duration = std::time::Duration::try_from_secs_f64(time).unwrap_or_default();
     let seconds = duration.as_secs() % 86_400;
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);

@@ -1,0 +1,148 @@
+//! `tapswitch top`: a screen that stays, and shows what the switch does now.
+//!
+//! [`model`] is what is known and what keys do to it, [`view`] draws it; both are pure. Here are the
+//! terminal and the threads that bring news: counters, events, keys and signals.
+
+use std::{
+    io::{self, IsTerminal},
+    ops::ControlFlow,
+    sync::mpsc::{Sender, channel},
+    thread,
+    time::Duration,
+};
+
+use ratatui::crossterm::event::{self, Event as TerminalEvent, KeyEventKind};
+
+mod model;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use self::model::{Model, News};
+use super::{CliError, SHORTEST_INTERVAL, interrupt::Interrupt};
+use crate::{
+    control::{
+        api::{Request, Response, StatsInfo},
+        client::{Client, ClientError},
+    },
+    sys::clock,
+};
+
+/// Shows the switch of `client` until somebody has seen enough.
+pub(super) fn run(client: &Client, interval: Duration) -> Result<(), CliError> {
+    if !io::stdout().is_terminal() {
+        return Err(CliError::Usage(
+            "show the screen of top: standard output is no terminal; read the counters with: \
+             tapswitch stats --watch"
+                .to_owned(),
+        ));
+    }
+    // Before the screen is taken: an error is read where it stays.
+    let first = counters(client)?;
+    let (news, arrivals) = channel();
+    let end = news.clone();
+    Interrupt::tell(move || drop(end.send(News::End)))?;
+    let screen = Screen::take()?;
+    for bring in [bring_keys, bring_counters, bring_events] {
+        let (client, news) = (client.clone(), news.clone());
+        let interval = interval.max(SHORTEST_INTERVAL);
+        thread::spawn(move || bring(&client, interval, &news));
+    }
+    drop(news);
+    show(screen, Model::new(first, clock::unix_time()), || {
+        arrivals.recv().ok()
+    })
+}
+
+/// Draws after every piece of news, until one says that it is enough.
+fn show(
+    mut screen: Screen,
+    mut model: Model,
+    mut next: impl FnMut() -> Option<News>,
+) -> Result<(), CliError> {
+    loop {
+        screen.0.draw(|frame| view::draw(frame, &mut model))?;
+        let Some(news) = next() else { return Ok(()) };
+        if model.take(news, clock::unix_time()).is_break() {
+            return Ok(());
+        }
+    }
+}
+
+/// The terminal in raw mode with another screen. It is given back when this goes, and by the hook
+/// that ratatui sets when something panics.
+struct Screen(ratatui::DefaultTerminal);
+
+impl Screen {
+    fn take() -> io::Result<Self> {
+        // What has been done before an error is undone.
+        ratatui::try_init()
+            .map(Self)
+            .inspect_err(|_| ratatui::restore())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        drop(self.0.show_cursor());
+        ratatui::restore();
+    }
+}
+
+fn counters(client: &Client) -> Result<StatsInfo, ClientError> {
+    match client.request(&Request::Counters)? {
+        Response::Stats(stats) => Ok(stats),
+        _ => Ok(StatsInfo::default()),
+    }
+}
+
+fn bring_counters(client: &Client, interval: Duration, news: &Sender<News>) {
+    loop {
+        thread::sleep(interval);
+        let told = match counters(client) {
+            Ok(stats) => News::Counters(Box::new(stats)),
+            Err(error) => News::Silence(error.to_string()),
+        };
+        if news.send(told).is_err() {
+            return;
+        }
+    }
+}
+
+fn bring_events(client: &Client, interval: Duration, news: &Sender<News>) {
+    loop {
+        let mut is_read = true;
+        let ended = client.events(|event| {
+            is_read = news.send(News::Event(event)).is_ok();
+            match is_read {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        });
+        if !is_read {
+            return;
+        }
+        // That the daemon is away is told by the thread that asks for counters.
+        drop(ended);
+        thread::sleep(interval);
+    }
+}
+
+fn bring_keys(_: &Client, _: Duration, news: &Sender<News>) {
+    loop {
+        let told = match event::read() {
+            Ok(TerminalEvent::Key(key)) if key.kind != KeyEventKind::Release => {
+                News::Key(key.code, key.modifiers)
+            }
+            Ok(TerminalEvent::Resize(..)) => News::Resized,
+            Ok(_) => continue,
+            // The terminal is gone.
+            Err(_) => News::End,
+        };
+        let is_end = matches!(told, News::End);
+        if news.send(told).is_err() || is_end {
+            return;
+        }
+    }
+}
