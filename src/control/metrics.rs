@@ -317,6 +317,7 @@ fn workers(out: &mut Writer<'_>, stats: &StatsInfo) -> fmt::Result {
         let calls = [
             ("wait", worker.waits),
             ("yield", worker.yields),
+            ("rest", worker.rests),
             ("read", worker.reads),
             ("write", worker.writes),
             ("receive", worker.receives),
