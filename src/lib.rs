@@ -41,6 +41,7 @@
 //! | [`overlay`] | the seam of a control plane: who says what is behind which VTEP | likewise |
 //! | [`doctor`] | judging what is wrong, from facts that the daemon collects | likewise |
 //! | [`datapath`] | buffers, batches, counters, the seam [`datapath::PortIo`] | know Linux |
+//! | [`rehearsal`] | what would become of a frame: the data path on a copy of the switch | know Linux |
 //! | [`sim`] | the lab in memory: ports, hosts, virtual time, stories | know Linux |
 //! | [`sys`] | Linux, one file for each kernel object; all `unsafe` | know bridges |
 //! | [`netlink`], [`attach`] | links, addresses and routes; plugging in, all or nothing | |
@@ -106,6 +107,7 @@ pub mod netlink;
 pub mod offload;
 pub mod overlay;
 pub mod pcap;
+pub mod rehearsal;
 pub mod sim;
 pub mod sys;
 pub mod time;

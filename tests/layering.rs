@@ -57,7 +57,7 @@ const RULES: &[Rule] = &[
         why: "wire says what bytes mean and knows nobody",
     },
     Rule {
-        rooms: &["datapath"],
+        rooms: &["datapath", "rehearsal"],
         forbidden: &[
             "crate::sys",
             "crate::control",

@@ -138,6 +138,21 @@ impl fmt::Display for FloodClass {
     }
 }
 
+/// Why a place gets no copy of a flooded frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LeftOut {
+    /// The frame came from there.
+    Ingress,
+    /// It is down.
+    Down,
+    /// Flooding of the class is off there.
+    FloodOff,
+    /// The ingress is isolated, and so is this.
+    Isolated,
+    /// The frame came from a remote VTEP, and so this one has its own copy (split horizon).
+    SplitHorizon,
+}
+
 /// What the FDB made of a source address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learn {

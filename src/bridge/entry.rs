@@ -102,6 +102,13 @@ impl FdbPolicy {
     }
 }
 
+impl FdbPolicy {
+    /// How many entries are learned at most.
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+}
+
 impl FdbEntry {
     pub(super) fn new(egress: Egress, now: Timestamp) -> Self {
         Self {

@@ -205,6 +205,32 @@ impl Fdb {
             .collect()
     }
 
+    /// A copy that lives on by itself: what is learned in one does not show in the other. Frames of
+    /// other workers that come meanwhile may or may not be in it.
+    pub fn snapshot(&self) -> Self {
+        let read = |number: &AtomicU64| AtomicU64::new(number.load(Ordering::Relaxed));
+        let copy = Self {
+            map: self.map.clone(),
+            evict_at: read(&self.evict_at),
+            counters: Counters {
+                learned: read(&self.counters.learned),
+                moved: read(&self.counters.moved),
+                aged: read(&self.counters.aged),
+                refused_full: read(&self.counters.refused_full),
+                evicted: read(&self.counters.evicted),
+                static_violation: read(&self.counters.static_violation),
+                frozen: read(&self.counters.frozen),
+            },
+            ..Self::new()
+        };
+        // Counted from what was copied, so that the sums are right whatever came meanwhile.
+        for entry in copy.map.iter().filter(|e| e.kind == EntryKind::Learned) {
+            copy.learned.fetch_add(1, Ordering::Relaxed);
+            copy.count_port(entry.egress, 1);
+        }
+        copy
+    }
+
     /// Number of entries of all kinds.
     pub fn len(&self) -> usize {
         self.map.len()

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use self::cache::Pair;
 pub use self::{
     cache::FdbCache,
-    decision::{Decision, DropReason, Egress, FloodClass, Ingress, Learn, Verdict},
+    decision::{Decision, DropReason, Egress, FloodClass, Ingress, Learn, LeftOut, Verdict},
     entry::{EntryKind, FdbEntry, FdbKey, FdbPolicy},
     fdb::Fdb,
     port::{PeerId, PortFlags, PortId},
@@ -97,6 +97,14 @@ impl Bridge {
             .with(PortFlags::UP, true)
             .with(PortFlags::LEARNING, learns)
             .with(PortFlags::PLAIN, learns && self.mode == Mode::Switch);
+        self
+    }
+
+    /// The same bridge with another FDB, such as a [`Fdb::snapshot`] of its own.
+    #[must_use]
+    pub fn with_fdb(mut self, fdb: Arc<Fdb>) -> Self {
+        self.id = fdb::next_generation();
+        self.fdb = fdb;
         self
     }
 
@@ -273,9 +281,36 @@ impl Bridge {
         self.members
             .iter()
             .copied()
-            .filter(move |&to| self.admits(ingress, from, to, class))
+            .filter(move |&to| self.bar(ingress, from, to, class).is_none())
             .map(Egress::Port)
             .chain(peers.iter().copied().map(Egress::Peer))
+    }
+
+    /// The others: where such a frame gets no copy, and why. With [`Self::flood_targets`], every
+    /// member and every remote VTEP of the flood list.
+    pub fn left_out(
+        &self,
+        ingress: Ingress,
+        class: FloodClass,
+    ) -> impl Iterator<Item = (Egress, LeftOut)> {
+        let from = self.flags_of(ingress);
+        let peers = match ingress {
+            Ingress::Port(_) => &[],
+            Ingress::Peer(_) => &self.flood_list[..],
+        };
+        let ports = self.members.iter().filter_map(move |&to| {
+            let bar = self.bar(ingress, from, to, class)?;
+            Some((Egress::Port(to), bar))
+        });
+        let peers = peers.iter().map(move |&to| {
+            let bar = if Egress::Peer(to) == ingress.back() {
+                LeftOut::Ingress
+            } else {
+                LeftOut::SplitHorizon
+            };
+            (Egress::Peer(to), bar)
+        });
+        ports.chain(peers)
     }
 
     /// Deletes what has aged; to be called about once a second.
@@ -403,20 +438,36 @@ impl Bridge {
         Decision::Drop(reason)
     }
 
-    fn admits(&self, ingress: Ingress, from: PortFlags, to: PortId, class: FloodClass) -> bool {
+    /// What keeps a copy of a flooded frame from `to`.
+    #[inline]
+    fn bar(
+        &self,
+        ingress: Ingress,
+        from: PortFlags,
+        to: PortId,
+        class: FloodClass,
+    ) -> Option<LeftOut> {
         let flags = self.flags(to);
         let is_other = Egress::Port(to) != ingress.back();
+        let repeats = class == FloodClass::Repeat;
         let wanted = match class {
             // A hub or a cable knows no policy.
-            FloodClass::Repeat => return is_other && flags.contains(PortFlags::UP),
+            FloodClass::Repeat => PortFlags::UP,
             FloodClass::UnknownUnicast => PortFlags::FLOOD,
             FloodClass::Multicast => PortFlags::MCAST_FLOOD,
             FloodClass::Broadcast => PortFlags::BCAST_FLOOD,
         };
-        flags.contains(PortFlags::UP)
-            && flags.contains(wanted)
-            && (is_other || flags.contains(PortFlags::HAIRPIN))
-            && !from.and(flags).contains(PortFlags::ISOLATED)
+        if !is_other && (repeats || !flags.contains(PortFlags::HAIRPIN)) {
+            Some(LeftOut::Ingress)
+        } else if !flags.contains(PortFlags::UP) {
+            Some(LeftOut::Down)
+        } else if !flags.contains(wanted) {
+            Some(LeftOut::FloodOff)
+        } else if !repeats && from.and(flags).contains(PortFlags::ISOLATED) {
+            Some(LeftOut::Isolated)
+        } else {
+            None
+        }
     }
 }
 

@@ -905,6 +905,10 @@ impl UnderlayIo for NoUnderlay {
     fn path_mtu(&self, _to: SocketAddr) -> Option<u32> {
         None
     }
+
+    fn obstacle(&self, _to: SocketAddr) -> Option<DropReason> {
+        Some(DropReason::NoRoute)
+    }
 }
 
 fn open(spec: &VtepSpec) -> Result<Underlay, UnderlayError> {

@@ -133,6 +133,23 @@ impl PortIo for TapPort {
             self.offloads
         }
     }
+
+    /// A TAP is writable while its interface is up (`tun_sock_writeable`), and takes as much as
+    /// there is memory.
+    fn obstacle(&self) -> Option<DropReason> {
+        let mut fds = [PollFd::new(self.device.as_fd(), PollFlags::POLLOUT)];
+        let polled = poll(&mut fds, PollTimeout::ZERO);
+        let [fd] = fds;
+        let failed = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+        let events = fd.revents().unwrap_or(PollFlags::empty());
+        if polled.is_err() || events.intersects(failed) {
+            Some(DropReason::EgressGone)
+        } else if events.contains(PollFlags::POLLOUT) {
+            None
+        } else {
+            Some(DropReason::EgressDown)
+        }
+    }
 }
 
 impl AsFd for TapPort {

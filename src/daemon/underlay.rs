@@ -424,6 +424,11 @@ impl UnderlayIo for Underlay {
         self.ask_path(to).ok()
     }
 
+    /// The route is asked for as `ip route get` does.
+    fn obstacle(&self, to: SocketAddr) -> Option<DropReason> {
+        self.ask_path(to).err().map(|_| DropReason::NoRoute)
+    }
+
     fn source_port(&self, flow: u32) -> Option<u16> {
         Some(self.sender_of(flow).local().port())
     }

@@ -20,6 +20,12 @@ pub trait PortIo: fmt::Debug + Send + Sync {
 
     /// What may be left undone in a frame that is transmitted here.
     fn offloads(&self) -> Offloads;
+
+    /// What a write would meet now, found out without writing anything; `None` if nothing is known
+    /// to be in its way.
+    fn obstacle(&self) -> Option<DropReason> {
+        None
+    }
 }
 
 /// What came of reading.

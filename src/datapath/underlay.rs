@@ -22,6 +22,12 @@ pub trait UnderlayIo: fmt::Debug + Send + Sync {
     /// The path MTU to `to`, asked of the kernel: after [`Departed::TooLong`].
     fn path_mtu(&self, to: SocketAddr) -> Option<u32>;
 
+    /// What a datagram to `to` would meet now, found out without sending any; `None` if nothing is
+    /// known to be in its way.
+    fn obstacle(&self, _to: SocketAddr) -> Option<DropReason> {
+        None
+    }
+
     /// The UDP port that datagrams of this flow leave from, if that is known before they do.
     fn source_port(&self, _flow: u32) -> Option<u16> {
         None

@@ -186,6 +186,11 @@ impl Vtep {
         self.least_mtus.get(bridge).copied().unwrap_or(u32::MAX)
     }
 
+    /// All VNIs, each with the place of its bridge.
+    pub fn vnis(&self) -> impl Iterator<Item = (Vni, usize)> {
+        self.bridges.iter().map(|(&vni, &bridge)| (vni, bridge))
+    }
+
     /// The bridge with this VNI.
     #[inline]
     pub fn bridge(&self, vni: Vni) -> Option<usize> {

@@ -184,14 +184,7 @@ impl PortIo for MemPort {
 
     fn transmit_parts(&self, parts: &[IoSlice<'_>]) -> Transmitted {
         let mut queues = self.queues();
-        let refusal = match queues.state {
-            MemState::Open if queues.delivered.len() < self.capacity => None,
-            MemState::Open | MemState::Full => Some(DropReason::EgressFull),
-            MemState::Down => Some(DropReason::EgressDown),
-            MemState::Refusing => Some(DropReason::EgressRefused),
-            MemState::Gone => Some(DropReason::EgressGone),
-        };
-        if let Some(reason) = refusal {
+        if let Some(reason) = queues.refusal(self.capacity) {
             return Transmitted::Dropped(reason);
         }
         let mut bytes = queues.buffer();
@@ -206,9 +199,24 @@ impl PortIo for MemPort {
     fn offloads(&self) -> Offloads {
         self.offloads
     }
+
+    fn obstacle(&self) -> Option<DropReason> {
+        self.queues().refusal(self.capacity)
+    }
 }
 
 impl Queues {
+    /// Why the switch's next frame would not be taken.
+    fn refusal(&self, capacity: usize) -> Option<DropReason> {
+        match self.state {
+            MemState::Open if self.delivered.len() < capacity => None,
+            MemState::Open | MemState::Full => Some(DropReason::EgressFull),
+            MemState::Down => Some(DropReason::EgressDown),
+            MemState::Refusing => Some(DropReason::EgressRefused),
+            MemState::Gone => Some(DropReason::EgressGone),
+        }
+    }
+
     fn buffer(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_default()
     }

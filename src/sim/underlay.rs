@@ -216,4 +216,8 @@ impl UnderlayIo for MemUnderlay {
     fn path_mtu(&self, _to: SocketAddr) -> Option<u32> {
         Some(self.state().mtu)
     }
+
+    fn obstacle(&self, _to: SocketAddr) -> Option<DropReason> {
+        self.state().loses
+    }
 }

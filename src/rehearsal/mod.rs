@@ -1,0 +1,499 @@
+//! What would become of a frame: the data path, played on a copy of the switch.
+//!
+//! [`rehearse`] does not predict what [`Datapath::service`] would do; it calls it. Around it stand
+//! a copy of the topology with the real settings, copies of the FDBs, fresh counters, and in place
+//! of the devices recorders with their abilities. So it cannot differ from what a frame that really
+//! comes would meet, and it changes nothing: nothing is learned, counted or sent, and no worker
+//! waits for it. [`story()`] tells the outcome step by step.
+//!
+//! What depends on other frames is not in it: the limits of how often the switch sends something by
+//! itself, and joining with what waits in the same batch.
+
+mod recorder;
+mod story;
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use zerocopy::IntoBytes;
+
+use self::recorder::{PortRecorder, UnderlayRecorder};
+pub use self::story::{Names, Step, Story, story};
+use crate::{
+    bridge::{
+        Bridge, Decision, DropReason, Egress, Fdb, FdbEntry, FdbKey, Ingress, PeerId, PortId,
+        Verdict,
+    },
+    datapath::{
+        Counters, Datapath, Departure, Observer, PathMtu, Peer, Port, Topology, Totals, Vtep,
+    },
+    time::Timestamp,
+    vxlan,
+    wire::{Frame, VirtioNetHdr, Vni},
+};
+
+/// What comes in, and where.
+#[derive(Clone, Copy, Debug)]
+pub enum Entrance<'a> {
+    /// A frame at a port, and what its sender left undone.
+    Port {
+        /// Which.
+        port: PortId,
+        /// What was left undone.
+        header: VirtioNetHdr,
+        /// The frame.
+        frame: &'a [u8],
+    },
+    /// Messages at the VXLAN endpoint, in order.
+    Underlay(&'a [Message]),
+}
+
+/// A datagram from the underlay, or several of one sender that the kernel has joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Who sent it.
+    pub from: IpAddr,
+    /// TOS or traffic class of the outer header.
+    pub tos: u8,
+    /// Bytes of each datagram but the last, if there are several.
+    pub segment: Option<usize>,
+    /// Everything behind the UDP header.
+    pub bytes: Vec<u8>,
+}
+
+/// What would have happened.
+#[derive(Clone, Debug, Default)]
+pub struct Rehearsal {
+    /// The frames that a bridge decided about: one, or as many as the datagrams had.
+    pub frames: Vec<Considered>,
+    /// What became of the copies, by where they were to go.
+    pub copies: Vec<Copied>,
+    /// What the switch would send by itself.
+    pub answers: Vec<Answer>,
+    /// Datagrams that never became a frame for a bridge, by reason.
+    pub refused: Vec<(DropReason, u64)>,
+    /// Probes of other tapswitches among the datagrams: they are answered, and no bridge sees them.
+    pub probes: u64,
+    /// Datagrams with reserved bits of the VXLAN header set, which lose them nothing.
+    pub reserved_bits: u64,
+}
+
+/// A frame, and what its bridge made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Considered {
+    /// Where it came in.
+    pub ingress: Ingress,
+    /// The place of its bridge in the topology.
+    pub bridge: usize,
+    /// The frame.
+    pub frame: Vec<u8>,
+    /// The decision.
+    pub verdict: Verdict,
+    /// Who gets a copy.
+    pub targets: Vec<Egress>,
+    /// What the FDB had for its source before.
+    pub source: Option<FdbEntry>,
+    /// What the FDB has for its destination; it may have aged, and is then as good as nothing.
+    pub destination: Option<FdbEntry>,
+    /// To make room, the FDB gave up an entry of the port that has most.
+    pub evicts: bool,
+}
+
+/// All copies for one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// The place.
+    pub to: Egress,
+    /// Its counters, of nothing but this.
+    pub totals: Totals,
+    /// Copies that got lost, by reason.
+    pub drops: Vec<(DropReason, u64)>,
+    /// What was written there.
+    pub written: Written,
+}
+
+/// What went out somewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Frames for a port, each with its virtio-net header.
+    Frames(Vec<Vec<u8>>),
+    /// Messages for a remote VTEP.
+    Messages(Vec<Datagrams>),
+}
+
+/// One message for a remote VTEP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datagrams {
+    /// How it goes out.
+    pub departure: Departure,
+    /// From which UDP port, if that is known.
+    pub source_port: Option<u16>,
+    /// All its datagrams.
+    pub bytes: Vec<u8>,
+}
+
+/// Something that the switch would send by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To a port: its sender is told what the path takes.
+    TooBig {
+        /// The port.
+        port: PortId,
+        /// The frame, without virtio-net header.
+        frame: Vec<u8>,
+    },
+    /// To a remote VTEP that has sent a probe.
+    Probe(Datagrams),
+}
+
+/// Plays what would become of what comes in at `entrance` now.
+///
+/// `coalesces` is what [`Datapath::with_coalescing`] is told.
+pub fn rehearse(
+    now: Timestamp,
+    topology: &Topology,
+    coalesces: bool,
+    entrance: Entrance<'_>,
+) -> Rehearsal {
+    let replica = Replica::new(topology, entrance);
+    let watch = Watch::new(&replica.topology, entrance);
+    let seen = Arc::clone(&watch.seen);
+    let mut datapath = Datapath::new(0)
+        .with_coalescing(coalesces)
+        .with_observer(Box::new(watch));
+    match entrance {
+        Entrance::Port { port, .. } => {
+            datapath.service(now, &replica.topology, port);
+        }
+        Entrance::Underlay(_) => {
+            while datapath.service_underlay(now, &replica.topology).frames > 0 {}
+        }
+    }
+    let frames = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+    replica.outcome(entrance, frames)
+}
+
+/// A switch that is like another one, without touching anything of it.
+struct Replica {
+    topology: Topology,
+    ports: Vec<(PortId, Arc<PortRecorder>)>,
+    underlay: Option<Arc<UnderlayRecorder>>,
+}
+
+impl Replica {
+    fn new(topology: &Topology, entrance: Entrance<'_>) -> Self {
+        let bridges = topology.bridges().iter();
+        let bridges = bridges
+            .map(|bridge| bridge.clone().with_fdb(Arc::new(bridge.fdb().snapshot())))
+            .collect();
+        let mut recorders = Vec::new();
+        let mut ports = Vec::new();
+        for port in topology.ports() {
+            let arriving = match entrance {
+                Entrance::Port {
+                    port: ingress,
+                    header,
+                    frame,
+                } if ingress == port.id => Some([header.as_bytes(), frame].concat()),
+                _ => None,
+            };
+            let io = Arc::new(PortRecorder::new(Arc::clone(&port.io), arriving));
+            recorders.push((port.id, Arc::clone(&io)));
+            ports.push(Port {
+                io,
+                counters: Arc::new(Counters::new(1)),
+                ..*port
+            });
+        }
+        let copy = Topology::new(bridges, ports);
+        let Some(vtep) = topology.vtep() else {
+            return Self {
+                topology: copy,
+                ports: recorders,
+                underlay: None,
+            };
+        };
+        let messages = match entrance {
+            Entrance::Underlay(messages) => messages,
+            Entrance::Port { .. } => &[],
+        };
+        let underlay = Arc::new(UnderlayRecorder::new(Arc::clone(&vtep.io), messages));
+        Self {
+            topology: copy.with_vtep(replicate(vtep, &underlay)),
+            ports: recorders,
+            underlay: Some(underlay),
+        }
+    }
+
+    fn outcome(&self, entrance: Entrance<'_>, frames: Vec<Considered>) -> Rehearsal {
+        let mut places: Vec<Egress> = Vec::new();
+        for &target in frames.iter().flat_map(|frame| &frame.targets) {
+            if !places.contains(&target) {
+                places.push(target);
+            }
+        }
+        let mut messages = self
+            .underlay
+            .as_ref()
+            .map(|io| io.take())
+            .unwrap_or_default();
+        let copies = places
+            .iter()
+            .map(|&to| self.copied(to, entrance, &mut messages))
+            .collect();
+        // What is left was not asked for by any frame.
+        let mut answers: Vec<Answer> = messages.into_iter().map(Answer::Probe).collect();
+        for (port, io) in &self.ports {
+            let own = io.take().into_iter().map(|bytes| Answer::TooBig {
+                port: *port,
+                frame: bytes.get(VirtioNetHdr::LEN..).unwrap_or_default().to_vec(),
+            });
+            answers.extend(own);
+        }
+        let (refused, probes, reserved_bits) = match entrance {
+            Entrance::Port { .. } => Default::default(),
+            Entrance::Underlay(_) => self.arrivals(&frames),
+        };
+        Rehearsal {
+            frames,
+            copies,
+            answers,
+            refused,
+            probes,
+            reserved_bits,
+        }
+    }
+
+    fn copied(&self, to: Egress, entrance: Entrance<'_>, messages: &mut Vec<Datagrams>) -> Copied {
+        let (counters, written) = match to {
+            Egress::Port(id) => {
+                let recorder = self.ports.iter().find(|(port, _)| *port == id);
+                let frames = recorder.map(|(_, io)| io.take()).unwrap_or_default();
+                let port = self.topology.port(id);
+                (port.map(|port| &port.counters), Written::Frames(frames))
+            }
+            Egress::Peer(id) => {
+                let peer = self.topology.vtep().and_then(|vtep| vtep.peer(id));
+                let own = |message: &mut Datagrams| {
+                    peer.is_some_and(|peer| {
+                        peer.to == message.departure.to && Some(peer.vni) == vni(&message.bytes)
+                    })
+                };
+                let messages = messages.extract_if(.., own).collect();
+                (peer.map(|peer| &peer.counters), Written::Messages(messages))
+            }
+        };
+        let mut totals = counters
+            .map(|counters| counters.totals())
+            .unwrap_or_default();
+        if counters.is_none() {
+            // It went away after the decision; that is counted where the frame came in.
+            let ingress = match entrance {
+                Entrance::Port { port, .. } => self.topology.port(port).map(|port| &port.counters),
+                Entrance::Underlay(_) => self.topology.vtep().map(|vtep| &vtep.counters),
+            };
+            let lost = DropReason::EgressGone.index();
+            let counted = ingress
+                .map(|counters| counters.totals())
+                .unwrap_or_default();
+            totals.egress_drops[lost] = counted.egress_drops[lost];
+        }
+        let drops = counted(&totals.egress_drops);
+        Copied {
+            to,
+            totals,
+            drops,
+            written,
+        }
+    }
+
+    /// What became of datagrams before any bridge saw them: lost for which reasons, how many were
+    /// probes, and how many had reserved bits set.
+    fn arrivals(&self, frames: &[Considered]) -> (Vec<(DropReason, u64)>, u64, u64) {
+        let Some(vtep) = self.topology.vtep() else {
+            return Default::default();
+        };
+        let counters = vtep
+            .peers()
+            .map(|peer| &peer.counters)
+            .chain([&vtep.counters]);
+        let mut drops = [0; DropReason::COUNT];
+        let (mut forwarded, mut reserved_bits) = (0, 0);
+        for totals in counters.map(|counters| counters.totals()) {
+            for reason in DropReason::ALL {
+                drops[reason.index()] += totals.ingress_drops[reason.index()];
+            }
+            forwarded += totals.forwarded;
+            reserved_bits += totals.reserved_bits;
+        }
+        for frame in frames {
+            let decided = match frame.verdict.decision {
+                Decision::Drop(reason) => &mut drops[reason.index()],
+                Decision::Forward(_) | Decision::Flood(_) => &mut forwarded,
+            };
+            *decided = decided.saturating_sub(1);
+        }
+        (counted(&drops), forwarded, reserved_bits)
+    }
+}
+
+fn counted(drops: &[u64; DropReason::COUNT]) -> Vec<(DropReason, u64)> {
+    let all = DropReason::ALL.iter();
+    all.map(|&reason| (reason, drops[reason.index()]))
+        .filter(|&(_, count)| count > 0)
+        .collect()
+}
+
+fn replicate(vtep: &Vtep, underlay: &Arc<UnderlayRecorder>) -> Vtep {
+    let io = Arc::clone(underlay);
+    let copy = Vtep::new(io, vtep.policy, Arc::new(Counters::new(1)));
+    let copy = vtep
+        .vnis()
+        .fold(copy, |copy, (vni, bridge)| copy.with_vni(vni, bridge));
+    vtep.peers().fold(copy, |copy, peer| {
+        copy.with_peer(Peer {
+            path: Arc::new(PathMtu::new(peer.path.get())),
+            counters: Arc::new(Counters::new(1)),
+            ..peer.clone()
+        })
+    })
+}
+
+fn vni(datagram: &[u8]) -> Option<Vni> {
+    let (header, _) = vxlan::parse(datagram).ok()?;
+    Some(header.vni)
+}
+
+/// Takes note of what the bridges decide, and of what their FDBs have.
+#[derive(Debug)]
+struct Watch {
+    seen: Arc<Mutex<Vec<Considered>>>,
+    fdbs: Vec<Arc<Fdb>>,
+    /// The bridge of each port and of each remote VTEP.
+    bridges: HashMap<Ingress, usize>,
+    /// That of VTEPs that nobody has heard of: the one whose VNI comes first.
+    strangers: usize,
+    /// What is known about the sources that come.
+    known: HashMap<(usize, FdbKey), Option<FdbEntry>>,
+    evicted: u64,
+}
+
+impl Watch {
+    fn new(topology: &Topology, entrance: Entrance<'_>) -> Self {
+        let mut bridges: HashMap<Ingress, usize> = topology
+            .ports()
+            .map(|port| (Ingress::Port(port.id), port.bridge))
+            .collect();
+        let peers = topology.vtep().into_iter().flat_map(Vtep::peers);
+        bridges.extend(peers.map(|peer| (Ingress::Peer(peer.id), peer.bridge)));
+        let fdbs: Vec<_> = topology
+            .bridges()
+            .iter()
+            .map(Bridge::fdb)
+            .cloned()
+            .collect();
+        let mut watch = Self {
+            seen: Arc::default(),
+            evicted: fdbs.iter().map(|fdb| fdb.counters().evicted).sum(),
+            fdbs,
+            bridges,
+            strangers: usize::MAX,
+            known: HashMap::new(),
+        };
+        match entrance {
+            Entrance::Port { port, frame, .. } => {
+                let bridge = watch.bridge(Ingress::Port(port));
+                watch.look(bridge, frame);
+            }
+            Entrance::Underlay(messages) => {
+                let vtep = topology.vtep();
+                let mut found = None;
+                for message in messages {
+                    let bytes = &message.bytes;
+                    for range in vxlan::split(bytes, message.segment.unwrap_or_default()) {
+                        let Ok((header, frame)) =
+                            vxlan::parse(bytes.get(range).unwrap_or_default())
+                        else {
+                            continue;
+                        };
+                        if let Some(bridge) = vtep.and_then(|vtep| vtep.bridge(header.vni)) {
+                            found = found.or(Some(bridge));
+                            watch.look(bridge, frame);
+                        }
+                    }
+                }
+                watch.strangers = found.unwrap_or(usize::MAX);
+            }
+        }
+        watch
+    }
+
+    fn bridge(&self, ingress: Ingress) -> usize {
+        match ingress {
+            Ingress::Peer(PeerId::STRANGER) => self.strangers,
+            other => self.bridges.get(&other).copied().unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Takes note of the entry of the source of `frame`, before it is learned from.
+    fn look(&mut self, bridge: usize, frame: &[u8]) {
+        if let Some((source, _)) = keys(frame) {
+            let entry = self.entry(bridge, source);
+            self.known.insert((bridge, source), entry);
+        }
+    }
+
+    fn entry(&self, bridge: usize, key: FdbKey) -> Option<FdbEntry> {
+        self.fdbs.get(bridge)?.get(key)
+    }
+}
+
+impl Observer for Watch {
+    fn decided(
+        &mut self,
+        _now: Timestamp,
+        ingress: Ingress,
+        frame: &[u8],
+        verdict: &Verdict,
+        targets: &[Egress],
+    ) {
+        let bridge = self.bridge(ingress);
+        let keys = keys(frame);
+        let source = keys.and_then(|(source, _)| *self.known.get(&(bridge, source))?);
+        // Nothing was written between look-up and now, so it is the row that was used.
+        let destination = keys.and_then(|(_, destination)| self.entry(bridge, destination));
+        let evicted: u64 = self.fdbs.iter().map(|fdb| fdb.counters().evicted).sum();
+        let evicts = std::mem::replace(&mut self.evicted, evicted) != evicted;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.push(Considered {
+            ingress,
+            bridge,
+            frame: frame.to_vec(),
+            verdict: *verdict,
+            targets: targets.to_vec(),
+            source,
+            destination,
+            evicts,
+        });
+        drop(seen);
+        self.look(bridge, frame);
+    }
+}
+
+/// Source and destination of a frame as an FDB has them.
+fn keys(frame: &[u8]) -> Option<(FdbKey, FdbKey)> {
+    let frame = Frame::new_checked(frame).ok()?;
+    let vlan = frame.vlan();
+    Some((
+        FdbKey::new(frame.src(), vlan),
+        FdbKey::new(frame.dst(), vlan),
+    ))
+}
+
+/// Bytes of the outer IP and UDP headers on the way to `to`.
+pub fn outer_headers(to: SocketAddr) -> u32 {
+    recorder::headers(to)
+}
