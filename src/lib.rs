@@ -33,6 +33,7 @@
 //! | room | what lives there | may not |
 //! | --- | --- | --- |
 //! | [`wire`] | what bytes mean | do I/O, read a clock, start threads |
+//! | [`craft`] | frames from words | do I/O, read a clock, start threads |
 //! | [`bridge`] | one broadcast domain: FDB, flags, decisions | likewise |
 //! | [`offload`] | finishing checksums, segmenting and joining superframes | likewise |
 //! | [`vxlan`] | the overlay's bytes: header, flow hash, congestion marks, answers | likewise |
@@ -96,6 +97,7 @@ pub mod bridge;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod craft;
 pub mod daemon;
 pub mod datapath;
 pub mod demo;

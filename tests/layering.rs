@@ -15,7 +15,7 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule {
         rooms: &[
-            "wire", "bridge", "offload", "vxlan", "overlay", "dissect", "doctor", "filter",
+            "wire", "bridge", "craft", "offload", "vxlan", "overlay", "dissect", "doctor", "filter",
         ],
         forbidden: &[
             "std::io",
