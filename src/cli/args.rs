@@ -14,6 +14,7 @@ mod bench;
 mod capture;
 mod explain;
 mod overlay;
+mod trace;
 mod watch;
 mod why;
 
@@ -21,6 +22,7 @@ pub use self::bench::BenchArgs;
 pub use self::capture::CaptureArgs;
 pub use self::explain::{ExplainArgs, FrameRange, StartArg};
 pub use self::overlay::{PeerArgs, PeerCommand, PingArgs, VtepCommand, VtepSetArgs};
+pub use self::trace::{ThenArg, TraceArgs};
 pub use self::watch::{MonitorArgs, StatsArgs, TopArgs};
 pub use self::why::{FdbWhyArgs, WhyArgs};
 use super::values::{
@@ -126,6 +128,8 @@ pub enum Command {
     },
     /// Print what happens, line by line, with the time of day in UTC
     Monitor(MonitorArgs),
+    /// Tell what would become of a frame, step by step, without sending it
+    Trace(TraceArgs),
     /// Tell what every byte of a frame means, and what is wrong with it
     Explain(ExplainArgs),
     /// Capture frames and what became of them: as lines, or for Wireshark and tcpdump

@@ -22,6 +22,7 @@ mod output;
 mod rates;
 mod request;
 mod top;
+mod trace;
 pub mod values;
 
 use self::{
@@ -141,6 +142,7 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
         Command::Top(args) => top::run(&remote.client, args.interval),
         Command::Doctor { from, to } => remote.doctor(DoctorRequest { from, to }, out),
         Command::Monitor(args) => remote.monitor(&[args.kinds, args.also].concat(), out),
+        Command::Trace(args) => trace::run(args, &remote, out),
         Command::Explain(args) => explain::run(&args, remote.json, out),
         Command::Capture(args) => {
             let is_verbose = globals.verbose > 0;

@@ -9,6 +9,7 @@ use std::{
 mod doctor;
 mod event;
 mod overlay;
+mod trace;
 mod watch;
 mod why;
 
@@ -19,6 +20,7 @@ pub(super) use self::{
     doctor::report as doctor_report,
     event::{clock, event, explain, line},
     overlay::chain,
+    trace::trace,
     watch::{screen, watch},
 };
 use crate::{
@@ -52,6 +54,7 @@ pub(super) fn json(out: &mut impl Write, answer: &Response) -> io::Result<()> {
         Response::Why(value) => json_value(out, value),
         Response::FdbWhy(value) => json_value(out, value),
         Response::Stats(value) => json_value(out, value),
+        Response::Trace(value) => json_value(out, value),
         Response::Plan(value) => json_value(out, value),
     }
 }
@@ -79,6 +82,7 @@ pub(super) fn human(out: &mut impl Write, answer: &Response) -> io::Result<()> {
         Response::Why(report) => why::report(out, report),
         Response::FdbWhy(stories) => why::stories(out, stories),
         Response::Stats(value) => stats(out, value),
+        Response::Trace(value) => trace(out, value),
         Response::Plan(steps) if steps.is_empty() => writeln!(out, "nothing to do"),
         Response::Plan(steps) => steps.iter().try_for_each(|step| writeln!(out, "{step}")),
     }

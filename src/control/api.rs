@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 mod capture;
 mod doctor;
 mod overlay;
+mod trace;
 mod why;
 
 pub use self::capture::{
@@ -20,6 +21,10 @@ pub use self::doctor::{DoctorRequest, DoctorTarget};
 pub use self::overlay::{
     MtuChain, PeerInfo, PeerKind, PeerState, PingReply, PingReport, PingRequest, VtepInfo,
     VtepState,
+};
+pub use self::trace::{
+    Hex, ParseHexError, TraceAnswer, TraceCopy, TraceDatagrams, TraceFrom, TraceReport,
+    TraceRequest, TraceStep, TraceVerdict, TraceWhat,
 };
 pub use self::why::{FdbChange, FdbStory, WhyEntry, WhyFate, WhyReport, WhyRequest};
 use crate::{
@@ -144,6 +149,8 @@ pub enum Request {
     /// (the state of an interface, losses in its queue) is as housekeeping last saw it, at most ten
     /// seconds ago. For those who ask again and again.
     Counters,
+    /// Tells what would become of a frame, without sending it.
+    Trace(TraceRequest),
     /// Makes the switch equal to `spec`, touching only what differs; all or nothing.
     Apply {
         /// What it shall be.
@@ -183,6 +190,8 @@ pub enum Response {
     FdbWhy(Vec<FdbStory>),
     /// To [`Request::Stats`] and [`Request::Counters`].
     Stats(StatsInfo),
+    /// To [`Request::Trace`].
+    Trace(Box<TraceReport>),
     /// The steps that [`Request::Apply`] took, or would take.
     Plan(Vec<String>),
 }

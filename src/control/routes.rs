@@ -320,6 +320,7 @@ impl Context {
             Response::Why(value) => Json(value).into_response(),
             Response::FdbWhy(value) => Json(value).into_response(),
             Response::Stats(value) => Json(value).into_response(),
+            Response::Trace(value) => Json(value).into_response(),
             Response::Plan(value) => Json(value).into_response(),
         };
         Ok(answer)

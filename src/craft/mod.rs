@@ -1,6 +1,6 @@
 //! Frames from words: `arp who-has 10.1.1.20`, `icmp 10.1.1.10 > 10.1.1.20 len 1472`.
 //!
-//! [`parse`] reads the words, which are those that `tcpdump` prints where it has any; whoever sends
+//! [`parse()`] reads the words, which are those that `tcpdump` prints where it has any; whoever sends
 //! the frame fills in what was left out; [`Packet::build`] makes the bytes, as a host's kernel
 //! would.
 //!

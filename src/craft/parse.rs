@@ -57,7 +57,7 @@ fn arp(words: &mut Words) -> Result<Packet, ParseError> {
     }
     if let Kind::ArpReply { .. } = kind {
         // The answer is from the host that it is about, to the one that it tells.
-        let told = packet.src.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        let told = packet.src.unwrap_or_else(|| [0, 0, 0, 0].into());
         (packet.src, packet.dst) = (Some(dst), told);
     }
     Ok(packet)

@@ -24,6 +24,7 @@ mod run;
 mod state;
 mod switch;
 mod tap_port;
+mod trace;
 mod underlay;
 mod why;
 mod worker;

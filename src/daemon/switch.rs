@@ -238,6 +238,7 @@ impl Switch {
             Request::CaptureStop { id } => inner.stop_capture(&state, id).map(|()| Response::Done),
             Request::Stats { port } => inner.stats(&mut state, port.as_ref()).map(Response::Stats),
             Request::Counters => Ok(Response::Stats(inner.counters(&state))),
+            Request::Trace(request) => inner.trace(&state, request),
             Request::Apply { mut spec, dry_run } => {
                 let ports = spec.ports.iter_mut();
                 ports.for_each(|port| inner.choose_engine(port));

@@ -1,6 +1,6 @@
 //! What the flight recorders have, gathered and put into words.
 
-mod words;
+pub(super) mod words;
 
 use std::{
     collections::{BTreeSet, HashMap},

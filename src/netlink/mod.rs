@@ -28,7 +28,8 @@ pub use self::{
     netfilter::{Dropping, Hook, Netfilter},
     survey::{AddressState, HeldAddress, held_addresses, vxlan_devices},
     view::{
-        Held, Neighbour, Reachability, Sysctls, View, Way, netfilter, surroundings, view, ways,
+        Held, Neighbour, Reachability, Sysctls, View, Way, mac_of, netfilter, surroundings, view,
+        ways,
     },
 };
 use crate::{

@@ -220,6 +220,23 @@ pub fn ways(netns: Option<&NetnsFile>, to: &[IpAddr]) -> Result<Vec<Way>, LinkEr
     })
 }
 
+/// The MAC address that packets for `ip` go to over the link with this index, if the namespace
+/// knows it.
+///
+/// # Errors
+/// A [`LinkError`] that names the step.
+pub fn mac_of(
+    netns: Option<&NetnsFile>,
+    link: u32,
+    ip: IpAddr,
+) -> Result<Option<MacAddr>, LinkError> {
+    with_socket(netns, async move |handle| {
+        let known = neighbours(&handle, link).await?;
+        let usable = |entry: &&Neighbour| entry.ip == ip && entry.state.is_usable();
+        Ok(known.iter().find(usable).and_then(|entry| entry.mac))
+    })
+}
+
 /// Only the rules that may drop packets, for a second look at their counters.
 ///
 /// # Errors

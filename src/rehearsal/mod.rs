@@ -163,6 +163,7 @@ pub fn rehearse(
     let seen = Arc::clone(&watch.seen);
     let mut datapath = Datapath::new(0)
         .with_coalescing(coalesces)
+        .with_recorder(false)
         .with_observer(Box::new(watch));
     match entrance {
         Entrance::Port { port, .. } => {

@@ -103,6 +103,8 @@ impl UnderlayIo for UnderlayRecorder {
         Arrived::Message(Arrival {
             len,
             from: message.from,
+            // Only captures tell it.
+            port: 0,
             segment: message.segment,
             tos: message.tos,
         })

@@ -11,7 +11,7 @@ use crate::{
     datapath::Topology,
     time::Timestamp,
     vxlan,
-    wire::describe,
+    wire::{Frame, describe},
 };
 
 /// What ports, peers and bridges are called.
@@ -78,7 +78,10 @@ pub fn story(
 }
 
 fn title(frame: &[u8]) -> String {
-    format!("{}, {} bytes", describe(frame), frame.len())
+    match Frame::new_checked(frame) {
+        Ok(_) => format!("{}, in {}", describe(frame), plural(frame.len(), "byte")),
+        Err(_) => describe(frame),
+    }
 }
 
 struct Teller<'a> {

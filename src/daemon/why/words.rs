@@ -169,7 +169,7 @@ impl Reading<'_> {
 }
 
 /// `text` with names in the place of the words in capital letters that are known.
-fn fill(text: &str, names: &[(&str, Option<String>)]) -> String {
+pub(in crate::daemon) fn fill(text: &str, names: &[(&str, Option<String>)]) -> String {
     let is_letter = |c: char| c.is_ascii_alphanumeric();
     let mut filled = String::new();
     let mut rest = text;

@@ -1,5 +1,9 @@
 //! What becomes of the copies: offloads, encapsulation, MTU, delivery.
 
+use etherparse::{
+    Icmpv4Type, Icmpv6Type, LaxSlicedPacket, TransportSlice, icmpv4::DestUnreachableHeader,
+};
+
 use super::{Entrance, Teller, list, plural};
 use crate::{
     bridge::{DropReason, Egress, PeerId, PortId},
@@ -215,17 +219,35 @@ impl Teller<'_> {
     fn answers(&mut self) {
         for answer in &self.rehearsal.answers {
             let text = match answer {
-                Answer::TooBig { port, frame } => format!(
-                    "{} is told what the path takes: {}",
-                    self.names.port(*port),
-                    describe(frame)
-                ),
+                Answer::TooBig { port, frame } => {
+                    format!("{} is told: {}", self.names.port(*port), too_big(frame))
+                }
                 Answer::Probe(datagrams) => {
                     format!("the answer to a probe goes to {}", datagrams.departure.to)
                 }
             };
             self.say("answer", text);
         }
+    }
+}
+
+/// What such an answer says (RFC 1191 §4, RFC 4443 §3.2).
+fn too_big(frame: &[u8]) -> String {
+    let Ok(packet) = LaxSlicedPacket::from_ethernet(frame) else {
+        return describe(frame);
+    };
+    match packet.transport {
+        Some(TransportSlice::Icmpv4(icmp)) => match icmp.icmp_type() {
+            Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::FragmentationNeeded {
+                next_hop_mtu,
+            }) => format!("ICMP fragmentation needed, MTU {next_hop_mtu}"),
+            _ => describe(frame),
+        },
+        Some(TransportSlice::Icmpv6(icmp)) => match icmp.icmp_type() {
+            Icmpv6Type::PacketTooBig { mtu } => format!("ICMPv6 packet too big, MTU {mtu}"),
+            _ => describe(frame),
+        },
+        _ => describe(frame),
     }
 }
 

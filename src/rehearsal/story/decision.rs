@@ -108,7 +108,15 @@ impl Teller<'_> {
         }
         let ingress = self.ingress(considered.ingress);
         let is_up = match considered.ingress {
-            Ingress::Port(_) => format!("{ingress} is up"),
+            Ingress::Port(id) => {
+                let port = self.topology.port(id);
+                match port.and_then(|port| port.io.obstacle()) {
+                    Some(DropReason::EgressDown) => {
+                        format!("{ingress} is up here, but down inside: its host cannot send")
+                    }
+                    _ => format!("{ingress} is up"),
+                }
+            }
             Ingress::Peer(_) => format!("it came from {ingress}"),
         };
         let name = self.names.bridge(considered.bridge);
