@@ -6,13 +6,18 @@
 use std::{
     io::{self, IsTerminal},
     ops::ControlFlow,
-    sync::mpsc::{Sender, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Sender, channel},
+    },
     thread,
     time::Duration,
 };
 
 use ratatui::crossterm::event::{self, Event as TerminalEvent, KeyEventKind};
 
+mod flows;
 mod model;
 mod rows;
 #[cfg(test)]
@@ -23,7 +28,7 @@ use self::model::{Model, News};
 use super::{CliError, SHORTEST_INTERVAL, interrupt::Interrupt};
 use crate::{
     control::{
-        api::{Request, Response, StatsInfo},
+        api::{Request, Response, StatsInfo, WhyRequest},
         client::{Client, ClientError},
     },
     sys::clock,
@@ -49,8 +54,11 @@ pub(super) fn run(client: &Client, interval: Duration) -> Result<(), CliError> {
         let interval = interval.max(SHORTEST_INTERVAL);
         thread::spawn(move || bring(&client, interval, &news));
     }
-    drop(news);
-    show(screen, Model::new(first, clock::unix_time()), || {
+    let wants_flows = Arc::new(AtomicBool::new(false));
+    let (client, wanted) = (client.clone(), Arc::clone(&wants_flows));
+    thread::spawn(move || bring_flows(&client, interval.max(SHORTEST_INTERVAL), &wanted, &news));
+    show(screen, Model::new(first, clock::unix_time()), |model| {
+        wants_flows.store(model.wants_flows(), Ordering::Relaxed);
         arrivals.recv().ok()
     })
 }
@@ -59,11 +67,13 @@ pub(super) fn run(client: &Client, interval: Duration) -> Result<(), CliError> {
 fn show(
     mut screen: Screen,
     mut model: Model,
-    mut next: impl FnMut() -> Option<News>,
+    mut next: impl FnMut(&Model) -> Option<News>,
 ) -> Result<(), CliError> {
     loop {
         screen.0.draw(|frame| view::draw(frame, &mut model))?;
-        let Some(news) = next() else { return Ok(()) };
+        let Some(news) = next(&model) else {
+            return Ok(());
+        };
         if model.take(news, clock::unix_time()).is_break() {
             return Ok(());
         }
@@ -109,6 +119,27 @@ fn bring_counters(client: &Client, interval: Duration, news: &Sender<News>) {
         }
     }
 }
+
+/// Asks for flows only while somebody looks at them.
+fn bring_flows(client: &Client, interval: Duration, wanted: &AtomicBool, news: &Sender<News>) {
+    let request = Request::Why(WhyRequest {
+        last_s: Some(FLOWS_FOR.max(2.0 * interval.as_secs_f64())),
+        ..WhyRequest::default()
+    });
+    loop {
+        if wanted.load(Ordering::Relaxed)
+            // That the daemon is away is told by the thread that asks for counters.
+            && let Ok(Response::Why(report)) = client.request(&request)
+            && news.send(News::Flows(Box::new(report))).is_err()
+        {
+            return;
+        }
+        thread::sleep(interval);
+    }
+}
+
+/// Seconds for which a flow that has ended is shown.
+const FLOWS_FOR: f64 = 10.0;
 
 fn bring_events(client: &Client, interval: Duration, news: &Sender<News>) {
     loop {

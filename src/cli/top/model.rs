@@ -7,9 +7,10 @@ use std::{
 
 use ratatui::crossterm::event::{KeyCode, KeyModifiers};
 
+use super::flows::Flows;
 use crate::{
     cli::{output::line, rates::Rates},
-    control::api::{Event, StatsInfo},
+    control::api::{Event, StatsInfo, WhyReport},
 };
 
 /// What can happen.
@@ -17,6 +18,8 @@ use crate::{
 pub(super) enum News {
     /// The switch has told its counters.
     Counters(Box<StatsInfo>),
+    /// Its flight recorders have told of the last frames.
+    Flows(Box<WhyReport>),
     /// It has not, and this is why.
     Silence(String),
     /// Something happened in it.
@@ -52,6 +55,7 @@ pub(super) struct Model {
 pub(super) struct Known {
     pub(super) stats: StatsInfo,
     pub(super) rates: Rates,
+    pub(super) flows: Flows,
     /// Bits a second of each place, the newest last; see [`super::rows::keys`].
     pub(super) history: HashMap<String, VecDeque<u64>>,
     /// The newest last.
@@ -69,6 +73,7 @@ pub(super) struct Known {
 pub(super) enum View {
     Places,
     Drops,
+    Flows,
     Help,
 }
 
@@ -133,6 +138,7 @@ impl Model {
         self.live.now = now;
         match news {
             News::Counters(stats) => self.live.look(*stats),
+            News::Flows(report) => self.live.flows.look(&report, now),
             News::Silence(reason) => self.live.silence = Some(reason),
             News::Event(event) => self.live.hear(&event),
             News::Key(KeyCode::Char('c'), KeyModifiers::CONTROL) | News::End => {
@@ -176,6 +182,7 @@ impl Model {
                 };
             }
             KeyCode::Char('d') => self.look_at(View::Drops),
+            KeyCode::Char('f') => self.look_at(View::Flows),
             KeyCode::Char('?' | 'h') => self.look_at(View::Help),
             KeyCode::Up | KeyCode::Char('k') => self.selected = self.selected.saturating_sub(1),
             KeyCode::Down | KeyCode::Char('j') => self.selected = last.min(self.selected + 1),
@@ -186,6 +193,11 @@ impl Model {
             _ => {}
         }
         ControlFlow::Continue(())
+    }
+
+    /// Whether somebody wants to know of flows: it costs the switch something to tell.
+    pub(super) fn wants_flows(&self) -> bool {
+        self.view == View::Flows && !self.is_paused()
     }
 
     /// There, or back if that is what is seen already.

@@ -186,10 +186,10 @@ pub(super) fn drops_of(flow: &Flow) -> String {
     }
 }
 
-fn is_wanted(name: &str, filter: &str) -> bool {
+pub(super) fn is_wanted(name: &str, filter: &str) -> bool {
     name.to_lowercase().contains(&filter.to_lowercase())
 }
 
-fn descending(a: f64, b: f64) -> Ordering {
+pub(super) fn descending(a: f64, b: f64) -> Ordering {
     b.total_cmp(&a)
 }

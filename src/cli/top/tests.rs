@@ -14,7 +14,7 @@ use crate::{
     config::{OffloadMode, VtepSpec},
     control::api::{
         Event, PeerInfo, PeerKind, PeerState, PortInfo, PortState, StatsInfo, TrafficInfo,
-        VtepInfo, VtepState, WorkerInfo,
+        VtepInfo, VtepState, WhyEntry, WhyFate, WhyReport, WorkerInfo,
     },
     names::Name,
     wire::Vni,
@@ -207,6 +207,74 @@ fn the_screen_of_drops_says_what_each_reason_means() {
     assert!(screen(&mut model, 80, 24).contains("recent drops"));
 }
 
+/// A look at two flows and a loss, `second` seconds after the first look.
+fn flows(second: u32) -> News {
+    let entry = |fate, frame: &str, to: &str, count: u64, len: u64| WhyEntry {
+        time: 1.0,
+        age_s: 0.1,
+        first: 0.5,
+        count,
+        bytes: count * len,
+        frame: frame.to_owned(),
+        len: u32::try_from(len).unwrap(),
+        src: None,
+        dst: None,
+        vlan: 0,
+        bridge: Some(name("br0")),
+        vni: None,
+        from_port: Some(name("podA")),
+        from_remote: None,
+        fate,
+        to: vec![to.to_owned()],
+        copies: 2,
+        reason: (fate == WhyFate::Dropped).then(|| "no_egress".to_owned()),
+        why: String::new(),
+        learned: None,
+        remedy: None,
+        has_bytes: None,
+        fits_bytes: None,
+    };
+    let more = u64::from(second);
+    let tcp = "tcp 10.244.0.1:40000 > 10.244.0.2:80, 1448 bytes";
+    let entries = vec![
+        entry(WhyFate::Flooded, "arp who-has 10.244.0.9", "podB", 7, 42),
+        entry(
+            WhyFate::Dropped,
+            "udp 10.244.0.1:5 > 10.9.9.9:7",
+            "",
+            3 * more,
+            60,
+        ),
+        entry(WhyFate::Forwarded, tcp, "podB", 1000 * more, 1500),
+    ];
+    News::Flows(Box::new(WhyReport {
+        entries,
+        left_out: 0,
+        crowded_out: 4,
+        hint: None,
+    }))
+}
+
+#[test]
+fn the_screen_of_flows_says_where_they_go_and_how_fast() {
+    let mut model = model();
+    press(&mut model, "f");
+    assert!(model.wants_flows());
+    for second in 1..=2 {
+        let now = 1_700_003_720.0 + f64::from(second);
+        assert!(model.take(flows(second), now).is_continue());
+    }
+    assert_screen("flows-80x24.txt", &screen(&mut model, 80, 24));
+    press(&mut model, "/9.9.9\n");
+    let only = screen(&mut model, 80, 24);
+    assert!(
+        only.contains("no_egress") && !only.contains("tcp"),
+        "{only}"
+    );
+    press(&mut model, "\x1b");
+    assert!(!model.wants_flows(), "nobody looks at them any more");
+}
+
 #[test]
 fn help_has_room_on_a_small_screen() {
     let mut model = model();
@@ -227,7 +295,7 @@ fn no_size_is_too_small() {
         (500, 4),
         (20, 100),
     ] {
-        for keys in ["", "d", "?", "/x"] {
+        for keys in ["", "d", "f", "?", "/x"] {
             let mut model = model();
             press(&mut model, keys);
             screen(&mut model, width, height);

@@ -11,6 +11,7 @@ use ratatui::{
 };
 
 use super::{
+    flows::flows,
     model::{Known, Model, View},
     rows::{Place, drops_of, losses, places},
 };
@@ -34,6 +35,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model) {
     match model.view {
         View::Places => draw_places_and_news(frame, middle, model),
         View::Drops => draw_losses(frame, middle, model),
+        View::Flows => draw_flows(frame, middle, model),
         View::Help => frame.render_widget(Paragraph::new(HELP), middle),
     }
     frame.render_widget(Paragraph::new(keys(model)), footer);
@@ -291,6 +293,54 @@ fn draw_losses(frame: &mut Frame<'_>, area: Rect, model: &mut Model) {
     frame.render_widget(Paragraph::new(text), below);
 }
 
+fn draw_flows(frame: &mut Frame<'_>, area: Rect, model: &mut Model) {
+    let [area, below] = Layout::vertical([Constraint::Fill(1), Constraint::Length(2)]).areas(area);
+    let flows = flows(model);
+    let spare = area.width.saturating_sub(80);
+    let widths = [
+        Constraint::Fill(1),
+        Constraint::Length(10 + (spare / 4).min(10)),
+        Constraint::Length(12 + (spare / 4).min(10)),
+        Constraint::Length(6),
+        Constraint::Length(6),
+    ];
+    let right = |text: String| Cell::from(Line::from(text).alignment(Alignment::Right));
+    let left = [" FLOW", "FROM", "TO"].map(Cell::from).into_iter();
+    let titles = left.chain(["f/s", "bit/s"].map(|title| right(title.to_owned())));
+    let header = Row::new(titles).style(Modifier::BOLD);
+    let rows: Vec<Row<'_>> = flows
+        .iter()
+        .map(|flow| {
+            let row = Row::new([
+                Cell::from(format!(" {}", flow.words)),
+                Cell::from(flow.from.clone()),
+                Cell::from(flow.to.clone()),
+                right(scaled(flow.rate.frames)),
+                right(scaled(flow.rate.bits)),
+            ]);
+            match flow.is_lost {
+                true => row.style(Color::Yellow),
+                false => row,
+            }
+        })
+        .collect();
+    let known = &model.shown().flows;
+    let crowded = match known.crowded_out {
+        0 => String::new(),
+        count => format!(" ({count} flows had no room)"),
+    };
+    // The whole of what the column has no room for.
+    let text = match (flows.get(model.selected), known.is_known) {
+        (Some(flow), _) => format!("\n {} frames: {}{crowded}", flow.frames, flow.words),
+        (None, false) => "\n asking the flight recorders".to_owned(),
+        (None, true) => "\n no frames lately, or the recorder is off".to_owned(),
+    };
+    let count = flows.len();
+    let table = Table::new(rows, widths).header(header);
+    draw_table(frame, area, table, model, count);
+    frame.render_widget(Paragraph::new(text), below);
+}
+
 fn draw_table(frame: &mut Frame<'_>, area: Rect, table: Table<'_>, model: &mut Model, rows: usize) {
     model.rows = rows;
     model.selected = model.selected.min(rows.saturating_sub(1));
@@ -335,12 +385,18 @@ fn keys(model: &Model) -> Line<'_> {
     } else {
         "drops"
     };
+    let flows = if model.view == View::Flows {
+        "ports"
+    } else {
+        "flows"
+    };
     for (key, what) in [
         ("q", "quit"),
         ("s", sort.as_str()),
         ("/", filter.as_str()),
         ("p", pause),
         ("d", drops),
+        ("f", flows),
         ("?", "help"),
     ] {
         text.push(Span::from(key).bold());
@@ -357,6 +413,7 @@ const HELP: &str = "
  /             show only ports and peers with this in their name
  p, space      pause, and go on
  d             all drops by place and reason, and back
+ f             flows of the last seconds, and where they go, and back
  arrows, j, k  move; page keys, Home and End too
  Esc           back, or drop the filter
 
