@@ -1,33 +1,34 @@
 //! The overlay: the VXLAN endpoint, its peers, and what follows from the paths to them.
 
+mod endpoint;
+mod paths;
+mod strangers;
+
 use std::{
-    cell::LazyCell,
     collections::{BTreeMap, HashMap, HashSet},
-    io::IoSlice,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
+use self::paths::Paths;
+pub(super) use self::{
+    paths::{ANY_SEGMENTS, fit_superframes},
+    strangers::Met,
+};
 use super::{
     engine::Engines,
-    state::{BridgeState, Link, State},
+    state::{BridgeState, State},
     switch::Inner,
     underlay::{Underlay, UnderlayError, UnderlayOptions},
 };
 use crate::{
-    bridge::{DropReason, Egress, EntryKind, FdbEntry, FdbKey, PeerId},
-    config::{Accept, BridgeSpec, OffloadMode, PeerAddr, Tos, VtepSpec},
-    control::api::{ApiError, MtuChain, PeerKind},
-    datapath::{
-        Arrived, Counters, Departed, Departure, Dscp, PathMtu, Peer, Stranger, UnderlayIo, Vtep,
-        VtepPolicy,
-    },
+    bridge::{Egress, EntryKind, FdbEntry, FdbKey, PeerId},
+    config::{Accept, BridgeSpec, OffloadMode, PeerAddr, VtepSpec},
+    control::api::{ApiError, PeerKind},
+    datapath::{Counters, PathMtu},
     names::Name,
-    netlink,
-    sys::cause_text,
     time::Timestamp,
-    vxlan,
     wire::Vni,
 };
 
@@ -339,99 +340,6 @@ impl Inner {
         }
     }
 
-    /// Asks the kernel what the path to each peer takes, and passes changes on to the bridges.
-    fn follow_paths(&self, state: &mut State, which: Paths) {
-        let State { vtep, peers, .. } = state;
-        if let Some(underlay) = vtep.as_ref().and_then(VtepState::underlay) {
-            let is_homeless = LazyCell::new(|| underlay.is_homeless());
-            for peer in peers {
-                if which == Paths::New && peer.is_told {
-                    continue;
-                }
-                let asked = if *is_homeless {
-                    Err(format!("no interface has our address {}", underlay.local()))
-                } else {
-                    let asked = underlay.ask_path(peer.to);
-                    asked.map_err(|error| cause_text(&error))
-                };
-                self.follow_path(peer, asked);
-            }
-        }
-        let names: Vec<Name> = state
-            .bridges
-            .iter()
-            .map(|bridge| bridge.spec.name.clone())
-            .collect();
-        // Asked for once, and only if somebody wants to know: it takes a thread and a socket.
-        let underlay = state.underlay().cloned();
-        let device = LazyCell::new(|| underlay.and_then(|underlay| underlay.device()));
-        let device = || device.clone();
-        for name in names {
-            self.follow_mtu(state, &name, &device);
-        }
-        fit_superframes(state);
-    }
-
-    /// The path to `peer` takes so much, or there is none and this is why.
-    fn follow_path(&self, peer: &mut PeerState, asked: Result<u32, String>) {
-        match asked {
-            Ok(mtu) => {
-                if peer.no_route.take().is_some() {
-                    self.events.peer(peer, "route back", None);
-                }
-                peer.path.set(mtu);
-                if peer.told_mtu.replace(mtu).is_some_and(|told| told != mtu) {
-                    self.events.peer(peer, "mtu", None);
-                }
-            }
-            Err(reason) => {
-                if peer.is_told && peer.no_route.is_none() {
-                    self.events.peer(peer, "no route", Some(&reason));
-                }
-                peer.no_route = Some(reason);
-            }
-        }
-    }
-
-    /// Asks for the paths to all peers, and puts in force what follows.
-    fn ask_all_paths(&self, state: &mut State) {
-        let before: Vec<u32> = state.bridges.iter().map(BridgeState::mtu).collect();
-        self.follow_paths(state, Paths::All);
-        let after = state.bridges.iter().map(BridgeState::mtu);
-        if !after.eq(before) {
-            self.publish(state);
-        }
-    }
-
-    /// Gives the ports of a bridge on the overlay the MTU that the paths to its peers leave, unless
-    /// one was given.
-    fn follow_mtu(
-        &self,
-        state: &mut State,
-        name: &Name,
-        device: &dyn Fn() -> Option<(String, u32)>,
-    ) {
-        let chain = state.mtu_chain(name, device);
-        let is_unknown = chain.is_none() && state.vtep.is_some();
-        let Some(bridge) = state
-            .bridges
-            .iter_mut()
-            .find(|bridge| bridge.spec.name == *name)
-        else {
-            return;
-        };
-        if is_unknown && bridge.spec.vni.is_some() {
-            // The address or the endpoint is gone for now: what was known is the best guess.
-            return;
-        }
-        let before = bridge.mtu();
-        bridge.mtu_chain = chain;
-        let mtu = bridge.mtu();
-        if mtu != before {
-            self.offer_mtu(state, name, mtu);
-        }
-    }
-
     /// Once a second: what happened to the underlay while nobody asked, and what a control plane
     /// has to say.
     pub(super) fn keep_overlay(&self, state: &mut State) {
@@ -463,129 +371,6 @@ impl Inner {
             }
         }
     }
-
-    /// VTEPs that are no peers have sent something to bridges that take it from anybody.
-    pub(super) fn meet(&self, state: &mut State, strangers: &[Stranger]) {
-        let accepts = |vtep: &VtepState| vtep.spec.accept == Accept::Any;
-        if !state.vtep.as_ref().is_some_and(accepts) {
-            return;
-        }
-        let now = self.clock.now();
-        let before = state.strangers.len();
-        for stranger in strangers {
-            let of_vni = |bridge: &&BridgeState| bridge.spec.vni == Some(stranger.vni);
-            let Some(bridge) = state.bridges.iter().find(of_vni) else {
-                continue;
-            };
-            let name = &bridge.spec.name;
-            let is_known = |peer: &PeerState| peer.bridge == *name && peer.to.ip() == stranger.from;
-            let of_bridge = || state.strangers.iter().filter(|met| met.bridge == *name);
-            if state.peers.iter().any(is_known)
-                || of_bridge().any(|met| met.ip == stranger.from)
-                || of_bridge().count() >= MOST_STRANGERS
-            {
-                continue;
-            }
-            let (bridge, ip) = (name.clone(), stranger.from);
-            state.strangers.push(Met {
-                bridge,
-                ip,
-                used_at: now,
-            });
-        }
-        if state.strangers.len() > before {
-            self.reconcile(state);
-        }
-    }
-
-    /// Forgets VTEPs that nobody listed and that nothing has been behind for as long as a bridge
-    /// remembers addresses: others decide how many there are.
-    pub(super) fn forget_strangers(&self, state: &mut State, now: Timestamp) {
-        let State {
-            strangers,
-            bridges,
-            peers,
-            ..
-        } = state;
-        if strangers.is_empty() {
-            return;
-        }
-        let mut used = HashSet::new();
-        for bridge in &*bridges {
-            let entries = bridge.fdb.entries();
-            used.extend(entries.iter().filter_map(|(_, entry)| entry.egress.peer()));
-        }
-        let used: HashSet<(&Name, IpAddr)> = peers
-            .iter()
-            .filter(|peer| used.contains(&peer.id))
-            .map(|peer| (&peer.bridge, peer.to.ip()))
-            .collect();
-        let before = strangers.len();
-        strangers.retain_mut(|met| {
-            if used.contains(&(&met.bridge, met.ip)) {
-                met.used_at = now;
-            }
-            let bridge = bridges.iter().find(|bridge| bridge.spec.name == met.bridge);
-            bridge.is_some_and(|bridge| now.since(met.used_at) < patience(&bridge.spec))
-        });
-        if strangers.len() < before {
-            self.reconcile(state);
-        }
-    }
-}
-
-/// A VTEP that has sent without being a peer.
-#[derive(Debug)]
-pub(super) struct Met {
-    pub(super) bridge: Name,
-    pub(super) ip: IpAddr,
-    /// When there was last an FDB entry that pointed to it, or else when it was met.
-    pub(super) used_at: Timestamp,
-}
-
-/// How long a stranger may be there for nothing: the ageing time, also where nothing is learned.
-fn patience(spec: &BridgeSpec) -> Duration {
-    match spec.ageing {
-        Duration::ZERO => BridgeSpec::DEFAULT_AGEING,
-        ageing => ageing,
-    }
-}
-
-/// Keeps superframes of ports on the overlay so short that one fits one message to a peer, headers
-/// of all its segments included: two messages for one superframe cost a tenth of the throughput.
-pub(super) fn fit_superframes(state: &mut State) {
-    let State { bridges, ports, .. } = state;
-    for port in ports {
-        let Link::Plugged(plugged) = &mut port.link else {
-            continue;
-        };
-        let is_on_overlay = bridges
-            .iter()
-            .any(|bridge| bridge.spec.name == port.spec.bridge && bridge.spec.vni.is_some());
-        let segments = if is_on_overlay {
-            // An inner Ethernet header and a VXLAN header go with each.
-            (LONGEST_MESSAGE / (port.mtu + 14 + 8)).max(1)
-        } else {
-            ANY_SEGMENTS
-        };
-        if segments == plugged.gso_max_segs {
-            continue;
-        }
-        let netns = plugged
-            .io
-            .device()
-            .netns()
-            .map_err(|error| error.to_string());
-        let done = netns.and_then(|netns| {
-            netlink::set_gso_max_segs(Some(&netns), plugged.ifindex, segments)
-                .map_err(|error| error.to_string())
-        });
-        match done {
-            Ok(()) => plugged.gso_max_segs = segments,
-            // It only costs time.
-            Err(error) => tracing::debug!(port = %port.spec.name, "{error}"),
-        }
-    }
 }
 
 /// Numbers that no peer has, in order.
@@ -615,15 +400,6 @@ impl Iterator for FreeIds {
             }
         }
     }
-}
-
-/// Which paths the kernel is asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Paths {
-    /// Those that it has not been asked for yet.
-    New,
-    /// All of them.
-    All,
 }
 
 /// What the settings want of one peer.
@@ -782,133 +558,6 @@ impl State {
             .as_ref()
             .map_or(VtepSpec::DEFAULT_PORT, |vtep| vtep.spec.port)
     }
-
-    /// How the `auto` MTU of a bridge on the overlay comes about: the narrowest path, less what
-    /// the overlay adds.
-    fn mtu_chain(
-        &self,
-        name: &Name,
-        device: &dyn Fn() -> Option<(String, u32)>,
-    ) -> Option<MtuChain> {
-        let bridge = self.bridge(name)?;
-        let vtep = self.vtep.as_ref()?;
-        bridge.spec.vni?;
-        let is_v6 = vtep.spec.local.is_ipv6();
-        let peers = self
-            .peers
-            .iter()
-            .filter(|peer| peer.bridge == *name && peer.kind != PeerKind::Learned)
-            // Of a path that nobody has ever seen nothing is known.
-            .filter(|peer| peer.told_mtu.is_some());
-        let narrowest = peers
-            .map(|peer| (peer.path.get(), format!("path to {}", peer.to.ip())))
-            .min_by_key(|&(mtu, _)| mtu);
-        let (path_mtu, from) = narrowest.or_else(|| {
-            let (device, mtu) = device()?;
-            Some((mtu, format!("device {device}")))
-        })?;
-        let overhead = vxlan::overhead(is_v6);
-        let mut mtu = path_mtu.saturating_sub(overhead);
-        if mtu < LEAST_MTU {
-            // Below this Linux takes IPv6 away from an interface, and whoever can forge an ICMP
-            // message can narrow a path. So a path alone never does that: what does not fit it is
-            // dropped, and its sender told.
-            let of_device = device().map_or(mtu, |(_, mtu)| mtu.saturating_sub(overhead));
-            mtu = mtu.max(of_device.min(LEAST_MTU));
-        }
-        let less = vxlan::headers(is_v6);
-        Some(MtuChain {
-            from,
-            path_mtu,
-            less: less.map(|(layer, len)| (layer.to_owned(), len)).into(),
-            mtu: mtu.max(LEAST_V4_MTU),
-        })
-    }
-
-    /// The endpoint as the workers see it; `index_of` finds bridges in their topology.
-    pub(super) fn vtep_topology(&self, index_of: impl Fn(&Name) -> Option<usize>) -> Option<Vtep> {
-        let vtep = self.vtep.as_ref()?;
-        let VtepSpec {
-            local,
-            port,
-            ttl,
-            accept,
-            strict,
-            tos,
-            too_big_answers,
-            ..
-        } = vtep.spec;
-        let policy = VtepPolicy {
-            local,
-            port,
-            ttl,
-            accepts_any: accept == Accept::Any,
-            is_strict: strict,
-            dscp: match tos {
-                Tos::Inherit => Dscp::Inherit,
-                Tos::Fixed(tos) => Dscp::Fixed(tos),
-            },
-            answers_too_big: too_big_answers,
-        };
-        let io: Arc<dyn UnderlayIo> = match &vtep.link {
-            VtepLink::Open(underlay) => Arc::clone(underlay) as Arc<dyn UnderlayIo>,
-            VtepLink::Closed(_) => Arc::new(NoUnderlay),
-        };
-        let mut result = Vtep::new(io, policy, Arc::clone(&vtep.counters));
-        for bridge in &self.bridges {
-            if let (Some(vni), Some(index)) = (bridge.spec.vni, index_of(&bridge.spec.name)) {
-                result = result.with_vni(vni, index);
-            }
-        }
-        for peer in &self.peers {
-            if let Some(bridge) = index_of(&peer.bridge) {
-                result = result.with_peer(Peer {
-                    id: peer.id,
-                    bridge,
-                    vni: peer.vni,
-                    to: peer.to,
-                    path: Arc::clone(&peer.path),
-                    counters: Arc::clone(&peer.counters),
-                });
-            }
-        }
-        Some(result)
-    }
-
-    /// Who gets copies of what the bridge floods.
-    pub(super) fn flood_list(&self, bridge: &Name) -> Vec<PeerId> {
-        self.peers
-            .iter()
-            .filter(|peer| peer.bridge == *bridge && peer.is_flooded)
-            .map(|peer| peer.id)
-            .collect()
-    }
-}
-
-/// An endpoint without sockets: what goes to its peers is lost, and counted there.
-#[derive(Debug)]
-struct NoUnderlay;
-
-impl UnderlayIo for NoUnderlay {
-    fn receive(&self, _buf: &mut [u8]) -> Arrived {
-        Arrived::Empty
-    }
-
-    fn transmit(&self, _departure: &Departure, _parts: &[IoSlice<'_>]) -> Departed {
-        Departed::Dropped(DropReason::NoRoute)
-    }
-
-    fn most_in_message(&self) -> usize {
-        1
-    }
-
-    fn path_mtu(&self, _to: SocketAddr) -> Option<u32> {
-        None
-    }
-
-    fn obstacle(&self, _to: SocketAddr) -> Option<DropReason> {
-        Some(DropReason::NoRoute)
-    }
 }
 
 fn open(spec: &VtepSpec) -> Result<Underlay, UnderlayError> {
@@ -923,15 +572,5 @@ fn open(spec: &VtepSpec) -> Result<Underlay, UnderlayError> {
     })
 }
 
-/// Bytes of one UDP message over IPv4.
-const LONGEST_MESSAGE: u32 = 65_507;
-/// The kernel's default (`GSO_MAX_SEGS`, include/linux/netdevice.h).
-pub(super) const ANY_SEGMENTS: u32 = 65_535;
 /// What a path is believed to take until the kernel has said more.
 const DEFAULT_PATH_MTU: u32 = 1500;
-/// The least MTU of IPv6 (RFC 8200 §5), below which Linux switches IPv6 off.
-const LEAST_MTU: u32 = 1280;
-/// The same of IPv4 (RFC 791).
-const LEAST_V4_MTU: u32 = 68;
-/// Learned peers of one bridge: a bound for what others can make the process remember.
-const MOST_STRANGERS: usize = 1024;
