@@ -2,7 +2,7 @@
 //! (`iptables-nft`). Read with the dumps of `NFT_MSG_GETCHAIN` and `NFT_MSG_GETRULE`
 //! (`include/uapi/linux/netfilter/nf_tables.h`), which change nothing.
 
-use std::{fs, io, os::fd::AsRawFd};
+use std::{collections::HashMap, fs, io, os::fd::AsRawFd};
 
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto,
@@ -63,24 +63,35 @@ pub enum Hook {
 
 /// What there is in the namespace of the calling thread. Nothing, if nobody may ask.
 pub(super) fn read() -> Netfilter {
-    let mut found = Netfilter::default();
+    let mut legacy = Vec::new();
     for file in ["ip_tables_names", "ip6_tables_names"] {
         let names = fs::read_to_string(format!("/proc/thread-self/net/{file}"));
-        let names = names.unwrap_or_default();
-        found.legacy.extend(names.lines().map(str::to_owned));
+        legacy.extend(names.unwrap_or_default().lines().map(str::to_owned));
     }
-    found.legacy.sort();
-    found.legacy.dedup();
+    legacy.sort();
+    legacy.dedup();
     let chains: Vec<Chain> = dump(GET_CHAIN)
         .unwrap_or_default()
         .iter()
         .filter_map(|message| Chain::parse(message))
         .collect();
-    if chains.is_empty() {
-        return found;
+    let rules = match chains.as_slice() {
+        [] => Vec::new(),
+        _ => dump(GET_RULE).unwrap_or_default(),
+    };
+    Netfilter {
+        rules: rules.len(),
+        drops: drops(&chains, &rules),
+        legacy,
     }
+}
+
+/// What drops, of these chains and of their rules, as the kernel lists them: rule after rule, chain
+/// after chain, table after table.
+fn drops(chains: &[Chain], rules: &[Vec<u8>]) -> Vec<Dropping> {
+    let mut drops = Vec::new();
     for chain in chains.iter().filter(|chain| chain.drops) {
-        found.drops.push(Dropping {
+        drops.push(Dropping {
             family: chain.family,
             table: chain.table.clone(),
             chain: chain.name.clone(),
@@ -92,31 +103,28 @@ pub(super) fn read() -> Netfilter {
             packets: chain.packets,
         });
     }
-    let rules = dump(GET_RULE).unwrap_or_default();
-    found.rules = rules.len();
-    let mut last = (String::new(), String::new(), 0);
-    for message in &rules {
-        let Some(mut rule) = parse_rule(message) else {
-            continue;
-        };
-        let (table, chain, number) = &mut last;
-        if (&*table, &*chain) != (&rule.place.table, &rule.place.chain) {
-            (*table, *chain, *number) = (rule.place.table.clone(), rule.place.chain.clone(), 0);
+    let hooks = chains.iter().map(|chain| (chain.key(), chain.hook));
+    let hooks: HashMap<Key<'_>, Option<Hook>> = hooks.collect();
+    let (mut last, mut number) = (None, 0);
+    for rule in rules.iter().filter_map(|message| parse_rule(message)) {
+        let mut place = rule.place;
+        let key = (place.family, place.table.clone(), place.chain.clone());
+        if last.as_ref() != Some(&key) {
+            (last, number) = (Some(key), 0);
         }
-        *number += 1;
-        if !rule.drops {
-            continue;
+        number += 1;
+        if rule.drops {
+            place.number = Some(number);
+            let key = (place.family, &*place.table, &*place.chain);
+            place.hook = hooks.get(&key).copied().flatten();
+            drops.push(place);
         }
-        rule.place.number = Some(*number);
-        let is_it = |chain: &&Chain| {
-            (chain.family, &chain.table, &chain.name)
-                == (rule.place.family, &rule.place.table, &rule.place.chain)
-        };
-        rule.place.hook = chains.iter().find(is_it).and_then(|chain| chain.hook);
-        found.drops.push(rule.place);
     }
-    found
+    drops
 }
+
+/// The family, table and name of a chain: two families may have a table of one name.
+type Key<'a> = (&'static str, &'a str, &'a str);
 
 struct Chain {
     family: &'static str,
@@ -128,6 +136,10 @@ struct Chain {
 }
 
 impl Chain {
+    fn key(&self) -> Key<'_> {
+        (self.family, &self.table, &self.name)
+    }
+
     fn parse(message: &[u8]) -> Option<Self> {
         let (family, body) = head(message)?;
         let hook = find(body, CHAIN_HOOK).and_then(|hook| be32(find(hook, HOOK_NUMBER)?));
@@ -332,3 +344,77 @@ const EXTENSION_NAME: u16 = 1;
 const EXTENSION_INFO: u16 = 3;
 /// Rules and chains that are looked at; a host may have very many.
 const MOST_MESSAGES: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(value.len() + 4).unwrap();
+        let mut bytes = [len.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn named(kind: u16, text: &str) -> Vec<u8> {
+        attribute(kind, format!("{text}\0").as_bytes())
+    }
+
+    /// A chain that a hook calls, of the family with this number.
+    fn chain(family: u8, table: &str, name: &str, hook: u32) -> Vec<u8> {
+        let hook = attribute(HOOK_NUMBER, &hook.to_be_bytes());
+        let mut message = vec![family, 0, 0, 0];
+        message.extend(named(CHAIN_TABLE, table));
+        message.extend(named(CHAIN_NAME, name));
+        message.extend(attribute(CHAIN_HOOK, &hook));
+        message
+    }
+
+    /// A rule that drops everything, or that only counts.
+    fn rule(family: u8, table: &str, chain: &str, drops: bool) -> Vec<u8> {
+        let expression = if drops {
+            let code = attribute(VERDICT_CODE, &DROP.to_be_bytes());
+            let data = attribute(IMMEDIATE_DATA, &attribute(DATA_VERDICT, &code));
+            let data = attribute(EXPRESSION_DATA, &data);
+            [named(EXPRESSION_NAME, "immediate"), data].concat()
+        } else {
+            named(EXPRESSION_NAME, "counter")
+        };
+        let mut message = vec![family, 0, 0, 0];
+        message.extend(named(RULE_TABLE, table));
+        message.extend(named(RULE_CHAIN, chain));
+        message.extend(attribute(RULE_EXPRESSIONS, &attribute(1, &expression)));
+        message
+    }
+
+    #[test]
+    fn rules_are_numbered_within_their_chain_and_family() {
+        const V4: u8 = 2;
+        const V6: u8 = 10;
+        let chains = [
+            chain(V4, "filter", "INPUT", 1),
+            chain(V6, "filter", "INPUT", 1),
+            chain(V6, "filter", "OUTPUT", 3),
+        ];
+        let chains = chains.map(|message| Chain::parse(&message).unwrap());
+        let rules = [
+            rule(V4, "filter", "INPUT", false),
+            rule(V4, "filter", "INPUT", true),
+            rule(V6, "filter", "INPUT", true),
+            rule(V6, "filter", "OUTPUT", false),
+            rule(V6, "filter", "OUTPUT", true),
+        ];
+        let found = drops(&chains, &rules);
+        let found: Vec<_> = found
+            .iter()
+            .map(|drop| (drop.family, &*drop.chain, drop.number, drop.hook))
+            .collect();
+        let wanted = [
+            ("ip", "INPUT", Some(2), Some(Hook::Input)),
+            ("ip6", "INPUT", Some(1), Some(Hook::Input)),
+            ("ip6", "OUTPUT", Some(2), Some(Hook::Output)),
+        ];
+        assert_eq!(found, wanted);
+    }
+}
