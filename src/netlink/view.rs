@@ -2,6 +2,7 @@
 //! address leads. Reads only.
 
 use std::{
+    collections::{HashMap, HashSet},
     fmt, fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
@@ -44,9 +45,10 @@ pub struct View {
     pub link: LinkState,
     /// It resolves no addresses (`ip link set ... arp off`).
     pub no_arp: bool,
-    /// All addresses of the namespace, but those of the loopback.
+    /// Addresses of the link and of the rest of the namespace, but not of the loopback: the first
+    /// 1024 of each.
     pub addresses: Vec<Held>,
-    /// Who the link knows by MAC address, or does not.
+    /// Who the link knows by MAC address, or does not: the first 4096.
     pub neighbours: Vec<Neighbour>,
     /// Settings in force for the link.
     pub sysctls: Sysctls,
@@ -171,8 +173,8 @@ pub fn view(netns: Option<&NetnsFile>, link: &LinkRef) -> Result<View, LinkError
         let ours = |message: &&LinkMessage| message.header.index == link.index;
         let no_arp = links.iter().find(ours);
         let no_arp = no_arp.is_some_and(|message| message.header.flags.contains(LinkFlags::Noarp));
-        let addresses = held(&handle, &links).await?;
-        let neighbours = neighbours(&handle, link.index).await?;
+        let addresses = held(&handle, &links, |held| held.index == link.index).await?;
+        let neighbours = neighbours(&handle, |index| index == link.index).await?;
         let device = link.name.parse::<IfName>().ok();
         let tx_checksum = device.and_then(|name| offload(&name, Offload::TxChecksum).ok());
         Ok(View {
@@ -187,20 +189,20 @@ pub fn view(netns: Option<&NetnsFile>, link: &LinkRef) -> Result<View, LinkError
     })
 }
 
-/// The addresses of a namespace, and the neighbours of all its links.
+/// The addresses of a namespace, and the neighbours of all its links that have one. Of many there
+/// are only the first 1024 and 4096; `local` is among them in any case.
 ///
 /// # Errors
 /// A [`LinkError`] that names the step.
 pub fn surroundings(
     netns: Option<&NetnsFile>,
+    local: IpAddr,
 ) -> Result<(Vec<Held>, Vec<Neighbour>, Netfilter), LinkError> {
     with_socket(netns, async |handle| {
         let links = links(&handle).await?;
-        let addresses = held(&handle, &links).await?;
-        let mut known = Vec::new();
-        for address in &addresses {
-            known.extend(neighbours(&handle, address.index).await?);
-        }
+        let addresses = held(&handle, &links, |held| held.net.addr() == local).await?;
+        let with_address: HashSet<u32> = addresses.iter().map(|held| held.index).collect();
+        let known = neighbours(&handle, |index| with_address.contains(&index)).await?;
         Ok((addresses, known, netfilter::read()))
     })
 }
@@ -231,7 +233,7 @@ pub fn mac_of(
     ip: IpAddr,
 ) -> Result<Option<MacAddr>, LinkError> {
     with_socket(netns, async move |handle| {
-        let known = neighbours(&handle, link).await?;
+        let known = neighbours(&handle, |index| index == link).await?;
         let usable = |entry: &&Neighbour| entry.ip == ip && entry.state.is_usable();
         Ok(known.iter().find(usable).and_then(|entry| entry.mac))
     })
@@ -248,32 +250,60 @@ pub fn netfilter(netns: Option<&NetnsFile>) -> Result<Netfilter, LinkError> {
     }
 }
 
-async fn held(handle: &Handle, links: &[LinkMessage]) -> Result<Vec<Held>, LinkError> {
+/// The addresses of a namespace; see [`few`].
+async fn held(
+    handle: &Handle,
+    links: &[LinkMessage],
+    matters: impl Fn(&Held) -> bool,
+) -> Result<Vec<Held>, LinkError> {
     let failed = |error| LinkError::step("read addresses", error);
-    let request = handle.address().get().execute();
-    let messages: Vec<AddressMessage> = request.try_collect().await.map_err(failed)?;
-    let held = |message: &AddressMessage| {
+    let by_index: HashMap<u32, &LinkMessage> =
+        links.iter().map(|link| (link.header.index, link)).collect();
+    let parse = |message: &AddressMessage| {
         let index = message.header.index;
-        let link = links.iter().find(|link| link.header.index == index)?;
+        let link = by_index.get(&index)?;
         let flags = link.header.flags;
-        Some(Held {
+        let held = Held {
             net: IpNet::new(local_address(message)?, message.header.prefix_len).ok()?,
             link: name(link),
             index,
             is_up: flags.contains(LinkFlags::Up) && flags.contains(LinkFlags::LowerUp),
             state: state(message),
-        })
+        };
+        (held.link != "lo").then_some(held)
     };
-    let held = messages.iter().filter_map(held);
-    Ok(held.filter(|held| held.link != "lo").collect())
+    let mut is_kept = few(matters);
+    let mut kept = Vec::new();
+    let mut messages = Box::pin(handle.address().get().execute());
+    while let Some(message) = messages.try_next().await.map_err(failed)? {
+        kept.extend(parse(&message).filter(&mut is_kept));
+    }
+    Ok(kept)
 }
 
-async fn neighbours(handle: &Handle, index: u32) -> Result<Vec<Neighbour>, LinkError> {
+/// Lets pass the first [`MOST_ADDRESSES`] that matter and as many others: a namespace may have so
+/// many that looking at all of them takes too long, and they must not hide those that matter.
+fn few(matters: impl Fn(&Held) -> bool) -> impl FnMut(&Held) -> bool {
+    let (mut ours, mut others) = (0, 0);
+    move |held| {
+        let count = match matters(held) {
+            true => &mut ours,
+            false => &mut others,
+        };
+        *count += 1;
+        *count <= MOST_ADDRESSES
+    }
+}
+
+async fn neighbours(
+    handle: &Handle,
+    is_wanted: impl Fn(u32) -> bool,
+) -> Result<Vec<Neighbour>, LinkError> {
     let failed = |error| LinkError::step("read neighbours", error);
     let mut messages = Box::pin(handle.neighbours().get().execute());
     let mut known = Vec::new();
     while let Some(message) = messages.try_next().await.map_err(failed)? {
-        if message.header.ifindex == index && known.len() < MOST_NEIGHBOURS {
+        if known.len() < MOST_NEIGHBOURS && is_wanted(message.header.ifindex) {
             known.extend(neighbour(&message));
         }
     }
@@ -384,5 +414,28 @@ fn sysctls(link: &str) -> Sysctls {
     }
 }
 
-/// Neighbours of one link that are kept: people look for one that is wrong, not for all.
+/// Addresses of each kind that are kept.
+const MOST_ADDRESSES: usize = 1024;
+/// Neighbours that are kept: people look for one that is wrong, not for all.
 const MOST_NEIGHBOURS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_thousand_addresses_of_others_do_not_hide_the_one_that_matters() {
+        let held = |number: u32, index| Held {
+            net: IpAddr::from(Ipv4Addr::from(number)).into(),
+            link: "eth0".to_owned(),
+            index,
+            is_up: true,
+            state: AddressState::Usable,
+        };
+        let all = (1..10_000).map(|number| held(number, 3));
+        let all = all.chain([held(10_000, 2)]);
+        let kept: Vec<Held> = all.filter(few(|held| held.index == 2)).collect();
+        assert_eq!(kept.len(), MOST_ADDRESSES + 1);
+        assert_eq!(kept.last(), Some(&held(10_000, 2)));
+    }
+}

@@ -72,7 +72,7 @@ impl Exam<'_> {
         };
         let netns = facts.vtep.as_ref().and_then(|vtep| Place::of(&vtep.spec));
         if let (Some(vtep), Some(netns)) = (&mut facts.vtep, &netns) {
-            vtep.around = around(netns);
+            vtep.around = around(netns, vtep.spec.local);
         }
         if let Some(vtep) = &mut facts.vtep {
             vtep.heard = self.heard(None, true);
@@ -87,7 +87,9 @@ impl Exam<'_> {
             return;
         };
         // Asking has shown who answers on the underlay.
-        if let (Some(before), Some(mut after)) = (vtep.around.take(), around(netns)) {
+        if let (Some(before), Some(mut after)) =
+            (vtep.around.take(), around(netns, vtep.spec.local))
+        {
             after.dropped = grown(&before.netfilter, &after.netfilter);
             vtep.around = Some(after);
         }
@@ -189,8 +191,8 @@ impl Place {
     }
 }
 
-fn around(netns: &Place) -> Option<Surroundings> {
-    let (addresses, neighbours, netfilter) = netlink::surroundings(netns.0.as_ref()).ok()?;
+fn around(netns: &Place, local: IpAddr) -> Option<Surroundings> {
+    let (addresses, neighbours, netfilter) = netlink::surroundings(netns.0.as_ref(), local).ok()?;
     Some(Surroundings {
         addresses,
         neighbours,
