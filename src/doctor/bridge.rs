@@ -1,10 +1,12 @@
 //! A bridge: what its ports have in common, or should not, and its FDB as a whole.
 
+use std::{collections::HashSet, net::IpAddr};
+
 use super::{
     facts::{BridgeFacts, Facts, PortFacts, Scope, is_link_local},
     finding::{Check, Notes, Severity, Step},
 };
-use crate::{config::Mode, netlink::Held};
+use crate::config::Mode;
 
 /// What the ports of a bridge have in common, or should not.
 pub(super) fn judge(notes: &mut Notes, facts: &Facts) {
@@ -27,44 +29,55 @@ pub(super) fn judge(notes: &mut Notes, facts: &Facts) {
 
 /// Two ports with the same MAC or IP address.
 fn twins(notes: &mut Notes, facts: &Facts, ports: &[&PortFacts]) {
-    for (index, one) in ports.iter().enumerate() {
+    let of_port = |port: &&PortFacts| {
+        let ips = port.held().map(|held| held.net.addr());
+        ips.filter(|ip| !is_link_local(*ip)).collect()
+    };
+    let ips: Vec<HashSet<IpAddr>> = ports.iter().map(of_port).collect();
+    for (index, (one, ips)) in ports.iter().zip(&ips).enumerate() {
         for two in ports.iter().skip(index + 1) {
             let matters = facts.scope.has(&one.spec.name) || facts.scope.has(&two.spec.name);
-            let (Some(_), Some(seen), true) = (one.seen(), two.seen(), matters) else {
+            if !matters || one.seen().is_none() || two.seen().is_none() {
                 continue;
-            };
-            let (first, second) = (&one.spec.name, &two.spec.name);
-            let ifname = &seen.view.link.name;
-            let about = format!("ports {first}, {second}");
+            }
             if one.real_mac() == two.real_mac() {
+                let about = format!("ports {}, {}", one.spec.name, two.spec.name);
                 let mac = one.real_mac();
                 let odd = if mac == two.mac { one } else { two };
-                let back = format!("link set {} address {}", odd.ifname(), odd.mac);
+                let back = format!("link set {} address {}", odd.device(), odd.mac);
                 let fix = [odd.place().ip(back)];
                 let fact = format!("both have the MAC address {mac}");
                 notes.bad(Check::DuplicateMac, Severity::Broken, &about, fact, fix);
             }
-            let both = |held: &&Held| {
-                let ip = held.net.addr();
-                !is_link_local(ip) && one.held().any(|other| other.net.addr() == ip)
-            };
-            for held in two.held().filter(both) {
-                let is_given = two.spec.addresses.contains(&held.net);
-                let odd = match one.spec.addresses.contains(&held.net) {
-                    false if is_given => one,
-                    _ => two,
-                };
-                let device = if odd.spec.name == *second {
-                    ifname.clone()
-                } else {
-                    odd.ifname()
-                };
-                let del = format!("address del {} dev {device}", held.net);
-                let fix = [odd.place().ip(del)];
-                let fact = format!("both have the address {}", held.net.addr());
-                notes.bad(Check::DuplicateAddress, Severity::Broken, &about, fact, fix);
-            }
+            same_addresses(notes, one, ips, two);
         }
+    }
+}
+
+/// Addresses of `two` that are among those of `one`.
+fn same_addresses(notes: &mut Notes, one: &PortFacts, ips: &HashSet<IpAddr>, two: &PortFacts) {
+    let mut same = two.held().filter(|held| ips.contains(&held.net.addr()));
+    let about = || format!("ports {}, {}", one.spec.name, two.spec.name);
+    for held in same.by_ref().take(MOST_SAME) {
+        let is_given = two.spec.addresses.contains(&held.net);
+        let odd = match one.spec.addresses.contains(&held.net) {
+            false if is_given => one,
+            _ => two,
+        };
+        let del = format!("address del {} dev {}", held.net, odd.device());
+        let fix = [odd.place().ip(del)];
+        let fact = format!("both have the address {}", held.net.addr());
+        let severity = Severity::Broken;
+        notes.bad(Check::DuplicateAddress, severity, &about(), fact, fix);
+    }
+    let more = same.count();
+    if more > 0 {
+        let fix = [two
+            .place()
+            .ip(format_args!("address show dev {}", two.device()))];
+        let fact = format!("more addresses that both have: {more}");
+        let severity = Severity::Broken;
+        notes.bad(Check::DuplicateAddress, severity, &about(), fact, fix);
     }
 }
 
@@ -137,3 +150,5 @@ fn mtus(notes: &mut Notes, facts: &Facts, bridge: &BridgeFacts, ports: &[&PortFa
 
 /// Addresses of one bridge that are told as held: after some, more of them say nothing new.
 const MOST_HELD: usize = 5;
+/// Addresses that two ports share and that are told each.
+const MOST_SAME: usize = 3;

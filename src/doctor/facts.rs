@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
+use super::{Place, place::word};
 use crate::{
     config::{BridgeSpec, PortSpec, VtepSpec},
-    names::{Name, NetnsRef},
+    names::Name,
     netlink::{Held, Neighbour, Netfilter, View, Way},
     wire::{MacAddr, Vni},
 };
@@ -97,12 +98,15 @@ impl Facts {
         self.bridges.iter().find(|bridge| bridge.spec.name == *name)
     }
 
-    /// The port that has the address, and how.
-    pub fn owner(&self, ip: IpAddr) -> Option<(&PortFacts, &Held)> {
-        self.ports.iter().find_map(|port| {
-            let held = port.held().find(|held| held.net.addr() == ip)?;
-            Some((port, held))
-        })
+    /// The port that has the address; or that was given it, if nobody looked there.
+    pub fn owner(&self, ip: IpAddr) -> Option<&PortFacts> {
+        let has = |port: &&PortFacts| port.held().any(|held| held.net.addr() == ip);
+        let was_given = |port: &&PortFacts| {
+            let mut given = port.spec.addresses.iter();
+            port.seen().is_none() && given.any(|net| net.addr() == ip)
+        };
+        let found = self.ports.iter().find(has);
+        found.or_else(|| self.ports.iter().find(was_given))
     }
 }
 
@@ -233,6 +237,11 @@ impl PortFacts {
     pub fn ifname(&self) -> String {
         let now = self.seen().map(|seen| seen.view.link.name.clone());
         now.unwrap_or_else(|| self.spec.effective_ifname().to_string())
+    }
+
+    /// Likewise, as a command wants it.
+    pub fn device(&self) -> String {
+        word(&self.ifname())
     }
 }
 
@@ -446,34 +455,5 @@ pub(super) fn is_link_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    }
-}
-
-/// A namespace in a command.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a>(pub Option<&'a NetnsRef>);
-
-impl Place<'_> {
-    /// `ip ARGUMENTS` there.
-    pub fn ip(self, arguments: impl fmt::Display) -> String {
-        match self.0 {
-            Some(NetnsRef::Name(name)) => format!("ip -n {name} {arguments}"),
-            _ => self.run(format_args!("ip {arguments}")),
-        }
-    }
-
-    /// `COMMAND` there.
-    pub fn run(self, command: impl fmt::Display) -> String {
-        match self.0 {
-            None => command.to_string(),
-            Some(NetnsRef::Name(name)) => format!("ip netns exec {name} {command}"),
-            Some(NetnsRef::Pid(pid)) => format!("nsenter -t {pid} -n {command}"),
-            Some(path) => format!("nsenter --net={path} {command}"),
-        }
-    }
-
-    /// `sysctl -w KEY=VALUE` there.
-    pub fn sysctl(self, key: impl fmt::Display, value: u8) -> String {
-        self.run(format_args!("sysctl -w {key}={value}"))
     }
 }

@@ -1,8 +1,9 @@
 //! What a namespace itself drops: firewall rules, and settings that keep it from answering.
 
 use super::{
-    facts::{Place, PortFacts, Seen},
+    facts::{PortFacts, Seen},
     finding::{Check, Notes, Severity, Step},
+    place::{Place, is_nft_name, sysctl_key, word},
 };
 use crate::netlink::{Dropping, Hook, Netfilter};
 
@@ -14,7 +15,7 @@ pub(super) fn of_port(notes: &mut Notes, port: &PortFacts, seen: &Seen) {
     rules(notes, &about, place, &view.netfilter, dropped);
     if view.sysctls.arp_ignore >= 8 {
         let fix = [
-            place.sysctl(format_args!("net.ipv4.conf.{ifname}.arp_ignore"), 0),
+            place.sysctl(&sysctl_key("ipv4", ifname, "arp_ignore"), 0),
             place.sysctl("net.ipv4.conf.all.arp_ignore", 0),
         ];
         let fact = "arp_ignore is 8: it answers no ARP request";
@@ -129,8 +130,11 @@ pub(super) fn undo(place: Place<'_>, drop: &Dropping) -> String {
         "filter" | "mangle" | "raw" | "nat" | "security"
     );
     let command = match (program.filter(|_| is_iptables), drop.number) {
-        (Some(program), Some(number)) => format!("{program} -t {table} -D {chain} {number}"),
-        (Some(program), None) => format!("{program} -t {table} -P {chain} ACCEPT"),
+        (Some(program), Some(number)) => {
+            format!("{program} -t {table} -D {} {number}", word(chain))
+        }
+        (Some(program), None) => format!("{program} -t {table} -P {} ACCEPT", word(chain)),
+        (None, _) if !is_nft_name(table) || !is_nft_name(chain) => "nft -a list ruleset".to_owned(),
         (None, Some(_)) => format!("nft delete rule {family} {table} {chain} handle {handle}"),
         (None, None) => format!("nft chain {family} {table} {chain} '{{ policy accept; }}'"),
     };

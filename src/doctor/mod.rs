@@ -14,15 +14,17 @@ mod filter;
 mod finding;
 mod overlay;
 mod path;
+mod place;
 mod port;
 
 use self::finding::Notes;
 pub use self::{
     facts::{
-        BridgeFacts, Count, Entry, Facts, Heard, Inside, Loss, PathFacts, PeerFacts, Place,
-        PortFacts, Probe, Scope, Seen, Surroundings, Udp, VtepFacts, Whereabouts, pairs,
+        BridgeFacts, Count, Entry, Facts, Heard, Inside, Loss, PathFacts, PeerFacts, PortFacts,
+        Probe, Scope, Seen, Surroundings, Udp, VtepFacts, Whereabouts, pairs,
     },
     finding::{Check, Finding, Report, Severity, Step},
+    place::Place,
 };
 
 /// Judges the facts.

@@ -5,6 +5,7 @@ use super::{
     filter,
     finding::{Check, Notes, Severity, Step},
     path,
+    place::word,
     port::of_losses,
 };
 use crate::{
@@ -97,7 +98,7 @@ fn underlay(notes: &mut Notes, about: &str, vtep: &VtepFacts) {
         Some(held) if !held.is_up => {
             let link = &held.link;
             let fact = format!("{link}, which has {local}, is down or has no carrier");
-            let fix = [place.ip(format_args!("link set {link} up"))];
+            let fix = [place.ip(format_args!("link set {} up", word(link)))];
             notes.bad(Check::UnderlayDown, Severity::Broken, about, fact, fix);
         }
         Some(_) => {}

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use super::{
     facts::{Facts, Heard, PathFacts, PortFacts, Scope, Whereabouts},
     finding::{Check, Notes, Severity, Step},
-    port::is_usual,
+    place::sysctl_key,
+    port::{self, is_usual},
 };
 use crate::netlink::{Neighbour, Reachability, Way};
 
@@ -14,14 +15,19 @@ pub(super) fn judge(notes: &mut Notes, facts: &Facts) {
     let Some(from) = facts.scope.from().and_then(|name| facts.port(name)) else {
         return;
     };
-    let to = facts.scope.to().and_then(|name| facts.port(name));
-    let owners = facts.paths.iter().filter_map(|path| facts.owner(path.to));
-    let to = to.or_else(|| owners.map(|(port, _)| port).next());
+    let named = facts.scope.to().and_then(|name| facts.port(name));
+    let mut owners = facts.paths.iter().filter_map(|path| facts.owner(path.to));
+    let mut to = named.or_else(|| owners.next());
     if let Some(to) = to {
         ends(notes, facts, from, to);
     }
-    if from.seen().is_none() || to.is_some_and(|to| to.seen().is_none()) {
+    let is_unseen = |port: &&PortFacts| port.seen().is_none();
+    if is_unseen(&from) || named.is_some_and(|to| is_unseen(&to)) {
         return;
+    }
+    if let Some(unseen) = to.take_if(|to| is_unseen(to)) {
+        // It was given the address: why it cannot be looked at is perhaps what was asked.
+        port::judge(notes, facts, unseen);
     }
     for path in &facts.paths {
         one(notes, facts, &Ends { from, to, path });
@@ -68,7 +74,7 @@ fn ends(notes: &mut Notes, facts: &Facts, from: &PortFacts, to: &PortFacts) {
 fn no_address(notes: &mut Notes, port: &PortFacts, family: &str) {
     let fix = [port
         .place()
-        .ip(format_args!("address add CIDR dev {}", port.ifname()))];
+        .ip(format_args!("address add CIDR dev {}", port.device()))];
     let fact = format!("{} does not have {family} address", port.ifname());
     notes.bad(Check::NoAddress, Severity::Broken, &port.about(), fact, fix);
 }
@@ -113,7 +119,7 @@ fn one(notes: &mut Notes, facts: &Facts, ends: &Ends<'_>) {
 /// Whether the first end sends it to the switch.
 fn way_there(notes: &mut Notes, facts: &Facts, about: &str, ends: &Ends<'_>) -> bool {
     let Ends { from, to, path } = *ends;
-    let (place, ifname) = (from.place(), from.ifname());
+    let (place, ifname, dev) = (from.place(), from.ifname(), from.device());
     let target = path.to;
     match &path.way {
         Way::Local => {
@@ -135,7 +141,7 @@ fn way_there(notes: &mut Notes, facts: &Facts, about: &str, ends: &Ends<'_>) -> 
                 nets(from),
                 to.map(|to| to.spec.name.as_str()).unwrap_or_default(),
             );
-            let fix = [place.ip(format_args!("route add {target} dev {ifname}"))];
+            let fix = [place.ip(format_args!("route add {target} dev {dev}"))];
             notes.bad(Check::SubnetsDiffer, Severity::Broken, about, fact, fix);
             return false;
         }
@@ -163,7 +169,7 @@ fn way_there(notes: &mut Notes, facts: &Facts, about: &str, ends: &Ends<'_>) -> 
             let fact = format!("packets for {target} leave over {link}, not {ifname}");
             let fix = [
                 place.ip(format_args!("route get {target}")),
-                place.ip(format_args!("route replace {target} dev {ifname}")),
+                place.ip(format_args!("route replace {target} dev {dev}")),
             ];
             notes.bad(Check::RouteElsewhere, Severity::Broken, about, fact, fix);
             return false;
@@ -176,7 +182,7 @@ fn way_there(notes: &mut Notes, facts: &Facts, about: &str, ends: &Ends<'_>) -> 
 
 /// Whether the gateway, if it is a port of ours, passes on what is for others.
 fn gateway(notes: &mut Notes, facts: &Facts, via: IpAddr, target: IpAddr) {
-    let owner = facts.owner(via).map(|(port, _)| port);
+    let owner = facts.owner(via);
     let Some((owner, seen)) = owner.and_then(|port| Some((port, port.seen()?))) else {
         return;
     };
@@ -214,11 +220,11 @@ fn way_back(notes: &mut Notes, about: &str, ends: &Ends<'_>) {
                 .seen()
                 .is_some_and(|seen| seen.view.sysctls.rp_filter == 1)
             {
-                let key = format!("net.ipv4.conf.{ifname}.rp_filter");
+                let key = sysctl_key("ipv4", &ifname, "rp_filter");
                 let fact = format!(
                     "rp_filter is 1 on {ifname} of {name}, whose answers to {source} leave over {link}"
                 );
-                let fix = [place.sysctl(key, 2)];
+                let fix = [place.sysctl(&key, 2)];
                 notes.bad(Check::RpFilter, Severity::Broken, about, fact, fix);
             }
             format!("answers of {name} to {source} leave over {link}, not {ifname}")
@@ -230,7 +236,7 @@ fn way_back(notes: &mut Notes, about: &str, ends: &Ends<'_>) {
     };
     let fix = [
         place.ip(format_args!("route get {source}")),
-        place.ip(format_args!("route replace {source} dev {ifname}")),
+        place.ip(format_args!("route replace {source} dev {}", to.device())),
     ];
     notes.bad(Check::NoWayBack, Severity::Broken, about, fact, fix);
 }
@@ -239,11 +245,11 @@ fn way_back(notes: &mut Notes, about: &str, ends: &Ends<'_>) {
 fn next_hop(notes: &mut Notes, facts: &Facts, about: &str, ends: &Ends<'_>) {
     let Ends { from, path, .. } = *ends;
     let hop = path.next_hop();
-    let owner = facts.owner(hop).map(|(port, _)| port);
+    let owner = facts.owner(hop);
     let owner = owner.filter(|owner| owner.spec.bridge == from.spec.bridge);
     let known = from.neighbour(hop);
-    let (place, ifname) = (from.place(), from.ifname());
-    let forget = place.ip(format_args!("neighbour del {hop} dev {ifname}"));
+    let (place, dev) = (from.place(), from.device());
+    let forget = place.ip(format_args!("neighbour del {hop} dev {dev}"));
     let ask = place.run(format_args!("ping -c 1 {hop}"));
     match (known, owner) {
         (
@@ -307,26 +313,41 @@ fn nobody(
 ) {
     let (hop, bridge) = (ends.path.next_hop(), &ends.from.spec.bridge);
     let of_bridge = || facts.peers.iter().filter(|peer| peer.bridge == *bridge);
-    let is_sure = of_bridge().all(|peer| {
+    let ports = facts
+        .ports
+        .iter()
+        .filter(|port| port.spec.bridge == *bridge);
+    // What is gone has no address.
+    let unseen = ports.filter(|port| port.seen().is_none() && port.gone.is_none());
+    let unseen = unseen.count();
+    let all_answer = of_bridge().all(|peer| {
         let probe = peer.probe.as_ref();
         probe.is_some_and(|probe| probe.rtt.is_some())
     });
+    let is_sure = unseen == 0 && all_answer;
     let peers = match of_bridge().count() {
         0 => "and there are no peers".to_owned(),
         1 => "and nobody behind its peer has answered".to_owned(),
         count => format!("and nobody behind its {count} peers has answered"),
     };
     let has_failed = known.is_some_and(|known| !known.state.is_usable());
-    let severity = match is_sure && (has_failed || of_bridge().count() == 0) {
-        true => Severity::Broken,
-        false if has_failed => Severity::Warning,
-        false => Severity::Note,
+    let severity = match (is_sure, has_failed) {
+        (true, true) => Severity::Broken,
+        (false, true) => Severity::Warning,
+        // Perhaps somebody behind a port has it: nobody has asked.
+        (true, false) if of_bridge().count() == 0 => Severity::Warning,
+        _ => Severity::Note,
+    };
+    let unseen = match unseen {
+        0 => String::new(),
+        1 => ", 1 port was not looked at".to_owned(),
+        count => format!(", {count} ports were not looked at"),
     };
     let asked = match known {
         Some(known) => format!("ARP: {}", known.state),
         None => "not asked lately".to_owned(),
     };
-    let fact = format!("no port of bridge {bridge} has {hop}, {peers} ({asked})");
+    let fact = format!("no port of bridge {bridge} has {hop}{unseen}, {peers} ({asked})");
     notes.bad(Check::NobodyThere, severity, about, fact, [ask]);
 }
 

@@ -6,10 +6,12 @@ use super::{
     facts::{BridgeFacts, Facts, Loss, PortFacts, Seen, Whereabouts},
     filter,
     finding::{Check, Notes, Severity, Step},
+    place::{sysctl_key, word},
 };
 use crate::{
     bridge::DropReason,
     config::{Mode, OffloadMode, units::format_duration},
+    names::NetnsRef,
     netlink::{AddressState, Held},
 };
 
@@ -46,6 +48,7 @@ fn device<'a>(notes: &mut Notes, port: &'a PortFacts) -> Option<&'a Seen> {
     if let Some(reason) = &port.gone {
         let fix = match &port.spec.netns {
             Some(netns) if reason.ends_with("is gone") => {
+                let netns = word(&netns.to_string());
                 format!("ip netns add {netns}    # it is plugged in again by itself")
             }
             _ => format!("tapswitch port set {name} up    # plugs it in again"),
@@ -66,20 +69,23 @@ fn device<'a>(notes: &mut Notes, port: &'a PortFacts) -> Option<&'a Seen> {
         return None;
     };
     let link = &seen.view.link;
-    let ifname = &link.name;
+    let (ifname, dev) = (&link.name, port.device());
     if let Some(inode) = seen.moved_to {
-        let back = port.spec.netns.as_ref().map(ToString::to_string);
-        let back = back.unwrap_or_else(|| "1".to_owned());
+        let back = match &port.spec.netns {
+            None => "1".to_owned(),
+            Some(NetnsRef::Pid(pid)) => pid.to_string(),
+            Some(netns) => word(&netns.to_string()),
+        };
         let fix = [
             format!("lsns -t net | grep {inode}"),
-            format!("nsenter -t PID -n ip link set {ifname} netns {back}"),
+            format!("nsenter -t PID -n ip link set {dev} netns {back}"),
         ];
         let fact = format!("{ifname} was moved to another namespace, net:[{inode}]");
         notes.bad(Check::PortMoved, Severity::Broken, &about, fact, fix);
         return None;
     }
     if !link.admin_up {
-        let fix = [place.ip(format_args!("link set {ifname} up"))];
+        let fix = [place.ip(format_args!("link set {dev} up"))];
         let fact = format!("{ifname} is down inside the namespace");
         notes.bad(Check::LinkDown, Severity::Broken, &about, fact, fix);
     } else if !link.carrier && port.spec.flags.up {
@@ -92,8 +98,8 @@ fn device<'a>(notes: &mut Notes, port: &'a PortFacts) -> Option<&'a Seen> {
     }
     if *ifname != wanted.as_str() {
         let fix = [
-            place.ip(format_args!("link set {ifname} down")),
-            place.ip(format_args!("link set {ifname} name {wanted}")),
+            place.ip(format_args!("link set {dev} down")),
+            place.ip(format_args!("link set {dev} name {wanted}")),
             place.ip(format_args!("link set {wanted} up")),
         ];
         let fact = format!("its interface is called {ifname} now, not {wanted}");
@@ -109,15 +115,15 @@ fn device<'a>(notes: &mut Notes, port: &'a PortFacts) -> Option<&'a Seen> {
 fn addresses(notes: &mut Notes, port: &PortFacts, seen: &Seen) {
     let (about, place, name) = (port.about(), port.place(), &port.spec.name);
     let (view, link) = (&seen.view, &seen.view.link);
-    let ifname = &link.name;
+    let (ifname, dev) = (&link.name, port.device());
     if view.no_arp {
-        let fix = [place.ip(format_args!("link set {ifname} arp on"))];
+        let fix = [place.ip(format_args!("link set {dev} arp on"))];
         let fact = format!("ARP is off on {ifname}");
         notes.bad(Check::NoArp, Severity::Broken, &about, fact, fix);
     }
     if link.mac != port.mac {
         let fix = [
-            place.ip(format_args!("link set {ifname} address {}", port.mac)),
+            place.ip(format_args!("link set {dev} address {}", port.mac)),
             format!(
                 "tapswitch port set {name} --mac {}    # or make it so",
                 link.mac
@@ -130,25 +136,25 @@ fn addresses(notes: &mut Notes, port: &PortFacts, seen: &Seen) {
     for net in &port.spec.addresses {
         let same = |held: &&Held| held.net.addr() == net.addr();
         let here = port.held().find(same);
-        let add = place.ip(format_args!("address add {net} dev {ifname}"));
+        let add = place.ip(format_args!("address add {net} dev {dev}"));
         match here {
             Some(held) if held.net != *net => {
-                let del = place.ip(format_args!("address del {} dev {ifname}", held.net));
+                let del = place.ip(format_args!("address del {} dev {dev}", held.net));
                 let fact = format!("it has {}, not {net}", held.net);
                 let severity = Severity::Broken;
                 notes.bad(Check::PrefixDiffers, severity, &about, fact, [del, add]);
             }
             Some(held) if held.state == AddressState::Duplicate => {
                 let fact = format!("another host answered for {net} when it was added");
-                let fix = [place.ip(format_args!("address show dev {ifname}"))];
+                let fix = [place.ip(format_args!("address show dev {dev}"))];
                 notes.bad(Check::DuplicateAddress, Severity::Broken, &about, fact, fix);
             }
             Some(_) => {}
             None if net.addr().is_ipv6() && view.sysctls.no_ipv6 => {
                 if !std::mem::replace(&mut no_v6, true) {
-                    let key = format!("net.ipv6.conf.{ifname}.disable_ipv6");
+                    let key = sysctl_key("ipv6", ifname, "disable_ipv6");
                     let fact = format!("IPv6 is off on {ifname}, so it has no {net}");
-                    let fix = [place.sysctl(key, 0), add];
+                    let fix = [place.sysctl(&key, 0), add];
                     notes.bad(Check::Ipv6Disabled, Severity::Broken, &about, fact, fix);
                 }
             }
@@ -322,7 +328,7 @@ fn mtu(notes: &mut Notes, bridge: &BridgeFacts, port: &PortFacts, seen: &Seen) {
     let (about, link) = (port.about(), &seen.view.link);
     let wanted = port.spec.mtu.unwrap_or(bridge.mtu);
     if link.mtu != wanted {
-        let set = format!("link set {} mtu {wanted}", link.name);
+        let set = format!("link set {} mtu {wanted}", port.device());
         let fix = [port.place().ip(set)];
         let fact = format!(
             "somebody inside has set {} to mtu {}; it was given {wanted}",
@@ -349,9 +355,10 @@ fn offload(notes: &mut Notes, port: &PortFacts, seen: &Seen) {
     }
     if seen.view.tx_checksum == Some(false) {
         let ifname = &seen.view.link.name;
+        let dev = port.device();
         let fix = [port
             .place()
-            .run(format_args!("ethtool -K {ifname} tx on tso on"))];
+            .run(format_args!("ethtool -K {dev} tx on tso on"))];
         let fact = format!("transmit checksums are off on {ifname}, inside the namespace");
         notes.bad(Check::ChecksumOff, Severity::Warning, &about, fact, fix);
         return;

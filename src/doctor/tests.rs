@@ -1,3 +1,5 @@
+mod commands;
+
 use std::{collections::HashSet, time::Duration};
 
 use super::*;
@@ -439,30 +441,83 @@ fn the_cause_is_the_earliest_of_the_worst() {
     assert_eq!(cause.fix, ["ip -n ns2 link set eth0 up"]);
 }
 
-#[test]
-fn a_command_says_where_it_runs() {
-    let netns = |text: &str| text.parse().unwrap();
-    let (named, numbered, path) = (netns("red"), netns("pid:12"), netns("/run/x"));
-    assert_eq!(Place(Some(&named)).ip("link"), "ip -n red link");
-    assert_eq!(Place(Some(&named)).run("ping"), "ip netns exec red ping");
-    assert_eq!(
-        Place(Some(&numbered)).ip("link"),
-        "nsenter -t 12 -n ip link"
-    );
-    assert_eq!(
-        Place(Some(&path)).ip("link"),
-        "nsenter --net=/run/x ip link"
-    );
-    assert_eq!(Place(None).sysctl("a.b", 1), "sysctl -w a.b=1");
+/// What is said of 10.1.1.77, which pod1 has asked for in vain, unless `known` says otherwise.
+fn nobody(known: Option<Reachability>, change: fn(&mut Facts)) -> (Severity, String) {
+    let mut facts = local();
+    let ip = "10.1.1.77".parse().unwrap();
+    facts.scope = Scope::Address(name("pod1"), ip);
+    facts.paths[0].to = ip;
+    facts.paths[0].back = None;
+    let neighbours = &mut seen(&mut facts.ports[0]).view.neighbours;
+    neighbours.extend(known.map(|state| Neighbour {
+        ip,
+        mac: None,
+        state,
+    }));
+    change(&mut facts);
+    let report = diagnose(&facts);
+    let found = report
+        .findings
+        .iter()
+        .find(|it| it.id == Check::NobodyThere);
+    found.map_or((Severity::Ok, String::new()), |found| {
+        (found.severity, found.fact.clone())
+    })
 }
 
 #[test]
-fn a_rule_is_taken_away_by_the_program_that_wrote_it() {
-    let mut rule = drop_rule();
-    let undo = |rule: &Dropping| filter::undo(Place(None), rule);
-    assert_eq!(undo(&rule), "iptables -t filter -D INPUT 3");
-    rule.number = None;
-    assert_eq!(undo(&rule), "iptables -t filter -P INPUT ACCEPT");
-    (rule.family, rule.number) = ("inet", Some(1));
-    assert_eq!(undo(&rule), "nft delete rule inet filter INPUT handle 9");
+fn that_nobody_has_an_address_is_certain_only_if_all_were_looked_at_and_asked() {
+    let failed = Some(Reachability::Failed);
+    assert_eq!(nobody(failed, |_| {}).0, Severity::Broken);
+    assert_eq!(nobody(None, |_| {}).0, Severity::Warning);
+    let (severity, fact) = nobody(failed, |facts| {
+        facts.ports[1].inside = Inside::Unseen("no time".to_owned());
+    });
+    assert_eq!(severity, Severity::Warning);
+    assert!(fact.contains("1 port was not looked at"), "{fact}");
+    let (severity, _) = nobody(None, |facts| {
+        facts.ports[1].inside = Inside::Unseen("no time".to_owned());
+    });
+    assert_eq!(severity, Severity::Note);
+}
+
+#[test]
+fn a_port_that_was_given_the_address_and_not_looked_at_is_not_nobody() {
+    let failed = Some(Reachability::Failed);
+    let told = nobody(failed, |facts| {
+        let port = &mut facts.ports[1];
+        port.inside = Inside::Unseen("no time".to_owned());
+        port.spec.addresses = vec!["10.1.1.77/24".parse().unwrap()];
+    });
+    assert_eq!(told, (Severity::Ok, String::new()));
+}
+
+#[test]
+fn the_port_that_was_given_the_address_and_is_gone_is_the_cause() {
+    let mut facts = local();
+    facts.scope = Scope::Address(name("pod1"), "10.1.1.2".parse().unwrap());
+    facts.paths[0].back = None;
+    facts.ports[1].gone = Some("its namespace ns2 is gone".to_owned());
+    facts.ports[1].inside = Inside::Unseen("its device is gone".to_owned());
+    let cause = diagnose(&facts).cause.unwrap();
+    assert_eq!((cause.id, &*cause.about), (Check::PortGone, "port pod2"));
+}
+
+#[test]
+fn many_addresses_that_two_ports_share_are_told_once_and_counted() {
+    let mut facts = local();
+    for port in &mut facts.ports {
+        let held = &mut seen(port).view.addresses;
+        let one = held[0].clone();
+        held.extend((0..40_000_u32).map(|number| Held {
+            net: std::net::IpAddr::from(std::net::Ipv4Addr::from(0x0a63_0000 + number)).into(),
+            ..one.clone()
+        }));
+    }
+    let report = diagnose(&facts);
+    let twins = report.findings.iter();
+    let twins = twins.filter(|it| it.id == Check::DuplicateAddress);
+    let told: Vec<&str> = twins.map(|it| &*it.fact).collect();
+    assert_eq!(told.len(), 4, "{told:#?}");
+    assert_eq!(told[3], "more addresses that both have: 39997");
 }

@@ -197,7 +197,7 @@ impl Exam<'_> {
             };
             let other = match self.scope.to() {
                 Some(name) => facts.port(name),
-                None => facts.owner(to).map(|(port, _)| port),
+                None => facts.owner(to),
             };
             let back = other
                 .zip(source)
