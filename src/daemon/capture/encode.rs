@@ -10,12 +10,14 @@ use crate::{
     daemon::{
         events::{Directory, EventBus},
         fdb,
+        history::in_words,
     },
     datapath::capture::{Fate, Form, Place, Record, Row, Side},
     names::Name,
     pcap::{Direction, Drops, InterfaceId, Writer},
     time::Timestamp,
-    wire::{Frame, GsoType, VirtioNetHdr, describe},
+    vxlan,
+    wire::{Frame, GsoType, VirtioNetHdr},
 };
 
 /// Writes what one capture has caught.
@@ -336,27 +338,29 @@ impl Captured<'_> {
             len: record.len,
             captured: self.bytes.len(),
             offload: offload(&record.header),
-            text: self.text(),
+            text: text(record.form, self.bytes, record.len),
             comment: self.comment(),
         }
     }
+}
 
-    /// The frame in a few words.
-    fn text(&self) -> String {
-        let outer = describe(self.bytes);
-        if self.record.form == Form::Inner {
-            return outer;
+/// A frame or datagram of `len` bytes in a few words, even if `bytes` are only the first of them.
+fn text(form: Form, bytes: &[u8], len: usize) -> String {
+    let in_words = |head, len| in_words(head, u32::try_from(len).unwrap_or(u32::MAX));
+    let outer = in_words(bytes, len);
+    if form == Form::Inner {
+        return outer;
+    }
+    let is_v6 = bytes.get(12) == Some(&0x86);
+    let start = 14 + if is_v6 { 40 } else { 20 } + 8;
+    let payload = bytes.get(start..).unwrap_or_default();
+    match vxlan::parse(payload) {
+        Ok((header, inner)) => {
+            let outer = outer.rsplit_once(", ").map_or(&*outer, |(head, _)| head);
+            let inner = in_words(inner, len.saturating_sub(start + vxlan::HEADER_LEN));
+            format!("{outer}, vxlan {}: {inner}", header.vni)
         }
-        let is_v6 = self.bytes.get(12) == Some(&0x86);
-        let start = 14 + if is_v6 { 40 } else { 20 } + 8;
-        let payload = self.bytes.get(start..).unwrap_or_default();
-        match crate::vxlan::parse(payload) {
-            Ok((header, inner)) => {
-                let outer = outer.rsplit_once(", ").map_or(&*outer, |(head, _)| head);
-                format!("{outer}, vxlan {}: {}", header.vni, describe(inner))
-            }
-            Err(_) => outer,
-        }
+        Err(_) => outer,
     }
 }
 
@@ -371,4 +375,24 @@ fn offload(header: &VirtioNetHdr) -> Option<String> {
         GsoType::Unknown(_) => "unknown",
     };
     Some(format!("{kind}, segments of {} bytes", header.gso_size()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{sim::frames, wire::Vni};
+
+    #[test]
+    fn a_frame_of_which_only_the_beginning_is_kept_is_told_like_the_whole_of_it() {
+        let inner = frames::udp4(1, 2, &[7; 900]);
+        let header = vxlan::header(Vni::new(42).unwrap());
+        let outer = frames::udp4(8, 9, &[&header[..], &inner].concat());
+        for cut in [outer.len(), 96] {
+            let words = text(Form::Inner, &inner[..cut.min(inner.len())], inner.len());
+            assert!(words.ends_with("900 bytes"), "{words}");
+            let words = text(Form::Outer, &outer[..cut], outer.len());
+            assert!(words.contains("vxlan 42: udp"), "{words}");
+            assert!(words.ends_with("900 bytes"), "{words}");
+        }
+    }
 }
