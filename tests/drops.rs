@@ -1,15 +1,17 @@
-//! Every reason for a loss, provoked, and found wherever losses are told: in the counters, in the
-//! flight recorder and in captures, with the frame and what to do about it.
+//! Every reason for a loss, provoked, and found wherever losses are told: foretold by a rehearsal, in
+//! the counters, in the flight recorder and in captures, with the frame and what to do about it.
 
 use std::{collections::HashSet, net::SocketAddr, sync::Arc};
 
 use tapswitch::{
-    bridge::{DropReason, PeerId, PortFlags, PortId},
+    bridge::{Decision, DropReason, PeerId, PortFlags, PortId},
     datapath::{
-        Counters, Departure, Detail, Fate, Record,
+        Counters, Departure, Detail, Fate, Record, Recorder,
         capture::{self, CaptureReader, CaptureRules},
     },
-    sim::{Lab, MemMessage, MemNet, MemState, MemUnderlay, captured, frames},
+    offload::Offloads,
+    rehearsal::{Entrance, Message, Names, Rehearsal, Story, rehearse, story},
+    sim::{Lab, MemMessage, MemNet, MemPort, MemState, MemUnderlay, captured, frames},
     vxlan,
     wire::{MacAddr, VirtioNetHdr, Vni},
 };
@@ -23,6 +25,23 @@ struct Scene {
     ports: [PortId; 3],
     io: Arc<MemUnderlay>,
     peers: [PeerId; 2],
+    /// What was foretold of the last frame.
+    foretold: Option<(Rehearsal, Story)>,
+}
+
+/// Names as the lab has them.
+struct Numbers;
+
+impl Names for Numbers {
+    fn port(&self, port: PortId) -> String {
+        format!("port{port}")
+    }
+    fn peer(&self, peer: PeerId) -> String {
+        format!("peer{peer}")
+    }
+    fn bridge(&self, bridge: usize) -> String {
+        format!("br{bridge}")
+    }
 }
 
 /// A way to lose a frame.
@@ -60,14 +79,32 @@ impl Scene {
             ports,
             io,
             peers,
+            foretold: None,
         }
     }
 
     /// podA sends `frame`.
     fn send(&mut self, frame: Vec<u8>) -> Vec<u8> {
-        self.lab.send(self.ports[0], &frame);
+        self.send_with(VirtioNetHdr::none(), frame)
+    }
+
+    fn send_with(&mut self, header: VirtioNetHdr, frame: Vec<u8>) -> Vec<u8> {
+        let port = self.ports[0];
+        self.foretell(Entrance::Port {
+            port,
+            header,
+            frame: &frame,
+        });
+        self.lab.io(port).inject_with(&header, &frame);
         self.lab.run();
         frame
+    }
+
+    fn foretell(&mut self, entrance: Entrance<'_>) {
+        let (now, topology) = (self.lab.now(), self.lab.topology());
+        let rehearsal = rehearse(now, &topology, true, entrance);
+        let told = story(now, &topology, &Numbers, entrance, &rehearsal);
+        self.foretold = Some((rehearsal, told));
     }
 
     /// `host` sends `frame` in VNI `number`.
@@ -84,6 +121,12 @@ impl Scene {
             tos,
             segment: None,
         };
+        self.foretell(Entrance::Underlay(&[Message {
+            from: at(host).ip(),
+            tos,
+            segment: None,
+            bytes: bytes.clone(),
+        }]));
         self.io.inject(MemMessage {
             from: at(host),
             departure,
@@ -116,6 +159,19 @@ impl Scene {
     }
 }
 
+/// All losses that a rehearsal foretells.
+fn losses(rehearsal: &Rehearsal) -> Vec<(DropReason, u64)> {
+    let decided = rehearsal.frames.iter().filter_map(|frame| {
+        let Decision::Drop(reason) = frame.verdict.decision else {
+            return None;
+        };
+        Some((reason, 1))
+    });
+    let copies = rehearsal.copies.iter().flat_map(|copy| copy.drops.clone());
+    let refused = rehearsal.refused.iter().copied();
+    decided.chain(copies).chain(refused).collect()
+}
+
 const CASES: &[Case] = &[
     Case {
         reason: DropReason::Truncated,
@@ -129,9 +185,7 @@ const CASES: &[Case] = &[
             header.flags = 1;
             // A segment of TCP that is UDP.
             header.gso_type = 1;
-            scene.lab.io(scene.ports[0]).inject_with(&header, &frame);
-            scene.lab.run();
-            frame
+            scene.send_with(header, frame)
         },
     },
     Case {
@@ -295,13 +349,20 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn every_loss_is_counted_remembered_and_captured_with_its_frame_and_its_reason() {
+fn every_loss_is_foretold_counted_remembered_and_captured_with_its_frame_and_its_reason() {
     let mut provoked = HashSet::new();
     for &Case { reason, provoke } in CASES {
         let mut scene = Scene::new();
 
         let frame = provoke(&mut scene);
 
+        let (rehearsal, told) = scene.foretold.take().unwrap();
+        assert_eq!(losses(&rehearsal), [(reason, 1)], "{reason} in a rehearsal");
+        let is_told = |text: &str| text.contains(reason.name()) || text.contains(reason.explain());
+        assert!(
+            told.steps.iter().any(|step| is_told(&step.text)),
+            "{reason}: {told:?}"
+        );
         assert_eq!(scene.lab.drops(reason), 1, "{reason} in the counters");
         for (which, records) in scene.records(reason).iter().enumerate() {
             let [record] = &records[..] else {
@@ -311,7 +372,7 @@ fn every_loss_is_counted_remembered_and_captured_with_its_frame_and_its_reason()
             assert_eq!(record.len as usize, frame.len(), "{reason}");
             assert!(frame.starts_with(&record.head), "{reason}: {record:?}");
             assert!(
-                record.head.len() >= frame.len().min(80),
+                record.head.len() >= frame.len().min(Recorder::HEAD),
                 "{reason}: {record:?}"
             );
         }
@@ -374,7 +435,72 @@ fn a_datagram_of_nobody_is_remembered_with_its_sender_and_its_number() {
     let from = std::net::Ipv4Addr::new(198, 51, 100, 99)
         .to_ipv6_mapped()
         .to_bits();
-    assert_eq!(records[0].detail, Some(Detail::Datagram { vni: 7, from }));
+    assert_eq!(
+        records[0].detail,
+        Some(Detail::Datagram { vni: Some(7), from })
+    );
+}
+
+#[test]
+fn what_has_no_vni_is_no_frame_and_what_has_vni_0_is() {
+    let mut scene = Scene::new();
+    scene.hear_bytes(2, 0, vec![0; 20]);
+    let record = scene.records(DropReason::NoVni)[0].remove(0);
+    assert!(matches!(
+        record.detail,
+        Some(Detail::Datagram { vni: None, .. })
+    ));
+    assert_eq!(record.frame(), None);
+
+    let frame = scene.hear(2, 0, broadcast(mac(8)));
+    let record = scene.records(DropReason::UnknownVni)[0].remove(0);
+    assert!(matches!(
+        record.detail,
+        Some(Detail::Datagram { vni: Some(0), .. })
+    ));
+    assert_eq!(record.frame(), Some(&frame[..]));
+}
+
+#[test]
+fn a_lost_segment_is_remembered_with_its_own_length_and_not_with_that_of_its_superframe() {
+    let payload = 3000;
+    let frame = frames::tcp4(1, 2, 1, &vec![7; payload]);
+    let headers = frame.len() - payload;
+    let mut header = VirtioNetHdr::none();
+    (header.flags, header.gso_type) = (1, 1);
+    header.set_hdr_len(u16::try_from(headers).unwrap());
+    header.set_gso_size(1000);
+    header.set_csum(34, 16);
+    let to_a_port = |scene: &mut Scene| {
+        let io = MemPort::new().with_offloads(Offloads::NONE);
+        scene.ports[1] = scene.lab.add_port_with(0, "podD", io);
+        scene.lab.pin(mac(2), scene.ports[1]);
+        scene.lab.set_mtu(scene.ports[1], 600);
+        DropReason::TooBig
+    };
+    let to_a_peer = |scene: &mut Scene| {
+        scene.lab.pin_remote(mac(2), scene.peers[0]);
+        scene.io.set_loss(Some(DropReason::NoRoute));
+        DropReason::NoRoute
+    };
+    let change: [&dyn Fn(&mut Scene) -> DropReason; 2] = [&to_a_port, &to_a_peer];
+    for change in change {
+        let mut scene = Scene::new();
+        let reason = change(&mut scene);
+        scene.send_with(header, frame.clone());
+
+        let [losses, flows, reasons] = scene.records(reason);
+        assert_eq!(losses.len(), 3);
+        for record in losses {
+            assert_eq!(record.len as usize, headers + 1000);
+        }
+        for record in flows.iter().chain(&reasons) {
+            assert_eq!(
+                (record.count, record.bytes),
+                (3, 3 * (headers as u64 + 1000))
+            );
+        }
+    }
 }
 
 #[test]

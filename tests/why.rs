@@ -33,7 +33,7 @@ use tapswitch::{
 
 fn main() -> ExitCode {
     common::main(|env: &Env| {
-        let tests: [(&str, fn()); 7] = [
+        let tests: [(&str, fn()); 11] = [
             (
                 "every_loss_that_can_be_made_here_is_told_with_its_reason_and_its_remedy",
                 every_loss,
@@ -47,6 +47,19 @@ fn main() -> ExitCode {
                 "a_port_with_the_number_of_another_has_none_of_its_frames",
                 same_number,
             ),
+            (
+                "who_sent_and_is_gone_is_told_as_gone_even_if_another_has_its_number",
+                lost_at_a_gone_port,
+            ),
+            (
+                "a_peer_with_the_number_of_another_has_none_of_its_frames",
+                a_number_of_a_remote,
+            ),
+            (
+                "a_datagram_without_a_vni_is_no_frame_and_one_with_vni_0_is",
+                raw_datagrams,
+            ),
+            ("nothing_found_may_mean_that_it_was_pushed_out", crowded_out),
             ("nothing_seen_is_told_with_what_it_means", nothing_seen),
             ("without_a_recorder_it_says_so", without_recorder),
             (
@@ -357,6 +370,127 @@ fn same_number() {
         .iter()
         .find(|entry| entry.frame.starts_with("icmp 10.1.1.1 >"));
     assert_eq!(question.unwrap().to, ["a port that is no longer there"]);
+}
+
+fn lost_at_a_gone_port() {
+    let mut world = World::new();
+    world.pin(mac(2), Place::Port(name("podB")));
+    world.pods[1].ip("link set eth0 down");
+    world.send(0, &unicast(mac(1), mac(2)));
+    let lost = |world: &World| {
+        let entries = world.why(None, true).entries;
+        let mut lost = entries.into_iter();
+        lost.find(|entry| entry.reason.as_deref() == Some("egress_down"))
+    };
+    wait_until("it is lost", SOON, || lost(&world).is_some());
+    let before = lost(&world).unwrap();
+    assert_eq!(
+        (&before.from_port, &before.to[..]),
+        (&Some(name("podA")), &["podB".to_owned()][..])
+    );
+
+    // The loss is in the recorder of podB, and its sender goes; another gets its number.
+    let old = world.switch.port_id(&name("podA"));
+    world.request(Request::PortDel { name: name("podA") });
+    drop(world.pods.remove(0));
+    let gone = lost(&world).unwrap();
+    assert_eq!(gone.from_port, None);
+    assert_eq!(
+        gone.from_remote.as_deref(),
+        Some("a port that is no longer there")
+    );
+    assert_eq!(gone.bridge, Some(name("br0")));
+    world.add_pod("podX", "br1", 7, |_| {});
+    assert_eq!(world.switch.port_id(&name("podX")), old);
+    let other = lost(&world).unwrap();
+    assert_eq!((other.from_port, other.bridge), (None, Some(name("br0"))));
+    assert_eq!(other.from_remote, gone.from_remote);
+}
+
+fn a_number_of_a_remote() {
+    let world = World::new();
+    let (host, next) = ([198, 51, 100, 2].into(), [198, 51, 100, 77].into());
+    let peer_id = |ip| world.switch.peer_id(&name("br0"), ip);
+    world.ping(0, "10.1.1.2");
+    let old = peer_id(host);
+    let flooded = |about| {
+        let entries = world.why(Some(about), false).entries;
+        entries
+            .iter()
+            .any(|entry| entry.frame.starts_with("arp who-has 10.1.1.2"))
+    };
+    assert!(flooded("198.51.100.2"));
+    world.request(Request::PeerDel {
+        bridge: Some(name("br0")),
+        remote: PeerAddr::new(host),
+    });
+    world.request(Request::PeerAdd {
+        bridge: Some(name("br0")),
+        remote: PeerAddr::new(next),
+    });
+    assert_eq!(peer_id(next), old);
+    assert!(!flooded("198.51.100.77"));
+}
+
+fn raw_datagrams() {
+    let world = World::new();
+    // A datagram without a VNI, of which 14 bytes look like the addresses of a frame.
+    let bytes = [[2; 12].as_slice(), &[8, 0], &[0x45; 20]].concat();
+    let bytes = [&[0; 1][..], &bytes].concat();
+    world.hear_bytes(2, 0, &bytes);
+    world.hear(3, 0, &frames::udp4(8, 2, b"x"));
+    let find = |reason: DropReason| {
+        let entries = world.why(None, true).entries;
+        let mut entries = entries.into_iter();
+        entries.find(|entry| entry.reason.as_deref() == Some(reason.name()))
+    };
+    wait_until("both are lost", SOON, || {
+        find(DropReason::NoVni).is_some() && find(DropReason::UnknownVni).is_some()
+    });
+    let raw = find(DropReason::NoVni).unwrap();
+    assert!(
+        raw.frame.starts_with("a datagram that begins 00 02"),
+        "{raw:?}"
+    );
+    assert_eq!((raw.src, raw.dst, raw.vlan, raw.vni), (None, None, 0, None));
+    assert!(
+        world
+            .why(Some("02:02:02:02:02:02"), true)
+            .entries
+            .is_empty()
+    );
+    let zero = find(DropReason::UnknownVni).unwrap();
+    assert!(zero.frame.starts_with("udp 192.0.2.8"), "{zero:?}");
+    assert_eq!((zero.src, zero.vni), (Some(mac(8)), Some(vni(0))));
+}
+
+fn crowded_out() {
+    let world = World::new();
+    let flood: Vec<_> = (0..400).map(|n| unicast(mac(1), mac(100 + n))).collect();
+    let crowded = || world.why(None, false).crowded_out;
+    wait_until("flows are pushed out", SOON, || {
+        world.send_all(0, &flood);
+        crowded() > 0
+    });
+    let hint = world.why(Some("10.9.9.9"), false).hint.unwrap();
+    assert!(hint.contains("or its record was pushed out"), "{hint}");
+    assert!(hint.contains("flows had no room"), "{hint}");
+    // What is told of a flow of which the last frame is not at hand is told as its first.
+    let entries = world.why(None, false).entries;
+    assert!(
+        entries
+            .iter()
+            .all(|entry| !entry.is_first || entry.count > 1)
+    );
+    for _ in 0..3 {
+        world.send(0, &unicast(mac(1), mac(90)));
+    }
+    let three = || {
+        let entries = world.why(Some("02:00:00:00:00:5a"), false).entries;
+        entries.into_iter().find(|entry| entry.count == 3)
+    };
+    wait_until("three are there", SOON, || three().is_some());
+    assert!(!three().unwrap().is_first);
 }
 
 fn nothing_seen() {

@@ -56,7 +56,7 @@ impl Inner {
             };
             return Err(ApiError::not_found(format!(
                 "{operation}: no fdb has it, and nothing is remembered of it{lost}: no frame with this \
-                 source has come in; see: tapswitch why {mac}"
+                 source has come in, or it is forgotten; see: tapswitch why {mac}"
             )));
         }
         let stories = subjects.into_iter();

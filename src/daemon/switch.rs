@@ -192,6 +192,7 @@ impl Switch {
                 drop(state);
                 inner.doctor(&request).map(Response::Doctor)
             }
+            Request::Why(request) => inner.why(state, &request).map(Response::Why),
             Request::Show => Ok(Response::Show(inner.show(&mut state))),
             Request::BridgeAdd(spec) => inner.add_bridge(&mut state, spec).map(|()| Response::Done),
             Request::BridgeSet(change) => inner
@@ -231,7 +232,6 @@ impl Switch {
             Request::FdbFlush(selector) => inner
                 .flush_fdb(&mut state, &selector)
                 .map(Response::Flushed),
-            Request::Why(request) => inner.why(&state, &request).map(Response::Why),
             Request::FdbWhy { bridge, mac, vlan } => inner
                 .fdb_story(&state, bridge.as_ref(), mac, vlan)
                 .map(Response::FdbWhy),

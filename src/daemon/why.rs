@@ -3,17 +3,23 @@
 pub(super) mod words;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     net::{IpAddr, Ipv6Addr},
+    sync::{Arc, MutexGuard},
     time::Duration,
 };
 
-use super::{history::in_words, state::State, switch::Inner};
+use super::{
+    history::in_words,
+    overlay::PeerState,
+    state::{PortState, State},
+    switch::Inner,
+};
 use crate::{
-    bridge::{Egress, FdbKey, FloodClass, Ingress, PeerId},
-    config::BridgeSpec,
+    bridge::{Egress, FdbKey, FloodClass, Ingress, PeerId, PortId},
+    config::{BridgeSpec, units::format_duration},
     control::api::{ApiError, WhyEntry, WhyFate, WhyReport, WhyRequest},
-    datapath::{Counters, Detail, Fate, Record, Topology},
+    datapath::{Counters, Detail, Fate, Record, Recorder, Topology},
     names::Name,
     sys::clock,
     time::Timestamp,
@@ -27,7 +33,8 @@ enum About {
     Mac(MacAddr),
     /// A host's, or a peer's.
     Ip(IpAddr),
-    Port(Name),
+    /// With its number, and since when it has that.
+    Port(Name, PortId, Timestamp),
 }
 
 /// Frames of one flow with one fate.
@@ -35,6 +42,8 @@ enum About {
 struct Group {
     /// The latest.
     record: Record,
+    /// Of several frames, its head and length are those of the first.
+    is_first: bool,
     first: Timestamp,
     /// As a table counted them.
     counted: u64,
@@ -49,43 +58,52 @@ type Kind = (u64, Option<Ingress>, Fate);
 /// What records are looked at with.
 struct Reading<'a> {
     state: &'a State,
+    ports: HashMap<PortId, &'a PortState>,
+    peers: HashMap<PeerId, &'a PeerState>,
     topology: Topology,
+    crowded_out: u64,
     now: Timestamp,
     unix: f64,
 }
 
 impl Inner {
-    /// Tells what became of frames.
-    pub(super) fn why(&self, state: &State, request: &WhyRequest) -> Result<WhyReport, ApiError> {
+    /// Tells what became of frames. While it reads the recorders, others may have the switch.
+    pub(super) fn why(
+        &self,
+        state: MutexGuard<'_, State>,
+        request: &WhyRequest,
+    ) -> Result<WhyReport, ApiError> {
         if !self.tuning.recorder {
             return Err(ApiError::failed(
                 "why: the flight recorder is off; start the daemon without --recorder off",
             ));
         }
-        let about = About::read(state, request.about.as_deref())?;
         let last = match request.last_s {
             None => None,
             Some(seconds) => Some(Duration::try_from_secs_f64(seconds).map_err(|_| {
                 ApiError::invalid(format!("why: {seconds} s is no time; write --last 60s"))
             })?),
         };
-        let reading = Reading {
-            state,
-            topology: state.topology(),
-            now: self.clock.now(),
-            unix: clock::unix_time(),
+        let about = About::read(&state, request.about.as_deref())?;
+        let all = all_counters(&state);
+        drop(state);
+        let now = self.clock.now();
+        let is_wanted = |record: &Record| {
+            let is_lost = matches!(record.fate, Fate::Dropped(_) | Fate::Lost(..));
+            (is_lost || !request.drops) && last.is_none_or(|last| now.since(record.last) <= last)
         };
         let mut crowded_out = 0;
         let mut groups: HashMap<Kind, Group> = HashMap::new();
-        for counters in all_counters(state) {
-            for recorder in counters.recorders() {
-                crowded_out += recorder.crowded_out();
-                gather(&mut groups, recorder);
-            }
+        for recorder in all.iter().flat_map(|counters| counters.recorders()) {
+            crowded_out += recorder.crowded_out();
+            gather(&mut groups, recorder, is_wanted);
         }
+        drop(all);
+        let state = self.state();
+        let reading = Reading::new(&state, now, crowded_out);
         let mut groups: Vec<Group> = groups
             .into_values()
-            .filter(|group| reading.wants(group, &about, last, request.drops))
+            .filter(|group| reading.concerns(&group.record, &about))
             .collect();
         groups.sort_by_key(|group| (group.record.last, group.first, group.record.flow));
         let left_out = groups.len().saturating_sub(MOST);
@@ -95,10 +113,9 @@ impl Inner {
             .collect();
         let hint = match &about {
             _ if entries.is_empty() => Some(reading.nothing(&about, last, request.drops)),
-            About::Ip(ip) if !request.drops && !reading.is_heard(&groups, *ip) => Some(format!(
-                "{ip} has sent nothing itself: whoever looks for it gets no answer; is it there, and \
-                 its interface up? see: tapswitch doctor PORT"
-            )),
+            About::Ip(ip) if !request.drops && !reading.is_heard(&groups, *ip) => {
+                Some(reading.silent(*ip, last))
+            }
             _ => None,
         };
         Ok(WhyReport {
@@ -110,37 +127,44 @@ impl Inner {
     }
 }
 
-fn all_counters(state: &State) -> impl Iterator<Item = &Counters> {
-    let ports = state.ports.iter().map(|port| &*port.counters);
-    let peers = state.peers.iter().map(|peer| &*peer.counters);
-    let vtep = state.vtep.iter().map(|vtep| &*vtep.counters);
-    ports.chain(peers).chain(vtep)
+fn all_counters(state: &State) -> Vec<Arc<Counters>> {
+    let ports = state.ports.iter().map(|port| &port.counters);
+    let peers = state.peers.iter().map(|peer| &peer.counters);
+    let vtep = state.vtep.iter().map(|vtep| &vtep.counters);
+    ports.chain(peers).chain(vtep).cloned().collect()
 }
 
-/// Adds the records of one recorder, of which one frame may have several.
-fn gather(groups: &mut HashMap<Kind, Group>, recorder: &crate::datapath::Recorder) {
+/// Adds those records of one recorder that are wanted. One frame may have several.
+fn gather(
+    groups: &mut HashMap<Kind, Group>,
+    recorder: &Recorder,
+    is_wanted: impl Fn(&Record) -> bool,
+) {
     let (lost, reasons) = recorder.lost_flows();
-    for record in recorder.flows().into_iter().chain(lost) {
+    let flows = recorder.flows().into_iter().chain(lost);
+    for record in flows.filter(&is_wanted) {
         let group = groups
             .entry(kind(&record))
             .or_insert_with(|| Group::new(&record));
         group.counted += record.count;
         group.bytes += record.bytes;
         group.first = group.first.min(record.first);
-        group.is_now(record);
+        // A table keeps the head of the first; the lists follow, and may have the last.
+        let is_first = record.count > 1;
+        group.is_now(record, is_first);
     }
     // What a frame was dropped for is in the list of frames, too.
     let frames = recorder.frames().into_iter();
     let frames = frames.filter(|record| !matches!(record.fate, Fate::Dropped(_)));
-    for record in frames.chain(recorder.losses()) {
+    for record in frames.chain(recorder.losses()).filter(&is_wanted) {
         let group = groups
             .entry(kind(&record))
             .or_insert_with(|| Group::new(&record));
         group.single += 1;
         group.first = group.first.min(record.first);
-        group.is_now(record);
+        group.is_now(record, false);
     }
-    for record in reasons {
+    for record in reasons.into_iter().filter(&is_wanted) {
         // Counted with all others of its reason.
         let record = Record {
             first: record.last,
@@ -150,7 +174,7 @@ fn gather(groups: &mut HashMap<Kind, Group>, recorder: &crate::datapath::Recorde
             .entry(kind(&record))
             .or_insert_with(|| Group::new(&record));
         group.single = group.single.max(1);
-        group.is_now(record);
+        group.is_now(record, false);
     }
 }
 
@@ -166,6 +190,7 @@ impl Group {
     fn new(record: &Record) -> Self {
         Self {
             record: record.clone(),
+            is_first: false,
             first: record.first,
             counted: 0,
             bytes: 0,
@@ -173,7 +198,7 @@ impl Group {
         }
     }
 
-    fn is_now(&mut self, record: Record) {
+    fn is_now(&mut self, record: Record, is_first: bool) {
         // What was learned from an earlier frame is worth more than that later ones taught nothing.
         let learn = match self.record.learn {
             crate::bridge::Learn::Known | crate::bridge::Learn::Off => record.learn,
@@ -181,6 +206,7 @@ impl Group {
         };
         if record.last >= self.record.last {
             self.record = record;
+            self.is_first = is_first;
         }
         self.record.learn = learn;
     }
@@ -201,8 +227,8 @@ impl About {
             return Ok(Self::Everything);
         };
         let name = Name::new(text).ok();
-        if let Some(name) = name.filter(|name| state.port(name).is_some()) {
-            return Ok(Self::Port(name));
+        if let Some(port) = name.as_ref().and_then(|name| state.port(name)) {
+            return Ok(Self::Port(port.spec.name.clone(), port.id, port.added));
         }
         if let Ok(ip) = text.parse() {
             return Ok(Self::Ip(ip));
@@ -225,45 +251,69 @@ impl About {
     }
 }
 
-impl Reading<'_> {
-    fn wants(&self, group: &Group, about: &About, last: Option<Duration>, drops: bool) -> bool {
-        let record = &group.record;
-        let is_lost = matches!(record.fate, Fate::Dropped(_) | Fate::Lost(..));
-        (is_lost || !drops)
-            && last.is_none_or(|last| self.now.since(record.last) <= last)
-            && self.concerns(record, about)
+impl<'a> Reading<'a> {
+    fn new(state: &'a State, now: Timestamp, crowded_out: u64) -> Self {
+        Self {
+            state,
+            ports: state.ports.iter().map(|port| (port.id, port)).collect(),
+            peers: state.peers.iter().map(|peer| (peer.id, peer)).collect(),
+            topology: state.topology(),
+            crowded_out,
+            now,
+            unix: clock::unix_time(),
+        }
+    }
+
+    /// The port that had this number at `time`, if it is still there: a number is given away again.
+    fn port_at(&self, id: PortId, time: Timestamp) -> Option<&'a PortState> {
+        let port = self.ports.get(&id)?;
+        (port.added <= time).then_some(port)
+    }
+
+    /// Likewise a remote VTEP.
+    fn peer_at(&self, id: PeerId, time: Timestamp) -> Option<&'a PeerState> {
+        let peer = self.peers.get(&id)?;
+        (peer.added <= time).then_some(peer)
     }
 
     fn concerns(&self, record: &Record, about: &About) -> bool {
         match about {
             About::Everything => true,
-            About::Mac(mac) => Frame::new_checked(&record.head)
-                .is_ok_and(|frame| frame.src() == *mac || frame.dst() == *mac),
-            About::Ip(ip) => {
-                wire::hosts(&record.head).contains(ip)
-                    || outer_source(record) == Some(*ip)
-                    || self.places(record).any(|place| self.is_peer_at(place, *ip))
+            About::Mac(mac) => {
+                frame_of(record).is_some_and(|frame| frame.src() == *mac || frame.dst() == *mac)
             }
-            About::Port(name) => {
-                let id = self.state.port(name).map(|port| port.id);
-                id.is_some_and(|id| {
-                    let born = self.state.port(name).map(|port| port.added);
-                    born.is_some_and(|born| record.last >= born)
-                        && self.places(record).any(|place| place == Egress::Port(id))
-                })
+            About::Ip(ip) => {
+                let is_peer = |place| self.is_peer_at(place, *ip, record.last);
+                hosts_of(record).contains(ip)
+                    || outer_source(record) == Some(*ip)
+                    || self.was_at(record, is_peer)
+            }
+            About::Port(_, id, added) => {
+                record.last >= *added && self.was_at(record, |place| place == Egress::Port(*id))
             }
         }
     }
 
-    /// Where it came from and where it went.
-    fn places(&self, record: &Record) -> impl Iterator<Item = Egress> {
-        let to = self.targets(record);
-        record.ingress.map(Ingress::back).into_iter().chain(to)
+    /// Whether it came from, or went to, a place like this.
+    fn was_at(&self, record: &Record, is_it: impl Fn(Egress) -> bool) -> bool {
+        let from = record.ingress.map(Ingress::back);
+        from.is_some_and(&is_it)
+            || match record.fate {
+                Fate::Forwarded(to) | Fate::Lost(to, _) => is_it(to),
+                Fate::Flooded(class, copies) => {
+                    let (mut count, mut is_in) = (0, false);
+                    for to in self.flood_targets(record, class).into_iter().flatten() {
+                        count += 1;
+                        is_in |= is_it(to);
+                    }
+                    is_in && count == usize::from(copies)
+                }
+                Fate::Dropped(_) => false,
+            }
     }
 
-    fn is_peer_at(&self, place: Egress, ip: IpAddr) -> bool {
-        let id = place.peer();
-        let peer = id.and_then(|id| self.state.peers.iter().find(|peer| peer.id == id));
+    fn is_peer_at(&self, place: Egress, ip: IpAddr, time: Timestamp) -> bool {
+        let peer = place.peer().and_then(|id| self.peer_at(id, time));
         peer.is_some_and(|peer| peer.to.ip() == ip)
     }
 
@@ -272,98 +322,92 @@ impl Reading<'_> {
         groups.iter().any(|group| {
             let record = &group.record;
             let from = record.ingress.map(Ingress::back);
-            wire::hosts(&record.head).first() == Some(&ip)
+            hosts_of(record).first() == Some(&ip)
                 || outer_source(record) == Some(ip)
-                || from.is_some_and(|from| self.is_peer_at(from, ip))
+                || from.is_some_and(|from| self.is_peer_at(from, ip, record.last))
         })
     }
 
-    /// Where it went, or was to go.
+    /// Where it went, or was to go; of a flood, if that is now as many places as it was then.
     fn targets(&self, record: &Record) -> Vec<Egress> {
         match record.fate {
             Fate::Forwarded(to) | Fate::Lost(to, _) => vec![to],
-            Fate::Flooded(class, copies) => self.flood_targets(record, class, copies),
+            Fate::Flooded(class, copies) => {
+                let targets = self.flood_targets(record, class).into_iter().flatten();
+                let targets: Vec<_> = targets.collect();
+                let is_same = targets.len() == usize::from(copies);
+                if is_same { targets } else { Vec::new() }
+            }
             Fate::Dropped(_) => Vec::new(),
         }
     }
 
-    /// Where a flood goes now, if that is as many places as it went to then.
-    fn flood_targets(&self, record: &Record, class: FloodClass, copies: u16) -> Vec<Egress> {
-        let bridge = record
-            .ingress
-            .and_then(|ingress| self.bridge_of(ingress.back()));
-        let index = bridge.and_then(|name| {
-            let mut bridges = self.state.bridges.iter();
-            bridges.position(|bridge| bridge.spec.name == *name)
-        });
-        let bridge = index.and_then(|index| self.topology.bridges().get(index));
-        let Some((bridge, ingress)) = bridge.zip(record.ingress) else {
-            return Vec::new();
+    /// Where such a flood goes now.
+    fn flood_targets(
+        &self,
+        record: &Record,
+        class: FloodClass,
+    ) -> Option<impl Iterator<Item = Egress>> {
+        let ingress = record.ingress?;
+        let index = match ingress {
+            Ingress::Port(id) => {
+                self.port_at(id, record.last)?;
+                self.topology.port(id)?.bridge
+            }
+            Ingress::Peer(id) => {
+                self.peer_at(id, record.last)?;
+                self.topology.vtep()?.peer(id)?.bridge
+            }
         };
-        let targets: Vec<_> = bridge.flood_targets(ingress, class).collect();
-        if targets.len() == usize::from(copies) {
-            targets
-        } else {
-            Vec::new()
-        }
+        let bridge = self.topology.bridges().get(index)?;
+        Some(bridge.flood_targets(ingress, class))
     }
 
-    fn bridge_of(&self, place: Egress) -> Option<&Name> {
+    fn bridge_of(&self, place: Egress, time: Timestamp) -> Option<&'a Name> {
         match place {
-            Egress::Port(id) => Some(&self.state.port_by_id(id)?.spec.bridge),
-            Egress::Peer(id) => {
-                let peer = self.state.peers.iter().find(|peer| peer.id == id)?;
-                Some(&peer.bridge)
-            }
+            Egress::Port(id) => Some(&self.port_at(id, time)?.spec.bridge),
+            Egress::Peer(id) => Some(&self.peer_at(id, time)?.bridge),
         }
     }
 
     /// The bridge with the VNI of a datagram that belongs to no peer.
-    fn bridge_with(&self, record: &Record) -> Option<&Name> {
+    fn bridge_with(&self, record: &Record) -> Option<&'a Name> {
         let Some(Detail::Datagram { vni, .. }) = record.detail else {
             return None;
         };
         let mut bridges = self.state.bridges.iter().map(|bridge| &bridge.spec);
-        let is_it = |spec: &&BridgeSpec| spec.vni.is_some_and(|of| of.get() == vni);
+        let is_it = |spec: &&BridgeSpec| vni.is_some() && spec.vni.map(Vni::get) == vni;
         bridges.find(is_it).map(|spec| &spec.name)
     }
 
-    /// The name of a place as it was at `time`: a number is given away again.
+    /// The name of a place as it was at `time`.
     fn name_at(&self, place: Egress, time: Timestamp) -> String {
-        let added = match place {
-            Egress::Port(id) => self.state.port_by_id(id).map(|port| port.added),
-            Egress::Peer(id) => {
-                let peer = self.state.peers.iter().find(|peer| peer.id == id);
-                peer.map(|peer| peer.added)
-            }
-        };
-        let whereabouts = self.state.whereabouts(place);
-        match (added, whereabouts.port, whereabouts.remote) {
-            (Some(added), port, remote) if added <= time => port
-                .map(|name| name.to_string())
-                .or(remote)
-                .unwrap_or_default(),
-            _ if place == Egress::Peer(PeerId::STRANGER) => "an unknown VTEP".to_owned(),
-            _ if place.port().is_some() => "a port that is no longer there".to_owned(),
-            _ => "a peer that is no longer there".to_owned(),
+        match place {
+            Egress::Port(id) => match self.port_at(id, time) {
+                Some(port) => port.spec.name.to_string(),
+                None => "a port that is no longer there".to_owned(),
+            },
+            Egress::Peer(PeerId::STRANGER) => "an unknown VTEP".to_owned(),
+            Egress::Peer(id) => match self.peer_at(id, time) {
+                Some(peer) => self.state.remote_name(peer),
+                None => "a peer that is no longer there".to_owned(),
+            },
         }
     }
 
     fn entry(&self, group: &Group) -> WhyEntry {
         let record = &group.record;
         let time_of = |time: Timestamp| self.unix - self.now.since(time).as_secs_f64();
-        let frame = Frame::new_checked(&record.head).ok();
-        let from = record.ingress.map(Ingress::back);
-        let to: Vec<String> = self
-            .targets(record)
-            .into_iter()
-            .map(|to| self.name_at(to, record.last))
-            .collect();
-        let near = from.or_else(|| self.targets(record).first().copied());
-        let bridge = near.and_then(|place| self.bridge_of(place));
+        let frame = frame_of(record);
+        let targets = self.targets(record);
+        let places = record.ingress.map(Ingress::back).into_iter();
+        let mut places = places.chain(targets.iter().copied());
+        let bridge = places.find_map(|place| self.bridge_of(place, record.last));
         let bridge = bridge.or_else(|| self.bridge_with(record));
+        let to = targets.iter().map(|&to| self.name_at(to, record.last));
+        let to = to.collect();
         let vni = match record.detail {
-            Some(Detail::Datagram { vni, .. }) => Vni::new(vni).filter(|_| vni > 0),
+            Some(Detail::Datagram { vni, .. }) => vni.and_then(Vni::new),
             _ => bridge.and_then(|name| self.state.bridge(name)?.spec.vni),
         };
         let (from_port, from_remote) = self.origin(record);
@@ -383,7 +427,8 @@ impl Reading<'_> {
             first: time_of(group.first),
             count: group.count(),
             bytes: group.bytes(),
-            frame: self.frame_in_words(record),
+            frame: frame_in_words(record),
+            is_first: group.is_first,
             len: record.len,
             src: frame.map(|frame| frame.src()),
             dst: frame.map(|frame| frame.dst()),
@@ -413,31 +458,12 @@ impl Reading<'_> {
             return (None, Some(ip.to_string()));
         }
         match record.ingress {
-            Some(Ingress::Port(id)) => {
-                let port = self.state.port_by_id(id);
-                let port = port.filter(|port| port.added <= record.last);
-                (port.map(|port| port.spec.name.clone()), None)
+            Some(Ingress::Port(id)) if let Some(port) = self.port_at(id, record.last) => {
+                (Some(port.spec.name.clone()), None)
             }
-            Some(Ingress::Peer(id)) => {
-                let name = self.name_at(Egress::Peer(id), record.last);
-                (None, Some(name))
-            }
+            Some(from) => (None, Some(self.name_at(from.back(), record.last))),
             None => (None, None),
         }
-    }
-
-    fn frame_in_words(&self, record: &Record) -> String {
-        let is_raw = matches!(record.detail, Some(Detail::Datagram { vni: 0, .. }));
-        if !is_raw {
-            return in_words(&record.head, record.len);
-        }
-        let bytes: Vec<_> = record
-            .head
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        format!("a datagram that begins {}", bytes.join(" "))
     }
 
     /// The entry that the FDB has now for the frame's destination.
@@ -450,44 +476,76 @@ impl Reading<'_> {
     fn nothing(&self, about: &About, last: Option<Duration>, drops: bool) -> String {
         let time = last.map_or_else(
             || "is remembered".to_owned(),
-            |last| format!("was seen in the last {}", seconds(last)),
+            |last| format!("was seen in the last {}", format_duration(last)),
         );
-        let names: BTreeSet<_> = self
-            .state
-            .ports
-            .iter()
-            .map(|port| &port.spec.name)
-            .collect();
+        let or = self.or_pushed_out();
+        let never = format!(
+            "no frame of it has come to this switch of late, so it was never sent, or lost \
+             before{or}; look at its port: tapswitch doctor PORT"
+        );
         match about {
             _ if drops => {
                 let of = match about {
                     About::Everything => String::new(),
                     About::Mac(mac) => format!(" of {mac}"),
                     About::Ip(ip) => format!(" of {ip}"),
-                    About::Port(name) => format!(" at {name}"),
+                    About::Port(name, ..) => format!(" at {name}"),
                 };
-                format!("no loss{of} {time}: what came in has gone out; see: tapswitch why")
+                format!("no loss{of} {time}: what came in has gone out{or}; see: tapswitch why")
             }
-            About::Everything if names.is_empty() => {
+            About::Everything if self.state.ports.is_empty() => {
                 format!("nothing {time}: there is no port yet; see: tapswitch port add --help")
             }
             About::Everything => {
-                format!("nothing {time}: no port has sent anything; see: tapswitch show")
+                format!("nothing {time}: no port has sent anything{or}; see: tapswitch show")
             }
-            About::Port(name) => format!(
-                "nothing from or to {name} {time}: what its namespace sends does not get here; \
+            About::Port(name, ..) => format!(
+                "nothing from or to {name} {time}: what its namespace sends does not get here{or}; \
                  see: tapswitch doctor {name}"
             ),
-            About::Ip(ip) => format!(
-                "nothing from or to {ip} {time}: no frame of it has come to this switch, so it was \
-                 never sent, or lost before; look at its port: tapswitch doctor PORT"
-            ),
-            About::Mac(mac) => format!(
-                "nothing from or to {mac} {time}: no frame of it has come to this switch, so it was \
-                 never sent, or lost before; look at its port: tapswitch doctor PORT"
-            ),
+            About::Ip(ip) => format!("nothing from or to {ip} {time}: {never}"),
+            About::Mac(mac) => format!("nothing from or to {mac} {time}: {never}"),
         }
     }
+
+    /// Frames speak of a host, and none is from it.
+    fn silent(&self, ip: IpAddr, last: Option<Duration>) -> String {
+        let time = last.map_or_else(String::new, |last| {
+            format!(" in the last {}", format_duration(last))
+        });
+        let or = self.or_pushed_out();
+        format!(
+            "{ip} has sent nothing itself{time}{or}: whoever looks for it gets no answer; is it \
+             there, and its interface up? see: tapswitch doctor PORT"
+        )
+    }
+
+    /// What else it may mean that there is no record.
+    fn or_pushed_out(&self) -> String {
+        match self.crowded_out {
+            0 => String::new(),
+            1 => ", or its record was pushed out, for 1 flow had no room".to_owned(),
+            count => format!(", or its record was pushed out, for {count} flows had no room"),
+        }
+    }
+}
+
+/// The frame, as far as there is one in it.
+fn frame_of(record: &Record) -> Option<Frame<'_>> {
+    Frame::new_checked(record.frame()?).ok()
+}
+
+fn hosts_of(record: &Record) -> Vec<IpAddr> {
+    record.frame().map(wire::hosts).unwrap_or_default()
+}
+
+fn frame_in_words(record: &Record) -> String {
+    if let Some(head) = record.frame() {
+        return in_words(head, record.len);
+    }
+    let bytes = record.head.iter().take(8);
+    let bytes: Vec<_> = bytes.map(|byte| format!("{byte:02x}")).collect();
+    format!("a datagram that begins {}", bytes.join(" "))
 }
 
 fn outer_source(record: &Record) -> Option<IpAddr> {
@@ -495,10 +553,6 @@ fn outer_source(record: &Record) -> Option<IpAddr> {
         Some(Detail::Datagram { from, .. }) => Some(Ipv6Addr::from_bits(from).to_canonical()),
         _ => None,
     }
-}
-
-fn seconds(time: Duration) -> String {
-    crate::config::units::format_duration(time)
 }
 
 /// Entries in an answer.

@@ -4,7 +4,9 @@ use std::io::IoSlice;
 
 use zerocopy::IntoBytes;
 
-use super::{Copy, Datapath, Detail, Port, Topology, Transmitted, capture::Place, gather};
+use super::{
+    Copy, Datapath, Detail, Port, Topology, Transmitted, capture::Place, gather, record::Lost,
+};
 use crate::{
     bridge::{DropReason, Egress, PortId},
     offload::{self, Mark, Offloads, Run},
@@ -91,7 +93,9 @@ impl Datapath {
             sent => {
                 port.counters.worker(self.worker).joined(sent, count, bytes);
                 if sent != Transmitted::Sent {
-                    self.lost(&port.counters, to, frame, sent, None, count);
+                    let len = self.batch.frame(frame).len();
+                    let lost = Lost::several(sent, len, (count, bytes));
+                    self.lost(&port.counters, to, frame, lost);
                 }
                 if self.captures.are_on() {
                     self.capture_joined(port.id, frame, sent, count);
@@ -153,14 +157,8 @@ impl Datapath {
         let sent = Transmitted::Dropped(DropReason::TooBig);
         port.counters.worker(self.worker).copied(sent, len);
         let detail = Some(Detail::size(len, port.max_frame));
-        self.lost(
-            &port.counters,
-            Egress::Port(port.id),
-            frame,
-            sent,
-            detail,
-            1,
-        );
+        let lost = Lost::one(sent, len).with(detail);
+        self.lost(&port.counters, Egress::Port(port.id), frame, lost);
     }
 
     #[cold]
@@ -183,7 +181,8 @@ impl Datapath {
                 if self.captures.are_on() {
                     self.capture_copy(Place::Port(port.id), frame, sent);
                 }
-                return self.copied(&port.counters, Egress::Port(port.id), frame, 0, sent);
+                let len = self.batch.frame(frame).len();
+                return self.copied(&port.counters, Egress::Port(port.id), frame, len, sent);
             }
         }
         if header.gso() != GsoType::None {

@@ -85,6 +85,40 @@ impl Verdicts<'_> {
     }
 }
 
+/// Copies of one frame that did not get out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lost {
+    sent: Transmitted,
+    /// Bytes of each, which may be a segment of the frame.
+    len: usize,
+    count: usize,
+    /// Of all of them.
+    bytes: usize,
+    detail: Option<Detail>,
+}
+
+impl Lost {
+    /// One copy of `len` bytes.
+    pub(super) fn one(sent: Transmitted, len: usize) -> Self {
+        Self::several(sent, len, (1, len))
+    }
+
+    /// `count` copies, together `bytes`, of which the first has `len`.
+    pub(super) fn several(sent: Transmitted, len: usize, (count, bytes): (usize, usize)) -> Self {
+        Self {
+            sent,
+            len,
+            count,
+            bytes,
+            detail: None,
+        }
+    }
+
+    pub(super) fn with(self, detail: Option<Detail>) -> Self {
+        Self { detail, ..self }
+    }
+}
+
 /// Frames of one flow and verdict that follow each other.
 struct Streak<'a> {
     entry: Entry<'a>,
@@ -158,7 +192,7 @@ impl Datapath {
             };
             recorder.frame(&entry);
             if let Decision::Drop(reason) = verdict.decision {
-                recorder.loss(&entry, reason, 1);
+                recorder.loss(&entry, reason, 1, u64::from(entry.len));
                 continue;
             }
             match &mut streak {
@@ -203,21 +237,13 @@ impl Datapath {
     ) {
         counters.worker(self.worker).copied(sent, len);
         if sent != Transmitted::Sent {
-            self.lost(counters, to, frame, sent, None, 1);
+            self.lost(counters, to, frame, Lost::one(sent, len));
         }
     }
 
-    /// Writes down that `count` copies of frame number `frame` for `to` were lost.
+    /// Writes down that copies of frame number `frame` for `to` were lost.
     #[cold]
-    pub(super) fn lost(
-        &self,
-        counters: &Counters,
-        to: Egress,
-        frame: usize,
-        sent: Transmitted,
-        detail: Option<Detail>,
-        count: usize,
-    ) {
+    pub(super) fn lost(&self, counters: &Counters, to: Egress, frame: usize, lost: Lost) {
         let ingress = match self.recording.ingress {
             // From the underlay: each frame of the batch has its own.
             Ingress::Peer(_) => self.origins.get(frame).map(|origin| origin.peer),
@@ -225,7 +251,7 @@ impl Datapath {
         };
         let ingress = ingress.map_or(self.recording.ingress, Ingress::Peer);
         let head = self.batch.frame(frame);
-        self.lose_copy(counters, Some(ingress), to, head, sent, detail, count);
+        self.lose_copy(counters, Some(ingress), to, head, lost);
     }
 
     /// Likewise for a frame that the switch itself made.
@@ -237,21 +263,18 @@ impl Datapath {
         frame: &[u8],
         sent: Transmitted,
     ) {
-        self.lose_copy(counters, None, to, frame, sent, None, 1);
+        self.lose_copy(counters, None, to, frame, Lost::one(sent, frame.len()));
     }
 
-    #[expect(clippy::too_many_arguments, reason = "private, and each is one fact")]
     fn lose_copy(
         &self,
         counters: &Counters,
         ingress: Option<Ingress>,
         to: Egress,
         head: &[u8],
-        sent: Transmitted,
-        detail: Option<Detail>,
-        count: usize,
+        lost: Lost,
     ) {
-        let reason = match sent {
+        let reason = match lost.sent {
             Transmitted::Sent => return,
             Transmitted::Dropped(reason) => reason,
             Transmitted::Unsupported => DropReason::EgressRefused,
@@ -262,13 +285,13 @@ impl Datapath {
         let entry = Entry {
             now: self.recording.now,
             flow: flow_of(self.recording.seed, head),
-            len: len_of(head),
+            len: number(lost.len),
             what: What::lost(ingress, to, reason),
             head,
-            detail,
+            detail: lost.detail,
         };
         let recorder = counters.recorder(self.worker);
-        recorder.loss(&entry, reason, count as u64);
+        recorder.loss(&entry, reason, lost.count as u64, lost.bytes as u64);
     }
 
     /// Writes down a datagram that got no further than its outer header; `frame` is what is inside,
@@ -279,7 +302,7 @@ impl Datapath {
         counters: &Counters,
         peer: PeerId,
         reason: DropReason,
-        (frame, vni, from): (&[u8], u32, IpAddr),
+        (frame, vni, from): (&[u8], Option<u32>, IpAddr),
     ) {
         if !self.recording.is_on {
             return;
@@ -303,7 +326,10 @@ impl Datapath {
                 from: from.to_bits(),
             }),
         };
-        counters.recorder(self.worker).loss(&entry, reason, 1);
+        let bytes = u64::from(entry.len);
+        counters
+            .recorder(self.worker)
+            .loss(&entry, reason, 1, bytes);
     }
 
     /// Counts a copy whose egress went away after the decision, where its frame came in.
@@ -316,7 +342,8 @@ impl Datapath {
         if let Some(counters) = counters {
             let lost = Transmitted::Dropped(DropReason::EgressGone);
             counters.worker(self.worker).copied(lost, 0);
-            self.lost(counters, to, frame, lost, None, 1);
+            let len = self.batch.frame(frame).len();
+            self.lost(counters, to, frame, Lost::one(lost, len));
             if self.captures.are_on() {
                 self.capture_lost(frame, lost);
             }
@@ -332,7 +359,11 @@ impl Entry<'_> {
 }
 
 fn len_of(frame: &[u8]) -> u32 {
-    u32::try_from(frame.len()).unwrap_or(u32::MAX)
+    number(frame.len())
+}
+
+fn number(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 /// A number for all frames of one conversation in one direction: addresses, and protocol and ports

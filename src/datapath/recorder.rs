@@ -52,7 +52,8 @@ pub struct Record {
     pub bytes: u64,
     /// The same number for all frames of a flow, as long as the process runs.
     pub flow: u64,
-    /// Bytes of the frame; of several, of the first or the last.
+    /// Bytes of the frame, or of the segment of it that was lost; of several, of the first or the
+    /// last.
     pub len: u32,
     /// Where it came in; `None`: the switch itself made it.
     pub ingress: Option<Ingress>,
@@ -64,6 +65,14 @@ pub struct Record {
     pub detail: Option<Detail>,
     /// The first bytes of the frame, or of the datagram if [`Detail::Datagram`] says so.
     pub head: Vec<u8>,
+}
+
+impl Record {
+    /// The first bytes of the frame, if there is one: a datagram without a VNI has none inside.
+    pub fn frame(&self) -> Option<&[u8]> {
+        let is_raw = matches!(self.detail, Some(Detail::Datagram { vni: None, .. }));
+        (!is_raw).then_some(&self.head)
+    }
 }
 
 /// What became of a frame, or of one copy.
@@ -91,8 +100,8 @@ pub enum Detail {
     },
     /// A datagram from the underlay, with the number in the place of its VNI, and from where.
     Datagram {
-        /// The VNI; 0 if there is none.
-        vni: u32,
+        /// The VNI; `None`: it has no VXLAN header with one, and all of it is in [`Record::head`].
+        vni: Option<u32>,
         /// The outer source; an IPv4 address is mapped into IPv6.
         from: u128,
     },
@@ -142,7 +151,8 @@ impl Recorder {
     pub const FLOWS: usize = 128;
     /// Lost flows.
     pub const LOST_FLOWS: usize = 64;
-    /// Bytes that are kept of a frame: those of a neighbour solicitation, or of TCP over IPv6.
+    /// Bytes that are kept of a frame: those of a neighbour solicitation, or of TCP over IPv6, with
+    /// a VLAN tag or without.
     pub const HEAD: usize = 8 * HEAD_WORDS;
     /// A flow that was seen within so many nanoseconds should not lose its place.
     const RECENT: u64 = 60_000_000_000;
@@ -161,12 +171,11 @@ impl Recorder {
         self.tally(&self.flows, entry, count, bytes);
     }
 
-    /// Writes down `count` losses of one flow and for one reason: of frames from here, or of copies
-    /// for here.
+    /// Writes down `count` losses, together `bytes`, of one flow and for one reason: of frames from
+    /// here, or of copies for here.
     #[cold]
-    pub(super) fn loss(&self, entry: &Entry<'_>, reason: DropReason, count: u64) {
+    pub(super) fn loss(&self, entry: &Entry<'_>, reason: DropReason, count: u64, bytes: u64) {
         let number = self.next_loss.get();
-        let bytes = u64::from(entry.len) * count;
         self.losses.write(place(number, Self::LOSSES), entry);
         self.next_loss.add(1);
         self.tally(&self.lost_flows, entry, count, bytes);
@@ -397,7 +406,7 @@ impl Detail {
             Self::Size { has, fits } => (SIZE, [u64::from(has) << 32 | u64::from(fits), 0, 0]),
             Self::Datagram { vni, from } => {
                 let (high, low) = halves(from);
-                (DATAGRAM, [u64::from(vni), high, low])
+                (DATAGRAM, [vni.map_or(NO_VNI, u64::from), high, low])
             }
         }
     }
@@ -410,7 +419,7 @@ impl Detail {
                 fits: words[0] as u32,
             }),
             DATAGRAM => Some(Self::Datagram {
-                vni: words[0] as u32,
+                vni: (words[0] != NO_VNI).then_some(words[0] as u32),
                 from: u128::from(words[1]) << 64 | u128::from(words[2]),
             }),
             _ => None,
@@ -545,7 +554,7 @@ const VERDICT: usize = 6;
 const EXTRA: usize = 7;
 const DETAIL: usize = 8;
 const HEAD: usize = 11;
-const HEAD_WORDS: usize = 10;
+const HEAD_WORDS: usize = 11;
 const STRIDE: usize = HEAD + HEAD_WORDS;
 
 // Within VERDICT: a kind of 8 bits, a reason or class of 8, egress and ingress of 16 each.
@@ -566,6 +575,8 @@ const COPIES_SHIFT: u32 = 26;
 const LEARN_SHIFT: u32 = 42;
 const SIZE: u64 = 1;
 const DATAGRAM: u64 = 2;
+/// In the place of a VNI, of which all 24 bits may be used.
+const NO_VNI: u64 = u64::MAX;
 
 /// By their numbers.
 const CLASSES: [FloodClass; 4] = [

@@ -9,6 +9,7 @@ use super::{
     Topology, Transmitted, Vtep,
     capture::{Fate, Place},
     gather,
+    record::Lost,
 };
 use crate::{
     bridge::{Decision, DropReason, Egress, Ingress, Learn, PeerId, PortId, Verdict},
@@ -329,8 +330,8 @@ impl Datapath {
         let room = self.batch.waiting(range);
         let header = vxlan::parse(room).ok();
         let (frame, vni) = match header {
-            Some((header, frame)) => (frame, header.vni.get()),
-            None => (room, 0),
+            Some((header, frame)) => (frame, Some(header.vni.get())),
+            None => (room, None),
         };
         let counters = vtep
             .peer(peer)
@@ -473,7 +474,7 @@ impl Datapath {
         let first = self.segments.len();
         if offload::append(&header, bytes, Some(limit), &mut self.segments).is_err() {
             let sent = Transmitted::Dropped(DropReason::BadOffload);
-            self.copied(&peer.counters, to, frame, 0, sent);
+            self.copied(&peer.counters, to, frame, bytes.len(), sent);
             if self.captures.are_on() {
                 self.capture_copy(Place::Peer(peer.id), frame, sent);
             }
@@ -494,7 +495,8 @@ impl Datapath {
                 let len = len.saturating_sub(vxlan::HEADER_LEN);
                 let sent = Transmitted::Dropped(DropReason::TooBig);
                 counters.copied(sent, len);
-                self.lost(&peer.counters, to, frame, sent, peer.outer_size(len), 1);
+                let lost = Lost::one(sent, len).with(peer.outer_size(len));
+                self.lost(&peer.counters, to, frame, lost);
                 if self.captures.are_on() {
                     self.capture_departure(vtep, peer, (frame, segment), sent);
                 }
@@ -549,7 +551,8 @@ impl Datapath {
                     let is_too_big = sent == Transmitted::Dropped(DropReason::TooBig);
                     let detail = peer.outer_size(len).filter(|_| is_too_big);
                     let to = Egress::Peer(peer.id);
-                    self.lost(&peer.counters, to, datagram.frame, sent, detail, 1);
+                    let lost = Lost::one(sent, len).with(detail);
+                    self.lost(&peer.counters, to, datagram.frame, lost);
                 }
             }
             if self.captures.are_on() {

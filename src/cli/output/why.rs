@@ -45,7 +45,8 @@ fn paragraph(out: &mut impl Write, entry: &WhyEntry) -> io::Result<()> {
     };
     writeln!(out, "{}, {ago}: {count}", clock(entry.time))?;
     let mut line = |label: &str, text: &str| wrapped(out, label, &plain(text));
-    line("frame", &entry.frame)?;
+    let label = if entry.is_first { "first" } else { "frame" };
+    line(label, &entry.frame)?;
     line("from", &origin(entry))?;
     let why = &entry.why;
     match entry.fate {
@@ -241,6 +242,7 @@ mod tests {
             count: 14,
             bytes: 21_196,
             frame: "icmp 10.1.1.10 > 10.1.1.20 echo request 14".to_owned(),
+            is_first: false,
             len: 1514,
             src: "02:00:00:00:00:01".parse().ok(),
             dst: "02:00:00:00:00:02".parse().ok(),
@@ -308,6 +310,8 @@ mod tests {
             why: "it is a broadcast".to_owned(),
             learned: None,
             age_s: 200.0,
+            count: 9,
+            is_first: true,
             ..forwarded.clone()
         };
         assert_eq!(
@@ -319,8 +323,8 @@ mod tests {
   to       podB: the fdb had 02:00:00:00:00:02 at podB
   learned  its source was new to the fdb and learned
 
-12:03:04.123, 3 min ago: 1 frame
-  frame    icmp 10.1.1.10 > 10.1.1.20 echo request 14
+12:03:04.123, 3 min ago: 9 frames since 12:03:00.000
+  first    icmp 10.1.1.10 > 10.1.1.20 echo request 14
   from     podA on br0, 02:00:00:00:00:01 > 02:00:00:00:00:02, 1514 bytes
   flooded  to 3 places: it is a broadcast
 

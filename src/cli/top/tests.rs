@@ -216,6 +216,7 @@ fn flows(second: u32) -> News {
         count,
         bytes: count * len,
         frame: frame.to_owned(),
+        is_first: false,
         len: u32::try_from(len).unwrap(),
         src: None,
         dst: None,

@@ -47,8 +47,11 @@ pub struct WhyEntry {
     pub count: u64,
     /// Bytes of all of them.
     pub bytes: u64,
-    /// The last one in words.
+    /// One of them in words: the last one, or the first one if [`Self::is_first`].
     pub frame: String,
+    /// Of several, `frame` and `len` are those of the first: of the last one under load only the
+    /// time is kept.
+    pub is_first: bool,
     /// Its length.
     pub len: u32,
     /// Its source address.
@@ -63,7 +66,8 @@ pub struct WhyEntry {
     pub vni: Option<Vni>,
     /// The port that they came from.
     pub from_port: Option<Name>,
-    /// The VTEP that they came from.
+    /// The VTEP that they came from, or in words that the place is no longer there; neither this nor
+    /// a port: the switch itself made them.
     pub from_remote: Option<String>,
     /// What became of them.
     pub fate: WhyFate,

@@ -225,7 +225,7 @@ impl Exam<'_> {
             last_s: Some(60.0),
             drops,
         };
-        let report = self.inner.why(&self.inner.state(), &request);
+        let report = self.inner.why(self.inner.state(), &request);
         let entries = report.map(|report| report.entries).unwrap_or_default();
         entries.into_iter().map(heard).collect()
     }

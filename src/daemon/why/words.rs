@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use super::{Reading, outer_source};
 use crate::{
-    bridge::{DropReason, Egress, EntryKind, FloodClass, Ingress, Learn, PortId},
+    bridge::{DropReason, Egress, EntryKind, FloodClass, Ingress, Learn},
     control::api::WhyEntry,
     datapath::{Detail, Fate, Record},
+    time::Timestamp,
     vxlan,
 };
 
@@ -60,7 +61,9 @@ impl Reading<'_> {
                 let mtu = fits.saturating_sub(FRAME_OVERHEAD);
                 format!("{has} bytes > {fits} (MTU {mtu} + 14 + 4): {text}")
             }
-            (Some(Detail::Datagram { vni, .. }), _) if reason == DropReason::UnknownVni => {
+            (Some(Detail::Datagram { vni: Some(vni), .. }), _)
+                if reason == DropReason::UnknownVni =>
+            {
                 format!("VNI {vni}: {text}")
             }
             _ => text.to_owned(),
@@ -90,14 +93,18 @@ impl Reading<'_> {
     pub(super) fn remedy(&self, record: &Record, reason: DropReason, entry: &WhyEntry) -> String {
         let bridge = entry.bridge.as_ref().map(ToString::to_string);
         let to = match record.fate {
-            Fate::Lost(to, _) => Some(to),
-            _ => self.row(entry).map(|(egress, _)| egress),
+            Fate::Lost(to, _) => Some((to, record.last)),
+            _ => self.row(entry).map(|(egress, _)| (egress, self.now)),
         };
-        if let (DropReason::TooBig, Some(Detail::Size { fits, .. })) = (reason, record.detail) {
-            return self.remedy_of_size(record, entry, fits);
+        if let (DropReason::TooBig, Some(Detail::Size { has, fits })) = (reason, record.detail) {
+            return self.remedy_of_size(record, entry, (has, fits));
         }
         let from_port = entry.from_port.as_ref().map(ToString::to_string);
-        let to_port = to.and_then(Egress::port).and_then(|id| self.port_name(id));
+        let to_port = to.and_then(|(to, time)| self.port_at(to.port()?, time));
+        if let (DropReason::EgressGone, Some((Egress::Port(_), _)), None) = (reason, to, to_port) {
+            return "nothing to do: the port has been deleted since".to_owned();
+        }
+        let to_port = to_port.map(|port| port.spec.name.to_string());
         let port = match reason {
             DropReason::EgressDown | DropReason::EgressGone | DropReason::Isolated => to_port,
             DropReason::PortDown
@@ -112,7 +119,7 @@ impl Reading<'_> {
             _ => None,
         };
         let ip = match reason {
-            DropReason::NoRoute => to.and_then(|to| self.peer_ip(to)),
+            DropReason::NoRoute => to.and_then(|(to, time)| self.peer_ip(to, time)),
             _ => outer_source(record),
         };
         let vni = entry.vni.map(|vni| vni.to_string());
@@ -126,45 +133,37 @@ impl Reading<'_> {
         fill(reason.remedy(), &names)
     }
 
-    fn remedy_of_size(&self, record: &Record, entry: &WhyEntry, fits: u32) -> String {
+    fn remedy_of_size(&self, record: &Record, entry: &WhyEntry, (has, fits): (u32, u32)) -> String {
         let bridge = entry.bridge.as_ref().map_or("BRIDGE", |name| name.as_str());
+        let from = match record.ingress {
+            Some(Ingress::Port(id)) => self.port_at(id, record.last),
+            _ => None,
+        };
         match record.fate {
             Fate::Lost(to @ Egress::Peer(_), _) => {
-                let is_v6 = self.peer_ip(to).is_some_and(|ip| ip.is_ipv6());
+                let is_v6 = self.peer_ip(to, record.last).is_some_and(|ip| ip.is_ipv6());
                 let mtu = fits.saturating_sub(vxlan::overhead(is_v6));
                 // A port that has an MTU of its own does not follow the bridge's.
-                let own = match record.ingress {
-                    Some(Ingress::Port(id)) => self.state.port_by_id(id),
-                    _ => None,
-                };
-                let own = own.filter(|port| port.spec.mtu.is_some());
+                let own = from.filter(|port| port.spec.mtu.is_some());
                 match own.map(|port| &port.spec.name) {
                     Some(port) => format!("set MTU {mtu}: tapswitch port set {port} mtu {mtu}"),
                     None => format!("set MTU {mtu}: tapswitch bridge set {bridge} --mtu {mtu}"),
                 }
             }
             _ => {
-                let to = entry.to.first().map_or("PORT", String::as_str);
-                let from = match record.ingress {
-                    Some(Ingress::Port(id)) => self.state.port_by_id(id).map(|port| port.mtu),
+                let to = match record.fate {
+                    Fate::Lost(Egress::Port(id), _) => self.port_at(id, record.last),
                     _ => None,
                 };
-                let mtu = from.unwrap_or_else(|| entry.len.saturating_sub(14));
+                let to = to.map_or("PORT", |port| port.spec.name.as_str());
+                let mtu = from.map_or_else(|| has.saturating_sub(14), |port| port.mtu);
                 format!("give both the same MTU: tapswitch port set {to} mtu {mtu}")
             }
         }
     }
 
-    fn port_name(&self, id: PortId) -> Option<String> {
-        self.state
-            .port_by_id(id)
-            .map(|port| port.spec.name.to_string())
-    }
-
-    fn peer_ip(&self, place: Egress) -> Option<IpAddr> {
-        let id = place.peer()?;
-        let peer = self.state.peers.iter().find(|peer| peer.id == id)?;
-        Some(peer.to.ip())
+    fn peer_ip(&self, place: Egress, time: Timestamp) -> Option<IpAddr> {
+        Some(self.peer_at(place.peer()?, time)?.to.ip())
     }
 }
 

@@ -54,7 +54,8 @@ fn what_is_written_is_read() {
     ];
     for decision in decisions {
         for learn in learns {
-            for len in [0, 9, 14, 79, 80, 81, 1514, 65_550] {
+            let edge = Recorder::HEAD;
+            for len in [0, 9, 14, edge - 1, edge, edge + 1, 1514, 65_550] {
                 let recorder = Recorder::default();
                 let bytes = vec![0xa5; 65_550];
                 let what = What::decided(ingress, &Verdict { learn, decision }, 700);
@@ -89,16 +90,21 @@ fn a_loss_keeps_its_numbers_and_where_it_was_to_go() {
             fits: u32::MAX,
         }),
         Some(Detail::Datagram {
-            vni: 0xff_ffff,
+            vni: Some(0xff_ffff),
             from: u128::MAX - 1,
         }),
+        Some(Detail::Datagram {
+            vni: Some(0),
+            from: 1,
+        }),
+        Some(Detail::Datagram { vni: None, from: 1 }),
     ];
     for detail in details {
         let entry = Entry {
             detail,
             ..entry(1, &frame, What::lost(None, port(2), DropReason::TooBig))
         };
-        recorder.loss(&entry, DropReason::TooBig, 3);
+        recorder.loss(&entry, DropReason::TooBig, 3, 300);
     }
     let losses = recorder.losses();
     assert_eq!(
@@ -111,7 +117,8 @@ fn a_loss_keeps_its_numbers_and_where_it_was_to_go() {
     }
     let (flows, reasons) = recorder.lost_flows();
     assert_eq!(flows.len(), 1);
-    assert_eq!((flows[0].count, reasons[0].count), (9, 9));
+    assert_eq!((flows[0].count, reasons[0].count), (15, 15));
+    assert_eq!((flows[0].bytes, reasons[0].bytes), (1500, 1500));
 }
 
 #[test]
@@ -153,14 +160,14 @@ fn a_loss_outlives_any_number_of_frames_and_of_losses_for_other_reasons() {
     let recorder = Recorder::default();
     let lost = udp4(1, 2, b"lost");
     let what = What::lost(None, port(2), DropReason::TooBig);
-    recorder.loss(&entry(1, &lost, what), DropReason::TooBig, 1);
+    recorder.loss(&entry(1, &lost, what), DropReason::TooBig, 1, 60);
     for n in 0..20_000_u16 {
         let frame = of_len(mac(n), mac(1), 60);
         let entry_of = |what| entry(2 + u64::from(n), &frame, what);
         recorder.frame(&entry_of(forwarded(1)));
         recorder.flow(&entry_of(forwarded(1)), 1, 60);
         let what = What::lost(None, port(2), DropReason::EgressFull);
-        recorder.loss(&entry_of(what), DropReason::EgressFull, 1);
+        recorder.loss(&entry_of(what), DropReason::EgressFull, 1, 60);
     }
     let (_, reasons) = recorder.lost_flows();
     let kept = reasons
@@ -219,7 +226,7 @@ fn a_reader_never_sees_half_a_record() {
             while !stop.load(Ordering::Relaxed) {
                 n += 1;
                 // Every word of it is the same number.
-                let frame: Vec<u8> = n.to_ne_bytes().repeat(10);
+                let frame: Vec<u8> = n.to_ne_bytes().repeat(Recorder::HEAD / 8);
                 let entry = Entry {
                     flow: n,
                     ..entry(n, &frame, forwarded(1))
@@ -233,7 +240,7 @@ fn a_reader_never_sees_half_a_record() {
     let mut seen = 0;
     for _ in 0..400 {
         for record in recorder.frames().into_iter().chain(recorder.flows()) {
-            let bytes = record.flow.to_ne_bytes().repeat(10);
+            let bytes = record.flow.to_ne_bytes().repeat(Recorder::HEAD / 8);
             assert_eq!(record.head, bytes, "{record:?}");
             assert_eq!(record.last.as_nanos(), record.flow);
             seen += 1;
@@ -241,4 +248,28 @@ fn a_reader_never_sees_half_a_record() {
     }
     stop.store(true, Ordering::Relaxed);
     assert!(writer.join().unwrap() > 0 && seen > 0);
+}
+
+#[test]
+fn enough_of_a_neighbour_solicitation_is_kept_to_tell_who_is_asked_for_in_a_vlan_too() {
+    let asked = std::net::Ipv6Addr::from_bits(0xfe80 << 112 | 0x1234_5678_9abc);
+    let mut frame = vec![
+        0x33, 0x33, 0xff, 0x78, 0x9a, 0xbc, 2, 0, 0, 0, 0, 1, 0x86, 0xdd,
+    ];
+    // 32 bytes of ICMPv6, hop limit 255, from an address to a group.
+    frame.extend([0x60, 0, 0, 0, 0, 32, 58, 255]);
+    frame.extend((0xfe80_u128 << 112 | 1).to_be_bytes());
+    frame.extend((0xff02_u128 << 112 | 0x01_ff78_9abc).to_be_bytes());
+    frame.extend([135, 0, 0, 0, 0, 0, 0, 0]);
+    frame.extend(asked.octets());
+    frame.extend([1, 1, 2, 0, 0, 0, 0, 1]);
+    for frame in [tagged(&frame, 5), frame] {
+        let recorder = Recorder::default();
+        recorder.frame(&entry(1, &frame, forwarded(1)));
+        let record = recorder.frames().remove(0);
+        let mut whole = record.head.clone();
+        whole.resize(record.len as usize, 0);
+        assert!(crate::wire::hosts(&record.head).contains(&asked.into()));
+        assert!(crate::wire::describe(&whole).ends_with(&format!("who has {asked}")));
+    }
 }
