@@ -4,7 +4,8 @@ mod common;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, ExitCode, Stdio},
     thread,
@@ -15,6 +16,10 @@ use common::{Env, Netns, command, ip, succeeded, wait_until};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
+};
+use tapswitch::control::{
+    api::{CaptureFormat, CaptureRequest, Request},
+    client::Client,
 };
 
 const SOON: Duration = Duration::from_secs(5);
@@ -52,6 +57,16 @@ fn main() -> ExitCode {
                 "a_reader_that_stalls_loses_frames_of_the_capture_and_none_of_the_switch",
                 stalled,
             ),
+            env.trial_with(
+                &["ping"],
+                "captures_that_nobody_reads_can_be_ended_and_make_room",
+                unread,
+            ),
+            env.trial_with(
+                &["ping"],
+                "a_second_control_c_ends_a_capture_whose_output_nobody_takes",
+                ordered_to_end,
+            ),
             env.trial("what_cannot_be_captured_is_refused", refusals),
         ]
     })
@@ -84,6 +99,23 @@ impl Daemon {
     fn screen(&self, arguments: &str) -> String {
         let words = arguments.split_whitespace();
         succeeded(arguments, program(&self.socket).args(words).output())
+    }
+
+    /// A capture of lines whose stream nobody reads yet.
+    fn raw_capture(&self) -> UnixStream {
+        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        let request = CaptureRequest {
+            format: CaptureFormat::Json,
+            ..CaptureRequest::default()
+        };
+        let body = serde_json::to_string(&request).unwrap();
+        let len = body.len();
+        let head = format!("POST /v1/capture HTTP/1.0\r\nContent-Length: {len}\r\n\r\n");
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        let mut start = [0; 15];
+        stream.read_exact(&mut start).unwrap();
+        assert_eq!(String::from_utf8_lossy(&start), "HTTP/1.0 200 OK");
+        stream
     }
 
     /// Starts a capture, and returns when it captures.
@@ -419,6 +451,61 @@ fn stalled() {
     let words = ["-Z", "root", "-n", "-r", "/run/stall.pcapng"];
     let text = succeeded("tcpdump", command("tcpdump").args(words).output());
     assert_eq!(text.lines().count() as u64, captured);
+}
+
+fn unread() {
+    let net = Pods::new("unread");
+    let client = Client::new(&net.daemon.socket);
+    let mut streams: Vec<UnixStream> = (0..16).map(|_| net.daemon.raw_capture()).collect();
+    let refused = || {
+        let output = program(&net.daemon.socket)
+            .args(["capture", "-c", "1", "-w", "/run/unread.pcapng"])
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        error
+    };
+    // More than anything between the daemon and the readers has room for.
+    let words = ["ping", "-q", "-f", "-c", "1000", "-s", "1400", "10.1.1.2"];
+    net.pods[0].exec(&words);
+    let error = refused();
+    assert!(error.contains("16 captures run already"), "{error}");
+    assert!(error.contains("pgrep -af 'tapswitch capture'"), "{error}");
+
+    client.request(&Request::CaptureStop { id: 1 }).unwrap();
+    let again = client.request(&Request::CaptureStop { id: 1 });
+    assert!(again.is_err(), "{again:?}");
+    // In place of the one that has ended.
+    streams.push(net.daemon.raw_capture());
+    refused();
+
+    // What it had until then is there to be read, and the end.
+    let mut text = Vec::new();
+    streams[0].read_to_end(&mut text).unwrap();
+    let text = String::from_utf8_lossy(&text);
+    assert!(text.contains("echo request"), "{text}");
+    assert!(text.contains("{\"event\":\"end\",\"captured\":"), "{text}");
+}
+
+fn ordered_to_end() {
+    let net = Pods::new("order");
+    let mut capture = net.daemon.capture("-w - icmp");
+    let words = ["ping", "-q", "-f", "-c", "1000", "-s", "1400", "10.1.1.2"];
+    net.pods[0].exec(&words);
+    signal(&capture.child, Signal::SIGINT);
+    // The first one is taken by somebody: a wish, which cannot be met yet.
+    wait_until("the first is taken", SOON, || {
+        let id = capture.child.id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let pending = status.lines().find(|line| line.starts_with("ShdPnd:"));
+        pending.unwrap().ends_with("0000000000000000")
+    });
+    assert!(capture.child.try_wait().unwrap().is_none());
+    wait_until("it ends", SOON, || {
+        signal(&capture.child, Signal::SIGINT);
+        capture.child.try_wait().unwrap().is_some()
+    });
 }
 
 fn refusals() {

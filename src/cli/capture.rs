@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 mod file;
 
 use self::file::{Sink, Totals};
-use super::{CliError, args::CaptureArgs, output};
+use super::{CliError, args::CaptureArgs, interrupt::Interrupt, output};
 use crate::{
     control::{
         api::{CaptureForm, CaptureFormat, CaptureLine, CaptureRequest, CapturedFrame},
@@ -98,16 +98,12 @@ fn follow<E: Into<CliError>>(
     mut take: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), CliError> {
     let mut failed = None;
-    let stop = || {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        Ok(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        })
-    };
+    let (wish, wished) = oneshot::channel();
+    // A thread of its own takes the signals: this one may wait for whoever takes the output.
+    Interrupt::tell(move || {
+        let _: Result<(), ()> = wish.send(());
+    })?;
+    let stop = async move { drop(wished.await) };
     let started = || {
         let what = if request.drops {
             "what is dropped"

@@ -90,22 +90,21 @@ impl Client {
         })
     }
 
-    /// Starts a capture, calls `started` when it is in force, and then `take` for every piece of its stream, until `take` breaks off or
-    /// the capture ends. When `stop` is ready the daemon is asked to end it; what has been captured
+    /// Starts a capture, calls `started` when it is in force, and then `take` for every piece of its
+    /// stream, until `take` breaks off or the capture ends. When `stop` is ready the daemon is asked to end it; what has been captured
     /// until then still comes.
     ///
     /// # Errors
     /// The daemon cannot be reached, or refuses.
-    pub fn capture<F: Future<Output = ()>>(
+    pub fn capture(
         &self,
         request: &CaptureRequest,
-        stop: impl FnOnce() -> io::Result<F>,
+        stop: impl Future<Output = ()>,
         started: impl FnOnce(),
         mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), ClientError> {
         let body = serde_json::to_vec(request).map_err(|error| self.broken(&error))?;
         self.block_on(async {
-            let stop = stop().map_err(|error| self.broken(&error))?;
             let response = self.send(Method::POST, "/v1/capture", body).await?;
             let status = response.status();
             let id = response.headers().get(CAPTURE_HEADER);

@@ -9,10 +9,7 @@ mod encode;
 
 use std::{
     io,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak},
     thread,
     time::Duration,
 };
@@ -42,7 +39,6 @@ use crate::{
 pub(super) struct CaptureState {
     request: CaptureRequest,
     capture: Arc<Capture>,
-    stop: Arc<AtomicBool>,
 }
 
 impl State {
@@ -94,7 +90,8 @@ impl State {
         }
         if self.captures.len() >= MOST {
             return Err(ApiError::failed(format!(
-                "capture: {MOST} captures run already; end one of them first"
+                "capture: {MOST} captures run already; see who reads them: pgrep -af 'tapswitch \
+                 capture'; end one of them with Ctrl-C, or twice that if nobody takes its output"
             )));
         }
         Ok(())
@@ -130,7 +127,6 @@ impl Inner {
         state.last_capture += 1;
         let id = state.last_capture;
         let (sender, pieces) = mpsc::channel(PIECES);
-        let stop = Arc::new(AtomicBool::new(false));
         let places = state.selection(&request).places(&rules);
         let encoder = Encoder::new(&request, Arc::clone(&self.events), self.wall_offset());
         let (capture, reader) = Capture::new(id, rules, self.workers.len());
@@ -139,49 +135,36 @@ impl Inner {
             id,
             reader,
             sender,
-            stop: Arc::clone(&stop),
             left: request.count.unwrap_or(u64::MAX),
             encoder,
             places,
             is_ending: false,
         };
-        state.captures.push(CaptureState {
-            request,
-            capture,
-            stop,
-        });
+        state.captures.push(CaptureState { request, capture });
         // In force before the first byte of the answer.
         self.publish(&state);
         if let Err(error) = job.start() {
             drop(state);
-            self.end_capture(id);
+            drop(self.stop_capture(&mut self.state(), id));
             let text = format!("capture: start a thread: {error}; see ulimit -u");
             return Err(ApiError::failed(text));
         }
         Ok(Capturing { id, pieces })
     }
 
-    /// Asks a capture to end. Its stream then has all that was captured until now, and the end.
-    pub(super) fn stop_capture(&self, state: &State, id: u64) -> Result<(), ApiError> {
-        let found = state.captures.iter().find(|one| one.capture.id() == id);
-        let Some(found) = found else {
+    /// Ends a capture, whether anybody reads it or not. Its stream still has all that was captured
+    /// until now, and the end.
+    pub(super) fn stop_capture(&self, state: &mut State, id: u64) -> Result<(), ApiError> {
+        let Some(at) = state.captures.iter().position(|one| one.capture.id() == id) else {
             return Err(ApiError::not_found(format!(
                 "stop capture {id}: there is none of this number; it may have ended"
             )));
         };
-        found.stop.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Takes a capture out of the frame path; when this returns all of it is on its way.
-    fn end_capture(&self, id: u64) {
-        let mut state = self.state();
-        let Some(at) = state.captures.iter().position(|one| one.capture.id() == id) else {
-            return;
-        };
+        // Out of the frame path; then all of it is on its way.
         let ended = state.captures.remove(at);
-        self.publish(&state);
+        self.publish(state);
         ended.capture.close();
+        Ok(())
     }
 
     /// Nanoseconds from the switch's clock to the time since 1970.
@@ -197,7 +180,6 @@ struct Job {
     id: u64,
     reader: CaptureReader,
     sender: mpsc::Sender<Vec<u8>>,
-    stop: Arc<AtomicBool>,
     /// How many frames are still wanted.
     left: u64,
     encoder: Encoder,
@@ -228,7 +210,7 @@ impl Job {
             if self.sender.is_closed() {
                 return;
             }
-            if self.stop.load(Ordering::Relaxed) || self.left == 0 {
+            if self.left == 0 {
                 self.end();
             }
             match self.reader.next(PAUSE) {
@@ -264,7 +246,8 @@ impl Job {
         if !std::mem::replace(&mut self.is_ending, true)
             && let Some(inner) = self.inner.upgrade()
         {
-            inner.end_capture(self.id);
+            // It may have been ended from outside.
+            drop(inner.stop_capture(&mut inner.state(), self.id));
         }
     }
 }
