@@ -134,7 +134,7 @@ pub enum CaptureLine {
 pub struct CapturedFrame {
     /// Seconds since 1970.
     pub time: f64,
-    /// The port, the VTEP or `vtep`; with `outer ` in front if it is the datagram.
+    /// The port, the VTEP or `vtep`; with `/outer` behind it if it is the datagram.
     pub interface: String,
     /// Its bridge.
     pub bridge: Option<Name>,
