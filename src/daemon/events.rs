@@ -24,6 +24,7 @@ use crate::{
     names::Name,
     overlay::Local,
     sys::clock,
+    time::Timestamp,
     wire::Vni,
 };
 
@@ -42,12 +43,20 @@ pub(super) struct EventBus {
 /// Numbers to names, for news that come from workers.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    /// Port and bridge.
-    ports: Vec<Option<(Name, Name)>>,
+    pub(super) ports: Vec<Option<Known<Name>>>,
     /// Of bridges that have one.
-    vnis: HashMap<Name, Vni>,
-    /// Remote VTEP and bridge.
-    peers: HashMap<PeerId, (String, Name)>,
+    pub(super) vnis: HashMap<Name, Vni>,
+    /// Remote VTEPs.
+    pub(super) peers: HashMap<PeerId, Known<String>>,
+}
+
+/// A port or a remote VTEP.
+#[derive(Clone, Debug)]
+pub(super) struct Known<N> {
+    pub(super) name: N,
+    pub(super) bridge: Name,
+    /// What is older and has its number was another one.
+    pub(super) added: Timestamp,
 }
 
 /// A place as events name it.
@@ -73,10 +82,18 @@ impl Directory {
             if ports.len() <= index {
                 ports.resize(index + 1, None);
             }
-            ports[index] = Some((port.spec.name.clone(), port.spec.bridge.clone()));
+            ports[index] = Some(Known {
+                name: port.spec.name.clone(),
+                bridge: port.spec.bridge.clone(),
+                added: port.added,
+            });
         }
-        let name = |peer: &PeerState| (state.remote_name(peer), peer.bridge.clone());
-        let peers = state.peers.iter().map(|peer| (peer.id, name(peer)));
+        let known = |peer: &PeerState| Known {
+            name: state.remote_name(peer),
+            bridge: peer.bridge.clone(),
+            added: peer.added,
+        };
+        let peers = state.peers.iter().map(|peer| (peer.id, known(peer)));
         let vnis = state.bridges.iter();
         let vnis = vnis.filter_map(|bridge| Some((bridge.spec.name.clone(), bridge.spec.vni?)));
         Self {
@@ -86,19 +103,18 @@ impl Directory {
         }
     }
 
-    pub(super) fn port(&self, id: PortId) -> Option<&(Name, Name)> {
+    pub(super) fn port(&self, id: PortId) -> Option<&Known<Name>> {
         self.ports.get(id.index())?.as_ref()
     }
 
     fn bridge(&self, egress: Egress) -> Option<&Name> {
         match egress {
-            Egress::Port(port) => self.port(port).map(|(_, bridge)| bridge),
-            Egress::Peer(peer) => self.peers.get(&peer).map(|(_, bridge)| bridge),
+            Egress::Port(port) => self.port(port).map(|port| &port.bridge),
+            Egress::Peer(peer) => self.peer(peer).map(|peer| &peer.bridge),
         }
     }
 
-    /// A remote VTEP and its bridge.
-    pub(super) fn peer(&self, id: PeerId) -> Option<&(String, Name)> {
+    pub(super) fn peer(&self, id: PeerId) -> Option<&Known<String>> {
         self.peers.get(&id)
     }
 
@@ -107,11 +123,18 @@ impl Directory {
     }
 
     pub(super) fn whereabouts(&self, egress: Egress) -> Whereabouts {
+        self.whereabouts_at(egress, Timestamp::from_nanos(u64::MAX))
+    }
+
+    /// The same, as it was at `time`.
+    pub(super) fn whereabouts_at(&self, egress: Egress, time: Timestamp) -> Whereabouts {
         let port = egress.port().and_then(|id| self.port(id));
-        let peer = egress.peer().and_then(|id| self.peers.get(&id));
+        let port = port.filter(|port| port.added <= time);
+        let peer = egress.peer().and_then(|id| self.peer(id));
+        let peer = peer.filter(|peer| peer.added <= time);
         Whereabouts {
-            port: port.map(|(name, _)| name.clone()),
-            remote: peer.map(|(name, _)| name.clone()),
+            port: port.map(|port| port.name.clone()),
+            remote: peer.map(|peer| peer.name.clone()),
         }
     }
 }

@@ -16,7 +16,7 @@ use self::lanes::Lane;
 pub(super) use self::lanes::Lanes;
 pub(super) use self::outer::Outer;
 pub use self::{
-    chunk::{CaptureReader, Chunk, Next},
+    chunk::{CaptureReader, Chunk, Lost, Next},
     record::{Fate, Form, Place, Record, Row, Side},
 };
 use crate::{bridge::PeerId, bridge::PortId, filter::Filter};

@@ -12,7 +12,7 @@ use crate::{
         fdb,
         history::in_words,
     },
-    datapath::capture::{Fate, Form, Place, Record, Row, Side},
+    datapath::capture::{Fate, Form, Lost, Place, Record, Row, Side},
     names::Name,
     pcap::{Direction, Drops, InterfaceId, Writer},
     time::Timestamp,
@@ -28,7 +28,8 @@ pub(super) struct Encoder {
     events: Arc<EventBus>,
     /// From the switch's clock to the time since 1970, in nanoseconds.
     offset: u64,
-    interfaces: BTreeMap<(Place, Form), Interface>,
+    /// Those of a place, the latest one last: its number is given away again when it goes.
+    interfaces: BTreeMap<(Place, Form), Vec<Interface>>,
     last: Timestamp,
 }
 
@@ -36,6 +37,8 @@ pub(super) struct Encoder {
 #[derive(Clone, Debug)]
 struct Interface {
     id: InterfaceId,
+    /// Since when it is what it is.
+    since: Timestamp,
     name: String,
     bridge: Option<Name>,
     vni: Option<u32>,
@@ -62,19 +65,17 @@ impl Encoder {
         }
         let directory = self.events.directory();
         for place in places {
-            self.interface(out, &directory, *place);
+            self.interface(out, &directory, *place, NOW, 0);
         }
     }
 
     /// One frame.
     pub(super) fn frame(&mut self, out: &mut Vec<u8>, record: &Record, bytes: &[u8]) {
         let directory = self.events.directory();
-        let interface = self.interface(out, &directory, (record.place, record.form));
+        let place = (record.place, record.form);
+        let interface = self.interface(out, &directory, place, record.at, 1);
         let at = record.at.as_nanos().wrapping_add(self.offset);
         self.last = Timestamp::from_nanos(at);
-        if let Some(interface) = self.interfaces.get_mut(&(record.place, record.form)) {
-            interface.captured += 1;
-        }
         let frame = Captured {
             directory: &directory,
             interface: &interface,
@@ -97,27 +98,30 @@ impl Encoder {
     }
 
     /// What comes last.
-    pub(super) fn tail(&mut self, out: &mut Vec<u8>, lost: &BTreeMap<(Place, Form), u64>) {
+    pub(super) fn tail(&mut self, out: &mut Vec<u8>, lost: &Lost) {
         let directory = self.events.directory();
-        for place in lost.keys() {
-            self.interface(out, &directory, *place);
+        for &place in lost.places.keys() {
+            self.interface(out, &directory, place, NOW, 0);
         }
         if self.interfaces.is_empty() {
             // So that there is an end to be seen.
-            self.interface(out, &directory, (Place::Vtep, Form::Inner));
+            self.interface(out, &directory, (Place::Vtep, Form::Inner), NOW, 0);
         }
-        let lost_at = |place| lost.get(place).copied().unwrap_or(0);
-        let (mut captured, mut total) = (0, 0);
-        for (place, interface) in &self.interfaces {
-            captured += interface.captured;
-            total += lost_at(place);
-            if self.format == CaptureFormat::Pcapng {
-                let drops = Drops {
-                    captured: interface.captured,
-                    lost: lost_at(place),
-                };
-                self.writer.statistics(out, interface.id, self.last, drops);
+        let (mut captured, mut total) = (0, lost.elsewhere);
+        for (place, interfaces) in &self.interfaces {
+            for (at, interface) in interfaces.iter().enumerate() {
+                let is_latest = at + 1 == interfaces.len();
+                let lost = lost.places.get(place).filter(|_| is_latest);
+                let lost = lost.copied().unwrap_or(0);
+                captured += interface.captured;
+                total += lost;
+                self.statistics(out, interface.id, interface.captured, lost);
             }
+        }
+        if lost.elsewhere > 0 && self.format == CaptureFormat::Pcapng {
+            let text = "places without a count of losses of their own";
+            let id = self.writer.interface(out, "elsewhere", text);
+            self.statistics(out, id, 0, lost.elsewhere);
         }
         if self.format == CaptureFormat::Json {
             let lost = total;
@@ -125,53 +129,106 @@ impl Encoder {
         }
     }
 
-    /// The interface of a place, which is written where it is new.
+    fn statistics(&self, out: &mut Vec<u8>, id: InterfaceId, captured: u64, lost: u64) {
+        if self.format == CaptureFormat::Pcapng {
+            let drops = Drops { captured, lost };
+            self.writer.statistics(out, id, self.last, drops);
+        }
+    }
+
+    /// The interface of a place as it was at `at`, which is written where it is new; `frames` more
+    /// are captured there.
     fn interface(
         &mut self,
         out: &mut Vec<u8>,
         directory: &Directory,
         (place, form): (Place, Form),
+        at: Timestamp,
+        frames: u64,
     ) -> Interface {
-        if let Some(known) = self.interfaces.get(&(place, form)) {
-            return known.clone();
-        }
-        let mut interface = describe_place(directory, place, form);
-        if self.format == CaptureFormat::Pcapng {
-            let text = interface.description(place, form);
-            interface.id = self.writer.interface(out, &interface.name, &text);
-        }
-        self.interfaces.insert((place, form), interface.clone());
-        interface
+        let known = self.interfaces.entry((place, form)).or_default();
+        let described = describe_place(directory, place, form, at);
+        let found = match &described {
+            Some(new) => known.iter().position(|old| old.is(new)),
+            // It has gone meanwhile: the one that was there then.
+            None => known.iter().rposition(|old| old.since <= at),
+        };
+        let found = found.unwrap_or_else(|| {
+            let mut new = described.unwrap_or_else(|| unknown_place(place, form));
+            if self.format == CaptureFormat::Pcapng {
+                let text = new.description(place, form);
+                new.id = self.writer.interface(out, &new.name, &text);
+            }
+            known.push(new);
+            known.len() - 1
+        });
+        let interface = &mut known[found];
+        interface.captured += frames;
+        interface.clone()
     }
 }
 
-fn describe_place(directory: &Directory, place: Place, form: Form) -> Interface {
-    let (name, bridge) = match place {
-        Place::Port(port) => match directory.port(port) {
-            Some((name, bridge)) => (name.to_string(), Some(bridge.clone())),
-            None => (format!("port {}", port.index()), None),
-        },
-        Place::Peer(peer) => match directory.peer(peer) {
-            Some((remote, bridge)) => (format!("{remote}@{bridge}"), Some(bridge.clone())),
-            None => (format!("peer {}", peer.index()), None),
-        },
-        Place::Vtep => ("vtep".to_owned(), None),
-    };
-    let name = match form {
-        Form::Inner => name,
-        Form::Outer => format!("{name}/outer"),
+/// A place as it was at `at`; `None` if another one, or none, has its number now.
+fn describe_place(
+    directory: &Directory,
+    place: Place,
+    form: Form,
+    at: Timestamp,
+) -> Option<Interface> {
+    let (name, bridge, since) = match place {
+        Place::Port(port) => {
+            let known = directory.port(port)?;
+            let name = known.name.to_string();
+            (name, Some(known.bridge.clone()), known.added)
+        }
+        Place::Peer(peer) => {
+            let known = directory.peer(peer)?;
+            let name = format!("{}@{}", known.name, known.bridge);
+            (name, Some(known.bridge.clone()), known.added)
+        }
+        Place::Vtep => ("vtep".to_owned(), None, Timestamp::ZERO),
     };
     let vni = bridge.as_ref().and_then(|bridge| directory.vni(bridge));
-    Interface {
+    (since <= at).then(|| Interface {
         id: InterfaceId(0),
-        name,
+        since,
+        name: in_form(name, form),
         vni: vni.map(Into::into),
         bridge,
+        captured: 0,
+    })
+}
+
+/// A place that went before it could be asked for its name.
+fn unknown_place(place: Place, form: Form) -> Interface {
+    let name = match place {
+        Place::Port(port) => format!("port {}", port.index()),
+        Place::Peer(peer) => format!("peer {}", peer.index()),
+        Place::Vtep => "vtep".to_owned(),
+    };
+    Interface {
+        id: InterfaceId(0),
+        since: Timestamp::ZERO,
+        name: in_form(name, form),
+        bridge: None,
+        vni: None,
         captured: 0,
     }
 }
 
+fn in_form(name: String, form: Form) -> String {
+    match form {
+        Form::Inner => name,
+        Form::Outer => format!("{name}/outer"),
+    }
+}
+
 impl Interface {
+    fn is(&self, other: &Self) -> bool {
+        let what = |one: &Self| (one.since, one.vni);
+        what(self) == what(other) && self.name == other.name && self.bridge == other.bridge
+    }
+
     fn description(&self, place: Place, form: Form) -> String {
         let mut text = match (place, form) {
             (Place::Port(_), _) => "port".to_owned(),
@@ -207,7 +264,7 @@ struct Captured<'a> {
 
 impl Captured<'_> {
     fn at(&self, egress: Egress) -> String {
-        let place = self.directory.whereabouts(egress);
+        let place = self.directory.whereabouts_at(egress, self.record.at);
         let port = place.port.map(|port| port.to_string());
         let other = || match egress {
             Egress::Port(port) => format!("port {}", port.index()),
@@ -377,22 +434,8 @@ fn offload(header: &VirtioNetHdr) -> Option<String> {
     Some(format!("{kind}, segments of {} bytes", header.gso_size()))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{sim::frames, wire::Vni};
+/// Later than anything that is captured: as it is now.
+const NOW: Timestamp = Timestamp::from_nanos(u64::MAX);
 
-    #[test]
-    fn a_frame_of_which_only_the_beginning_is_kept_is_told_like_the_whole_of_it() {
-        let inner = frames::udp4(1, 2, &[7; 900]);
-        let header = vxlan::header(Vni::new(42).unwrap());
-        let outer = frames::udp4(8, 9, &[&header[..], &inner].concat());
-        for cut in [outer.len(), 96] {
-            let words = text(Form::Inner, &inner[..cut.min(inner.len())], inner.len());
-            assert!(words.ends_with("900 bytes"), "{words}");
-            let words = text(Form::Outer, &outer[..cut], outer.len());
-            assert!(words.contains("vxlan 42: udp"), "{words}");
-            assert!(words.ends_with("900 bytes"), "{words}");
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

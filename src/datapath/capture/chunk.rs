@@ -135,15 +135,32 @@ impl CaptureReader {
         }
     }
 
-    /// Frames that matched and were not captured, by place, so far.
-    pub fn lost(&self) -> BTreeMap<(Place, Form), u64> {
-        let mut lost = BTreeMap::new();
+    /// Frames that matched and were not captured, so far.
+    pub fn lost(&self) -> Lost {
+        let mut lost = Lost::default();
         for signals in &self.signals {
             for (place, count) in signals.slots.iter() {
-                *lost.entry(place).or_insert(0) += count;
+                *lost.places.entry(place).or_insert(0) += count;
             }
+            lost.elsewhere += signals.slots.elsewhere();
         }
         lost
+    }
+}
+
+/// Frames that matched and were not captured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Where they were lost.
+    pub places: BTreeMap<(Place, Form), u64>,
+    /// At other places: no worker keeps count of very many.
+    pub elsewhere: u64,
+}
+
+impl Lost {
+    /// All together.
+    pub fn total(&self) -> u64 {
+        self.places.values().sum::<u64>() + self.elsewhere
     }
 }
 

@@ -220,10 +220,11 @@ impl Installed {
     }
 }
 
-/// Lost frames by place: few places lose any, and the rest share the last slot.
+/// Lost frames by place: few places lose any, and the rest share one count.
 #[derive(Debug)]
 pub(super) struct Slots {
     slots: [Slot; Self::COUNT],
+    elsewhere: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -237,6 +238,7 @@ impl Default for Slots {
     fn default() -> Self {
         Self {
             slots: std::array::from_fn(|_| Slot::default()),
+            elsewhere: AtomicU64::new(0),
         }
     }
 }
@@ -250,13 +252,18 @@ impl Slots {
             let held = slot.key.load(Ordering::Relaxed);
             held == key || held == 0
         };
-        let slot = self.slots.iter().find(is_its).or_else(|| self.slots.last());
-        if let Some(slot) = slot {
-            if slot.key.load(Ordering::Relaxed) == 0 {
-                slot.key.store(key, Ordering::Relaxed);
-            }
-            add(&slot.count, 1);
+        let Some(slot) = self.slots.iter().find(is_its) else {
+            return add(&self.elsewhere, 1);
+        };
+        if slot.key.load(Ordering::Relaxed) == 0 {
+            slot.key.store(key, Ordering::Relaxed);
         }
+        add(&slot.count, 1);
+    }
+
+    /// What was lost where no slot was left for.
+    pub(super) fn elsewhere(&self) -> u64 {
+        self.elsewhere.load(Ordering::Relaxed)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = ((Place, Form), u64)> {
@@ -305,10 +312,18 @@ mod tests {
             (0..3).for_each(|_| slots.add(port, Form::Inner));
         }
         slots.add(Place::Vtep, Form::Outer);
-        let total: u64 = slots.iter().map(|(_, count)| count).sum();
-        assert_eq!(total, 301);
-        let first = (Place::Port(PortId::new(0).unwrap()), Form::Inner);
-        assert_eq!(slots.iter().next(), Some((first, 3)));
+        let own = |place: &(Place, Form)| {
+            let count = slots.iter().find(|(other, _)| other == place);
+            count.map(|(_, count)| count)
+        };
+        let at = |index| (Place::Port(PortId::new(index).unwrap()), Form::Inner);
+        for index in 0..Slots::COUNT {
+            assert_eq!(own(&at(index)), Some(3), "{index}");
+        }
+        // Those for which there was no slot are nobody else's.
+        assert_eq!(own(&at(Slots::COUNT)), None);
+        let others = 100 - u64::try_from(Slots::COUNT).unwrap();
+        assert_eq!(slots.elsewhere(), others * 3 + 1);
     }
 
     #[test]
