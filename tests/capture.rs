@@ -111,7 +111,9 @@ impl Daemon {
         let body = serde_json::to_string(&request).unwrap();
         let len = body.len();
         let head = format!("POST /v1/capture HTTP/1.0\r\nContent-Length: {len}\r\n\r\n");
-        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        stream
+            .write_all(format!("{head}{body}").as_bytes())
+            .unwrap();
         let mut start = [0; 15];
         stream.read_exact(&mut start).unwrap();
         assert_eq!(String::from_utf8_lossy(&start), "HTTP/1.0 200 OK");

@@ -15,6 +15,7 @@ use std::{
 
 use fake::{FakeDaemon, name};
 use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
     pty::{Winsize, openpty},
     sys::{
         signal::{Signal, kill},
@@ -35,29 +36,11 @@ struct Terminal {
 
 impl Terminal {
     fn start(socket: &Path, arguments: &[&str]) -> Self {
-        let size = Winsize {
-            ws_row: 24,
-            ws_col: 80,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        let pty = openpty(Some(&size), None).unwrap();
-        let end = || Stdio::from(pty.slave.try_clone().unwrap());
-        let before = tcgetattr(pty.slave.as_fd()).unwrap();
         // With a session of its own the terminal is the program's, as in real life.
-        let child = Command::new("setsid")
-            .args(["--ctty", env!("CARGO_BIN_EXE_tapswitch")])
-            .args(arguments)
-            .env("TAPSWITCH_SOCKET", socket)
-            .env("TERM", "xterm-256color")
-            .stdin(end())
-            .stdout(end())
-            .stderr(end())
-            .spawn()
-            .expect("run setsid; install util-linux");
-        let master = File::from(pty.master);
-        let written = Arc::new(Mutex::new(String::new()));
-        let (mut from, to) = (master.try_clone().unwrap(), Arc::clone(&written));
+        let program = ["--ctty", env!("CARGO_BIN_EXE_tapswitch")];
+        let terminal = Self::unread(socket, &[&program, arguments].concat());
+        let mut from = terminal.master.try_clone().unwrap();
+        let to = Arc::clone(&terminal.written);
         thread::spawn(move || {
             let mut buffer = [0; 4096];
             // It ends when nobody has the other end any more.
@@ -66,12 +49,57 @@ impl Terminal {
                 to.lock().unwrap().push_str(&text);
             }
         });
+        terminal
+    }
+
+    /// Nobody reads what this one gets.
+    fn unread(socket: &Path, command: &[&str]) -> Self {
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        // No other program may inherit its ends: this one would then never be without a terminal,
+        // and outlive a test that is killed.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let one = ONE_AT_A_TIME.lock();
+        let pty = openpty(Some(&size), None).unwrap();
+        for end in [&pty.master, &pty.slave] {
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+        }
+        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let before = tcgetattr(pty.slave.as_fd()).unwrap();
+        let child = Command::new("setsid")
+            .args(command)
+            .env("TAPSWITCH_SOCKET", socket)
+            .env("TERM", "xterm-256color")
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .expect("run setsid; install util-linux");
+        drop(one);
+        let (master, written) = (File::from(pty.master), Arc::default());
         Self {
             master,
             slave: pty.slave,
             before,
             child,
             written,
+        }
+    }
+
+    /// How it ended.
+    #[track_caller]
+    fn status(&mut self) -> ExitStatus {
+        let start = now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "it goes on");
+            thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -102,6 +130,13 @@ impl Terminal {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
 
+    /// Closes both ends of this side.
+    fn hang_up(&mut self) {
+        let nothing = File::open("/dev/null").unwrap();
+        self.slave = nothing.try_clone().unwrap().into();
+        self.master = nothing;
+    }
+
     fn is_raw(&self) -> bool {
         let now = tcgetattr(self.slave.as_fd()).unwrap();
         !now.local_flags
@@ -116,14 +151,7 @@ impl Terminal {
     /// Waits for the end of the program, and looks at what it left behind.
     #[track_caller]
     fn ended(mut self) -> (ExitStatus, String) {
-        let start = now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(start.elapsed() < Duration::from_secs(20), "it goes on");
-            thread::sleep(Duration::from_millis(5));
-        };
+        let status = self.status();
         let after = tcgetattr(self.slave.as_fd()).unwrap();
         assert_eq!(after.local_flags, self.before.local_flags, "still raw");
         assert_eq!(after.input_flags, self.before.input_flags, "still raw");
@@ -228,6 +256,55 @@ fn a_signal_ends_it_and_the_terminal_is_as_before() {
         assert_eq!(status.code(), Some(0), "{signal}: {text:?}");
         assert_given_back(&text);
     }
+}
+
+#[test]
+fn it_ends_with_its_terminal_even_if_no_signal_says_so() {
+    let daemon = FakeDaemon::start("top-gone");
+    // Nothing to draw would tell it.
+    let program = env!("CARGO_BIN_EXE_tapswitch");
+    let command = [program, "top", "--interval", "1h"];
+    let mut terminal = Terminal::unread(&daemon.socket(), &command);
+    let mut from = terminal.master.try_clone().unwrap();
+    let mut screen = String::new();
+    while !screen.contains("podA") {
+        let mut buffer = [0; 4096];
+        let count = from.read(&mut buffer).unwrap();
+        screen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+
+    drop(from);
+    terminal.hang_up();
+
+    terminal.status();
+}
+
+#[test]
+fn a_signal_ends_it_although_nobody_reads_the_screen() {
+    let daemon = FakeDaemon::start("top-full");
+    let program = env!("CARGO_BIN_EXE_tapswitch");
+    let mut terminal = Terminal::unread(&daemon.socket(), &["--ctty", program, "top"]);
+    let start = now();
+    while !terminal.is_raw() {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        thread::sleep(Duration::from_millis(5));
+    }
+    // Each draws another screen, until no more fits into the terminal.
+    terminal.press(&"d?".repeat(200));
+    let stuck = |pid: Pid| {
+        let call = std::fs::read_to_string(format!("/proc/{pid}/syscall"));
+        call.is_ok_and(|call| call.starts_with(&format!("{} 0x1 ", libc::SYS_write)))
+    };
+    while !stuck(terminal.program()) {
+        assert!(start.elapsed() < Duration::from_secs(20), "it is not stuck");
+        thread::sleep(Duration::from_millis(5));
+    }
+
+    kill(terminal.program(), Signal::SIGTERM).unwrap();
+
+    assert_eq!(terminal.status().code(), Some(1));
+    let after = tcgetattr(terminal.slave.as_fd()).unwrap();
+    assert_eq!(after.local_flags, terminal.before.local_flags, "still raw");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::{
     io::{self, IsTerminal},
     ops::ControlFlow,
+    os::fd::AsFd,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +16,14 @@ use std::{
     time::Duration,
 };
 
-use ratatui::crossterm::event::{self, Event as TerminalEvent, KeyEventKind};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+use ratatui::crossterm::{
+    event::{self, Event as TerminalEvent, KeyEventKind},
+    terminal::disable_raw_mode,
+};
 
 mod flows;
 mod model;
@@ -47,9 +55,9 @@ pub(super) fn run(client: &Client, interval: Duration) -> Result<(), CliError> {
     let first = counters(client)?;
     let (news, arrivals) = channel();
     let end = news.clone();
-    Interrupt::tell(move || drop(end.send(News::End)))?;
+    Interrupt::tell(move || end_by(&end))?;
     let screen = Screen::take()?;
-    for bring in [bring_keys, bring_counters, bring_events] {
+    for bring in [bring_keys, bring_counters, bring_events, bring_hang_up] {
         let (client, news) = (client.clone(), news.clone());
         let interval = interval.max(SHORTEST_INTERVAL);
         thread::spawn(move || bring(&client, interval, &news));
@@ -96,8 +104,20 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         drop(self.0.show_cursor());
-        ratatui::restore();
+        // A terminal that is gone takes no complaint either.
+        drop(ratatui::try_restore());
     }
+}
+
+/// Asks for the end, and sees to it: a terminal that nobody reads may hold up the screen for ever.
+fn end_by(news: &Sender<News>) {
+    drop(news.send(News::End));
+    thread::spawn(|| {
+        thread::sleep(LAST_WORDS);
+        // The rest of the screen would have to be written.
+        drop(disable_raw_mode());
+        std::process::exit(1);
+    });
 }
 
 fn counters(client: &Client) -> Result<StatsInfo, ClientError> {
@@ -168,7 +188,6 @@ fn bring_keys(_: &Client, _: Duration, news: &Sender<News>) {
             }
             Ok(TerminalEvent::Resize(..)) => News::Resized,
             Ok(_) => continue,
-            // The terminal is gone.
             Err(_) => News::End,
         };
         let is_end = matches!(told, News::End);
@@ -177,3 +196,21 @@ fn bring_keys(_: &Client, _: Duration, news: &Sender<News>) {
         }
     }
 }
+
+/// The end of the terminal. Who reads keys does not see it, and a signal need not come: a program
+/// that was started with nohup, or after its shell had gone, gets none.
+fn bring_hang_up(_: &Client, _: Duration, news: &Sender<News>) {
+    let terminal = io::stdout();
+    loop {
+        // Nothing is waited for but what is always told.
+        let mut polled = [PollFd::new(terminal.as_fd(), PollFlags::empty())];
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return end_by(news),
+            Err(_) => return,
+        }
+    }
+}
+
+/// How long it may take to give the terminal back.
+const LAST_WORDS: Duration = Duration::from_secs(2);
