@@ -25,7 +25,7 @@ use crate::{
     bridge::{PeerId, PortId},
     control::{
         Capturing,
-        api::{ApiError, CaptureForm, CaptureRequest, CaptureSide},
+        api::{ApiError, CaptureForm, CaptureRequest, CaptureSide, Response},
     },
     datapath::capture::{
         Capture, CaptureReader, CaptureRules, Form, Installed, Next, Place, Selection,
@@ -154,7 +154,7 @@ impl Inner {
 
     /// Ends a capture, whether anybody reads it or not. Its stream still has all that was captured
     /// until now, and the end.
-    pub(super) fn stop_capture(&self, state: &mut State, id: u64) -> Result<(), ApiError> {
+    pub(super) fn stop_capture(&self, state: &mut State, id: u64) -> Result<Response, ApiError> {
         let Some(at) = state.captures.iter().position(|one| one.capture.id() == id) else {
             return Err(ApiError::not_found(format!(
                 "stop capture {id}: there is none of this number; it may have ended"
@@ -164,7 +164,7 @@ impl Inner {
         let ended = state.captures.remove(at);
         self.publish(state);
         ended.capture.close();
-        Ok(())
+        Ok(Response::Done)
     }
 
     /// Nanoseconds from the switch's clock to the time since 1970.

@@ -235,9 +235,7 @@ impl Switch {
             Request::FdbWhy { bridge, mac, vlan } => inner
                 .fdb_story(&state, bridge.as_ref(), mac, vlan)
                 .map(Response::FdbWhy),
-            Request::CaptureStop { id } => {
-                inner.stop_capture(&mut state, id).map(|()| Response::Done)
-            }
+            Request::CaptureStop { id } => inner.stop_capture(&mut state, id),
             Request::Stats { port } => inner.stats(&mut state, port.as_ref()).map(Response::Stats),
             Request::Counters => Ok(Response::Stats(inner.counters(&state))),
             Request::Trace(request) => inner.trace(&state, request),

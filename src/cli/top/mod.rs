@@ -110,6 +110,10 @@ impl Drop for Screen {
 }
 
 /// Asks for the end, and sees to it: a terminal that nobody reads may hold up the screen for ever.
+#[expect(
+    clippy::exit,
+    reason = "the thread that could return waits for the terminal"
+)]
 fn end_by(news: &Sender<News>) {
     drop(news.send(News::End));
     thread::spawn(|| {
