@@ -237,12 +237,16 @@ struct Served {
 
 impl Served {
     fn start() -> Self {
+        Self::for_audience(Audience::Local)
+    }
+
+    fn for_audience(audience: Audience) -> Self {
         let fake = Arc::new(Fake {
             requests: std::sync::Mutex::default(),
             events: broadcast::Sender::new(64),
         });
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let listener = MetricsListener::bind(any_port, Audience::Local).unwrap();
+        let listener = MetricsListener::bind(any_port, audience).unwrap();
         let address = listener.address().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let controller: Arc<dyn Controller> = fake.clone();
@@ -280,7 +284,7 @@ impl Served {
     }
 
     fn get(&self, route: &str) -> String {
-        self.ask(&format!("GET {route} HTTP/1.1\r\nhost: x\r\n\r\n"))
+        self.ask(&format!("GET {route} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"))
     }
 }
 
@@ -305,7 +309,7 @@ fn over_tcp_there_is_nothing_but_the_metrics() {
     }
     for method in ["POST", "PUT", "DELETE"] {
         let body = r#"{"op":"port-del","name":"podA"}"#;
-        let head = format!("content-length: {}\r\nhost: x", body.len());
+        let head = format!("content-length: {}\r\nhost: localhost", body.len());
         for route in ["/metrics", "/v1/request"] {
             let answer = served.ask(&format!(
                 "{method} {route} HTTP/1.1\r\n{head}\r\n\r\n{body}"
@@ -317,6 +321,42 @@ fn over_tcp_there_is_nothing_but_the_metrics() {
         }
     }
     assert_eq!(served.fake.requests.lock().unwrap().len(), 0);
+}
+
+#[test]
+fn a_page_that_calls_this_host_by_its_own_name_reads_no_metrics() {
+    let served = Served::start();
+    let get = |served: &Served, host: &str| {
+        let answer = served.ask(&format!("GET /metrics HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+        answer.lines().next().unwrap_or_default().to_owned()
+    };
+    for host in [
+        "127.0.0.1",
+        "127.0.0.1:9100",
+        "[::1]:9100",
+        "localhost:9100",
+        "LocalHost",
+    ] {
+        assert_eq!(get(&served, host), "HTTP/1.1 200 OK", "{host}");
+    }
+    for host in [
+        "evil.example",
+        "evil.example:9100",
+        "localhost.evil.example",
+        "127.0.0.1.evil",
+    ] {
+        assert_eq!(
+            get(&served, host),
+            "HTTP/1.1 421 Misdirected Request",
+            "{host}"
+        );
+    }
+    let asked = served.fake.requests.lock().unwrap().len();
+    assert!(asked <= 5, "{asked}");
+
+    // Who serves the whole network is called by whatever name that has.
+    let served = Served::for_audience(Audience::Anybody);
+    assert_eq!(get(&served, "switch.example:9100"), "HTTP/1.1 200 OK");
 }
 
 #[test]

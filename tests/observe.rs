@@ -275,7 +275,7 @@ impl Daemon {
     fn scrape(&self) -> openmetrics::Series {
         let mut stream = TcpStream::connect(METRICS).unwrap();
         stream
-            .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+            .write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n")
             .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();

@@ -3,13 +3,14 @@
 //! `POST /v1/request` takes any [`Request`] and is what the command line uses. The GET routes are
 //! for people with curl and answer with the bare value.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     body::{Body, Bytes, to_bytes},
-    extract::{FromRequestParts, Path, Query, rejection::QueryRejection},
-    http::{HeaderName, StatusCode, header, request::Parts},
+    extract::{FromRequestParts, Path, Query, Request as HttpRequest, rejection::QueryRejection},
+    http::{HeaderName, StatusCode, header, request::Parts, uri::Authority},
+    middleware::{Next, from_fn},
     response::{IntoResponse, Response as HttpResponse},
     routing::{get, post},
 };
@@ -31,7 +32,7 @@ use super::{
         Request, Response, WhyRequest,
     },
     connection::Ticket,
-    metrics,
+    metrics::{self, Audience},
 };
 use crate::names::Name;
 
@@ -113,12 +114,49 @@ pub(super) fn router(shared: Shared) -> Router {
 }
 
 /// The one route that may be reached over TCP.
-pub(super) fn metrics_router(shared: Shared) -> Router {
-    Router::new()
+pub(super) fn metrics_router(shared: Shared, audience: Audience) -> Router {
+    let router = Router::new()
         .route("/metrics", get(metrics))
         .fallback(only_metrics)
         .method_not_allowed_fallback(only_metrics)
-        .with_state(shared)
+        .with_state(shared);
+    match audience {
+        Audience::Local => router.layer(from_fn(only_by_address)),
+        Audience::Anybody => router,
+    }
+}
+
+/// Refuses a request for a name that is not this host's own. A page in a browser of this host can
+/// let its own name stand for 127.0.0.1 (DNS rebinding), and would read what is for this host only.
+async fn only_by_address(request: HttpRequest, next: Next) -> HttpResponse {
+    let Some(host) = request.headers().get(header::HOST) else {
+        // No browser.
+        return next.run(request).await;
+    };
+    let is_own = host.to_str().is_ok_and(is_own_host);
+    if is_own {
+        return next.run(request).await;
+    }
+    Refusal {
+        status: StatusCode::MISDIRECTED_REQUEST,
+        error: ApiError::invalid(
+            "read metrics: they are for this host; ask for 127.0.0.1, [::1] or localhost, or allow \
+             others with --metrics-remote",
+        ),
+    }
+    .into_response()
+}
+
+/// Whether a Host header (RFC 9110 section 7.2) has an address, or the name that every host has.
+fn is_own_host(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else {
+        return false;
+    };
+    let name = authority.host();
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    bare.unwrap_or(name).parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost")
 }
 
 async fn request(context: Context, body: Body) -> Result<Json<Response>, Refusal> {

@@ -64,13 +64,15 @@ pub async fn serve_metrics(
     controller: Arc<dyn Controller>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let audience = listener.audience();
     let listener = TcpListener::from_std(listener.into_std())?;
     let (stop, stopped) = watch::channel(false);
-    let router = metrics_router(Shared {
+    let shared = Shared {
         controller,
         stop: stopped.clone(),
         scrapes: Scrapes::kept_for(SCRAPE_LIFETIME),
-    });
+    };
+    let router = metrics_router(shared, audience);
     let server = Server::new(router, stopped);
     server.run(listener, shutdown, stop, || ()).await;
     Ok(())

@@ -7,7 +7,10 @@ use std::{
 
 /// A TCP socket for those who may read the metrics.
 #[derive(Debug)]
-pub struct MetricsListener(TcpListener);
+pub struct MetricsListener {
+    socket: TcpListener,
+    audience: Audience,
+}
 
 impl MetricsListener {
     /// Listens on `address`, which must be a loopback one unless `remote` ones may read too.
@@ -24,7 +27,7 @@ impl MetricsListener {
             Ok(listener)
         };
         listen()
-            .map(Self)
+            .map(|socket| Self { socket, audience })
             .map_err(|source| MetricsError::Listen { address, source })
     }
 
@@ -33,11 +36,15 @@ impl MetricsListener {
     /// # Errors
     /// Those of `getsockname`.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.socket.local_addr()
+    }
+
+    pub(in crate::control) fn audience(&self) -> Audience {
+        self.audience
     }
 
     pub(in crate::control) fn into_std(self) -> TcpListener {
-        self.0
+        self.socket
     }
 }
 
