@@ -289,6 +289,13 @@ impl Trace {
                 datagrams.len()
             )));
         }
+        // Each may be a broadcast, of which every port gets a copy.
+        let count: usize = datagrams.iter().map(datagrams_in).sum();
+        if count > MOST_DATAGRAMS {
+            return Err(ApiError::invalid(format!(
+                "{OPERATION}: {count} datagrams; at most {MOST_DATAGRAMS} are taken at a time"
+            )));
+        }
         let messages = datagrams.iter().map(|datagrams| Message {
             from: datagrams.from,
             tos: datagrams.tos,
@@ -530,6 +537,15 @@ fn next_hop(spec: &PortSpec, ip: IpAddr) -> IpAddr {
     gateway.copied().unwrap_or(ip)
 }
 
+/// How many datagrams a message holds.
+fn datagrams_in(message: &TraceDatagrams) -> usize {
+    let len = message.data.0.len();
+    let segment = message.segment.map_or(len, usize::from);
+    len.div_ceil(segment.max(1))
+}
+
+/// Datagrams of one trace: twice what the kernel hands over in one message.
+const MOST_DATAGRAMS: usize = 256;
 const OPERATION: &str = "trace";
 /// What a superframe becomes on a path with an MTU of 576, and then some.
 const MOST_MESSAGES: usize = 256;

@@ -1,7 +1,7 @@
 //! Frames to blocks of pcapng, and blocks out of a stream of them.
 //!
 //! Written by hand, since what every packet carries here (comment, direction, which interface of many)
-//! is what makes the file worth having; `tests/pcap.rs` has tshark and another reader read it back.
+//! is what makes the file worth having; `tests/capture.rs` has tshark and tcpdump read it back.
 
 use crate::time::Timestamp;
 
