@@ -31,6 +31,10 @@ fn main() -> ExitCode {
             "filters_that_people_write_choose_the_frames_that_tcpdump_chooses",
             everyday_filters,
         ),
+        env.trial(
+            "an_address_that_differs_early_is_another_even_if_the_frame_ends_in_it",
+            cut_address,
+        ),
         env.trial("vxlan_moves_the_view_to_the_inner_frame", tunnels),
         env.trial(
             "a_wrong_filter_is_refused_with_column_and_expectation",
@@ -119,6 +123,19 @@ fn everyday_filters() {
     ] {
         oracle.compare(text, "");
     }
+}
+
+fn cut_address() {
+    let mut frame = vec![0; 14 + 40];
+    frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+    frame[14 + 24..].fill(0xbe);
+    frame.truncate(14 + 40 - 1);
+    let filter = |text: &str| Filter::parse(text).unwrap();
+    assert!(filter("not dst host 2001:db8::3").matches(&frame));
+    // Where all that is there is equal, nobody can tell.
+    let like = "dst host bebe:bebe:bebe:bebe:bebe:bebe:bebe:bebe";
+    assert!(!filter(like).matches(&frame));
+    assert!(!filter(&format!("not {like}")).matches(&frame));
 }
 
 fn tunnels() {

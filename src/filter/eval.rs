@@ -193,6 +193,21 @@ impl<'a> Packet<'a> {
         self.array(at).map(u32::from_be_bytes)
     }
 
+    /// Word by word, as libpcap does (`gen_hostop6`): where a word differs, it does not matter that
+    /// the packet ends behind it.
+    fn is_address6(self, at: usize, addr: u128, mask: u128) -> Option<bool> {
+        let (addr, mask) = (addr.to_be_bytes(), mask.to_be_bytes());
+        let words = addr.chunks_exact(4).zip(mask.chunks_exact(4));
+        for (number, (addr, mask)) in words.enumerate() {
+            let word: [u8; 4] = self.array(at + 4 * number)?;
+            let mut bytes = word.iter().zip(addr).zip(mask);
+            if bytes.any(|((byte, addr), mask)| byte & mask != *addr) {
+                return Some(false);
+            }
+        }
+        Some(true)
+    }
+
     fn is_type(self, start: Start, ether_type: u16) -> Option<bool> {
         Some(self.short(start.ether_type())? == ether_type)
     }
@@ -277,9 +292,7 @@ impl<'a> Packet<'a> {
             }
             Test::Host6 { dir, addr, mask } => {
                 self.is_type(start, IPV6)?
-                    && dir.holds(ip + 8, ip + 24, |at| {
-                        Some(u128::from_be_bytes(self.array(at)?) & mask == *addr)
-                    })?
+                    && dir.holds(ip + 8, ip + 24, |at| self.is_address6(at, *addr, *mask))?
             }
             Test::Ether(dir, mac) => dir.holds(start.frame + 6, start.frame, |at| {
                 Some(self.array(at)? == mac.octets())
