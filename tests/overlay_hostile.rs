@@ -122,6 +122,7 @@ fn random(settings: &Settings) {
             }
         }
         let grown = resident_kib().saturating_sub(at_first);
+        eprintln!("{grown} KiB more than after a quarter");
         assert!(grown < 4096, "{grown} KiB more than after a quarter");
         let after = host.stats().unwrap();
         let barriers = sent / 64;

@@ -133,6 +133,8 @@ impl Page {
             self.changes.pop_front();
             self.forgotten += 1;
         }
+        // Most addresses change once: room for more would be most of this memory.
+        self.changes.reserve_exact(1);
         self.changes.push_back(change);
     }
 }

@@ -286,6 +286,12 @@ impl Inner {
                 tracing::error!(%bridge, "add peer {ip}: there are {limit} peers, the most there can be");
                 continue;
             };
+            let counters = match (&state.vtep, want.kind) {
+                (Some(vtep), PeerKind::Learned) => {
+                    Counters::of_stranger(self.workers.len(), Arc::clone(&vtep.counters))
+                }
+                _ => Counters::new(self.workers.len()),
+            };
             let unknown = || Arc::new(PathMtu::new(DEFAULT_PATH_MTU));
             let path = Arc::clone(paths.entry(ip).or_insert_with(unknown));
             state.peers.push(PeerState {
@@ -296,7 +302,7 @@ impl Inner {
                 kind: want.kind,
                 is_flooded: want.is_flooded,
                 path,
-                counters: Arc::new(Counters::new(self.workers.len())),
+                counters: Arc::new(counters),
                 added: self.clock.now(),
                 no_route: None,
                 is_told: false,

@@ -3,7 +3,7 @@
 //! A block has one writer, so counting is a plain load and store; who reads adds the blocks up.
 
 use std::sync::{
-    OnceLock,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -125,6 +125,8 @@ pub struct Calls {
 pub struct Counters {
     workers: Box<[WorkerCounters]>,
     recorders: Box<[OnceLock<Box<Recorder>>]>,
+    /// Whose recorders are used instead.
+    shared: Option<Arc<Self>>,
 }
 
 impl Counters {
@@ -135,6 +137,18 @@ impl Counters {
                 .map(|_| WorkerCounters::default())
                 .collect(),
             recorders: (0..workers.max(1)).map(|_| OnceLock::new()).collect(),
+            shared: None,
+        }
+    }
+
+    /// The same, for a VTEP that nobody listed: others decide how many there are, so what becomes of
+    /// their frames is written down where `endpoint` has what is no peer's.
+    #[must_use]
+    pub fn of_stranger(workers: usize, endpoint: Arc<Self>) -> Self {
+        Self {
+            recorders: Box::default(),
+            shared: Some(endpoint),
+            ..Self::new(workers)
         }
     }
 
@@ -148,10 +162,14 @@ impl Counters {
     /// lose nothing: so it takes its memory with its first record, once.
     #[inline]
     pub fn recorder(&self, worker: usize) -> &Recorder {
-        self.recorders[worker].get_or_init(Box::default)
+        let recorders = match &self.shared {
+            Some(endpoint) => &endpoint.recorders,
+            None => &self.recorders,
+        };
+        recorders[worker].get_or_init(Box::default)
     }
 
-    /// The flight recorders that have anything.
+    /// Its own flight recorders that have anything.
     pub fn recorders(&self) -> impl Iterator<Item = &Recorder> {
         self.recorders
             .iter()
