@@ -7,8 +7,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    path::PathBuf,
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Child, ExitCode, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
     time::Duration,
@@ -39,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn scrape() {
-    let daemon = Daemon::start("scrape");
+    let daemon = Daemon::start();
     let (pod_a, _pod_b) = daemon.two_pods();
     ping(&pod_a, "192.0.2.2");
 
@@ -95,7 +94,7 @@ fn agree(stats: &Value, series: &openmetrics::Series) -> bool {
 }
 
 fn drops() {
-    let daemon = Daemon::start("drops");
+    let daemon = Daemon::start();
     let (pod_a, _pod_b) = daemon.two_pods();
     daemon.run(&["fdb", "flush"]);
     let monitor = daemon.monitor(&["--kind", "drops"]);
@@ -126,7 +125,7 @@ fn drops() {
 }
 
 fn port_events() {
-    let daemon = Daemon::start("ports");
+    let daemon = Daemon::start();
     let (pod_a, pod_b) = daemon.two_pods();
     let monitor = daemon.monitor(&["port", "--kind", "mtu,bridge"]);
     let told = |change: &str| {
@@ -168,7 +167,7 @@ fn port_events() {
 }
 
 fn fdb_events() {
-    let daemon = Daemon::start("fdb");
+    let daemon = Daemon::start();
     daemon.run(&["bridge", "add", "br0", "--ageing", "1s", "--fdb-limit", "1"]);
     let monitor = daemon.monitor(&["fdb"]);
     let pod = |number: u8| {
@@ -209,42 +208,22 @@ fn fdb_events() {
     monitor.wait_for(|event| event["change"] == "limit");
 }
 
-/// The program, in a directory of its own.
-struct Daemon {
-    child: Child,
-    directory: PathBuf,
-}
+/// The program, and what it tells over TCP.
+struct Daemon(common::Daemon);
 
 impl Daemon {
-    fn start(name: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!("tsw-obs-{name}-{}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tapswitch"))
-            .args(["run", "--name", "observed", "--metrics", METRICS])
-            .env("TAPSWITCH_SOCKET", directory.join("s"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        out.read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        Self { child, directory }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tapswitch"));
-        command
-            .args(arguments)
-            .env("TAPSWITCH_SOCKET", self.directory.join("s"));
-        command
+    fn start() -> Self {
+        Self(common::Daemon::start_with(&[
+            "--name",
+            "observed",
+            "--metrics",
+            METRICS,
+        ]))
     }
 
     #[track_caller]
     fn run(&self, arguments: &[&str]) -> String {
-        let what = format!("tapswitch {}", arguments.join(" "));
-        common::succeeded(&what, self.command(arguments).output())
+        self.0.screen(&arguments.join(" "))
     }
 
     #[track_caller]
@@ -286,7 +265,10 @@ impl Daemon {
 
     fn monitor(&self, arguments: &[&str]) -> Monitor {
         let mut child = self
-            .command(&[&["monitor", "--json"], arguments].concat())
+            .0
+            .program()
+            .args(["monitor", "--json"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -301,9 +283,9 @@ impl Daemon {
         let monitor = Monitor { child, events };
         // It is there as soon as it has a connection of its own to the daemon.
         // The socket was bound in a directory below this one, and the kernel remembers that name.
-        let directory = format!("{}/", self.directory.display());
+        let directory = format!("{}/", self.0.socket().parent().unwrap().display());
         let connections = || {
-            let path = format!("/proc/{}/net/unix", self.child.id());
+            let path = format!("/proc/{}/net/unix", self.0.id());
             let sockets = fs::read_to_string(path).unwrap();
             // 03 is SS_CONNECTED: this end of a connection.
             let is_it = |line: &&str| {
@@ -313,14 +295,6 @@ impl Daemon {
         };
         wait_until("the monitor listens", LONG, || connections() > 0);
         monitor
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-        drop(fs::remove_dir_all(&self.directory));
     }
 }
 

@@ -12,6 +12,7 @@
     reason = "each test binary compiles this as its own and uses its part"
 )]
 
+mod daemon;
 mod netns;
 
 use std::{
@@ -31,7 +32,10 @@ use tapswitch::sys::{
     userns::{Mounts, enter_user_namespace},
 };
 
-pub use self::netns::{Netns, Running};
+pub use self::{
+    daemon::Daemon,
+    netns::{Netns, Running},
+};
 
 /// What this process may do.
 pub struct Env {

@@ -4,8 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    path::{Path, PathBuf},
-    process::{Child, Output, Stdio},
+    process::{Child, Stdio},
     sync::{
         Arc,
         mpsc::{Receiver, channel},
@@ -14,13 +13,7 @@ use std::{
     time::Duration,
 };
 
-use nix::{
-    sys::{
-        signal::{Signal, kill},
-        socket::{setsockopt, sockopt},
-    },
-    unistd::Pid,
-};
+use nix::sys::socket::{setsockopt, sockopt};
 use tapswitch::{
     config::{BridgeSpec, PeerAddr, PortSpec, SwitchSpec, VtepSpec},
     control::api::{
@@ -33,7 +26,8 @@ use tapswitch::{
 };
 use tokio::sync::broadcast::{self, error::TryRecvError};
 
-use crate::common::{Netns, command, ip, succeeded, wait_until};
+pub(crate) use crate::common::Daemon;
+use crate::common::{Netns, ip, wait_until};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// The switch looks at its underlay once a second; the rest is for a machine that is busy.
@@ -481,59 +475,11 @@ impl Pod {
     }
 }
 
-/// The real program, running with a file.
-#[must_use = "it ends when it is dropped"]
-pub(crate) struct Daemon {
-    child: Child,
-    socket: PathBuf,
-}
-
 impl Daemon {
-    #[track_caller]
-    pub(crate) fn start(config: &str) -> Self {
-        let socket = PathBuf::from(format!("/run/life-{}.sock", config_number()));
-        let file = socket.with_extension("toml");
-        fs::write(&file, config).unwrap();
-        let mut child = program(&socket)
-            .args(["run", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let stdout = child.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        Self { child, socket }
-    }
-
-    /// Where it listens.
-    #[allow(dead_code, reason = "for tests that share this world")]
-    pub(crate) fn socket(&self) -> &Path {
-        &self.socket
-    }
-
-    /// Runs `tapswitch ARGUMENTS`.
-    pub(crate) fn run(&self, arguments: &str) -> Output {
-        let words = arguments.split_whitespace();
-        program(&self.socket).args(words).output().unwrap()
-    }
-
-    /// What `tapswitch ARGUMENTS` prints.
-    #[track_caller]
-    pub(crate) fn screen(&self, arguments: &str) -> String {
-        succeeded(arguments, Ok(self.run(arguments)))
-    }
-
-    #[track_caller]
-    pub(crate) fn json(&self, arguments: &str) -> serde_json::Value {
-        serde_json::from_str(&self.screen(&format!("{arguments} --json"))).unwrap()
-    }
-
     /// Starts `tapswitch monitor peer mtu`; returns when it hears what happens.
     pub(crate) fn monitor(&self) -> Monitor {
-        let child = program(&self.socket)
+        let child = self
+            .program()
             .args(["monitor", "peer", "mtu"])
             .stdout(Stdio::piped())
             .spawn();
@@ -578,34 +524,6 @@ impl Drop for Monitor {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        if !thread::panicking() {
-            wait_until("every frame is accounted for", 2 * SECOND, || {
-                self.json("stats")["unaccounted"] == 0
-            });
-        }
-        let id = i32::try_from(self.child.id()).unwrap();
-        kill(Pid::from_raw(id), Signal::SIGTERM).ok();
-        drop(self.child.wait());
-    }
-}
-
-fn config_number() -> usize {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-fn program(socket: &PathBuf) -> std::process::Command {
-    let mut program = command(env!("CARGO_BIN_EXE_tapswitch"));
-    program
-        .env("TAPSWITCH_SOCKET", socket)
-        .env("TAPSWITCH_LOG", "warn")
-        .env("COLUMNS", "200");
-    program
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {
