@@ -305,7 +305,12 @@ fn what_is_wrong() {
     let refused = world
         .one
         .refused("tapswitch trace --in podX 'icmp 10.1.1.7'");
-    assert!(refused.stderr.contains("no port podX") || refused.stderr.contains("podX"));
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.stderr.contains("no port \"podX\""),
+        "{}",
+        refused.stderr
+    );
     world.one.sh("ip netns del nsC");
     wait_until("the port is gone", Duration::from_secs(5), || {
         world.one.port("podC")["state"] == "gone"
