@@ -147,7 +147,12 @@ impl World {
 
     /// Traces over both, and checks that this changed nothing.
     fn trace(&self, arguments: &str) -> Value {
-        let before = self.state();
+        // A pod may still be answering the frame before.
+        let mut before = self.state();
+        wait_until("nothing moves any more", Duration::from_secs(5), || {
+            let earlier = std::mem::replace(&mut before, self.state());
+            earlier == before
+        });
         let traced = self
             .one
             .json(&format!("trace {arguments} --then /run/n2.sock"));
