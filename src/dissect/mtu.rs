@@ -1,7 +1,7 @@
 //! What a frame needs of the path, header by header.
 
 use super::Layer;
-use crate::vxlan;
+use crate::{vxlan, wire::Frame};
 
 /// What the headers of the overlay leave of the MTU of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,8 @@ impl Fit {
 /// What `path_mtu` leaves, over IPv6 if `is_v6`, and whether a frame with these layers fits.
 ///
 /// A frame that is in a tunnel already is measured as it is, any other as if it were to go into one.
-pub fn arithmetic(path_mtu: u32, is_v6: bool, layers: &[Layer]) -> Fit {
+/// `missing` are the bytes at its end that were not captured: the path carries them, too.
+pub fn arithmetic(path_mtu: u32, is_v6: bool, layers: &[Layer], missing: usize) -> Fit {
     let tunnel = layers.iter().position(|layer| layer.protocol == "vxlan");
     let outer = layers.get(..tunnel.unwrap_or(0)).unwrap_or_default();
     let inner = match tunnel {
@@ -54,10 +55,13 @@ pub fn arithmetic(path_mtu: u32, is_v6: bool, layers: &[Layer]) -> Fit {
     let link = inner
         .iter()
         .take_while(|layer| matches!(layer.protocol, "ethernet" | "vlan"))
-        .map(|layer| layer.len)
+        .map(|layer| match layer.protocol {
+            "vlan" => Frame::TAG_LEN,
+            _ => Frame::HEADER_LEN,
+        })
         .sum();
-    let whole: usize = inner.iter().map(|layer| layer.len).sum();
-    let packet = whole.saturating_sub(link);
+    let captured: usize = inner.iter().map(|layer| layer.len).sum();
+    let packet = captured.saturating_add(missing).saturating_sub(link);
     let packet = u32::try_from(packet).ok().filter(|_| !inner.is_empty());
     Fit {
         path_mtu,

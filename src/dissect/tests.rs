@@ -508,7 +508,7 @@ fn options_of_tcp_are_read_to_their_end() {
 
 #[test]
 fn the_headers_of_the_overlay_are_added_up() {
-    let fit = |path_mtu, frame: &[u8]| arithmetic(path_mtu, false, &read(frame).layers);
+    let fit = |path_mtu, frame: &[u8]| arithmetic(path_mtu, false, &read(frame).layers, 0);
     let frame = frames::of_len(frames::mac(1), frames::mac(2), 1464);
     assert_eq!(fit(1500, &frame).fits(), Some(true));
     assert_eq!(fit(1499, &frame).fits(), Some(false));
@@ -523,8 +523,29 @@ fn the_headers_of_the_overlay_are_added_up() {
     let fit = fit(1600, &outer);
     assert_eq!((fit.mtu, fit.needs), (1600 - 74, Some(1524)));
     assert_eq!(outer.len(), 1524 + 14);
-    let nothing = arithmetic(1500, true, &[]);
+    let nothing = arithmetic(1500, true, &[], 0);
     assert_eq!((nothing.mtu, nothing.fits()), (1430, None));
+}
+
+#[test]
+fn a_cut_frame_needs_of_the_path_what_it_had_on_the_wire() {
+    let frame = frames::of_len(frames::mac(1), frames::mac(2), 1464);
+    let outer = tunnelled(&frames::tagged(&frame, 5), 1, false);
+    for whole in [&frame, &outer] {
+        let fit = |bytes: &[u8]| {
+            let missing = whole.len() - bytes.len();
+            let options = Options {
+                missing,
+                ..Options::default()
+            };
+            arithmetic(1500, false, &dissect(bytes, &options).layers, missing)
+        };
+        // From within the inner Ethernet header on.
+        for captured in [60, 64, 67, 68, 100, whole.len()] {
+            let cut = fit(&whole[..captured]);
+            assert_eq!(cut.needs, fit(whole).needs, "{captured} of {}", whole.len());
+        }
+    }
 }
 
 #[test]

@@ -62,6 +62,11 @@ impl Frame {
         }
     }
 
+    /// Bytes at its end that were not captured.
+    pub(super) const fn missing(&self) -> usize {
+        self.original_len - self.bytes.len()
+    }
+
     /// Where it starts: as told, or else as the file says.
     pub(super) fn start(&self, told: Start, name: &str) -> Result<Start, CliError> {
         let Some(link) = self.link.filter(|_| told == Start::Auto) else {

@@ -15,7 +15,7 @@ pub(super) fn run(args: &ExplainArgs, json: bool, out: &mut impl Write) -> Resul
     let (path_mtu, words) = mtu_and_input(args)?;
     if words.is_empty() {
         // Only --mtu may come without bytes.
-        let fit = arithmetic(path_mtu.unwrap_or(DEFAULT_MTU), args.ipv6, &[]);
+        let fit = arithmetic(path_mtu.unwrap_or(DEFAULT_MTU), args.ipv6, &[], 0);
         let written = match json {
             true => super::output::json_value(out, &json::Arithmetic::new(&fit)),
             false => table::arithmetic(out, &fit),
@@ -28,7 +28,8 @@ pub(super) fn run(args: &ExplainArgs, json: bool, out: &mut impl Write) -> Resul
         false => Box::new(table::Frames::new(args, input.has_numbers(), style())),
     };
     let shown = each(args, input, |frame, dissection| {
-        let fit = path_mtu.map(|mtu| arithmetic(mtu, args.ipv6, &dissection.layers));
+        let layers = &dissection.layers;
+        let fit = path_mtu.map(|mtu| arithmetic(mtu, args.ipv6, layers, frame.missing()));
         Ok(writer.frame(out, frame, dissection, fit.as_ref())?)
     });
     writer.end(out)?;
@@ -86,7 +87,7 @@ fn each(
         }
         let options = Options {
             start: frame.start(args.from.into(), &name)?,
-            missing: frame.original_len - frame.bytes.len(),
+            missing: frame.missing(),
             vxlan_port: args.vxlan_port,
         };
         show(&frame, &dissect(&frame.bytes, &options))?;

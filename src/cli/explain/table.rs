@@ -100,7 +100,7 @@ impl Frames {
             place += ", ";
         }
         let len = bytes(frame.original_len);
-        let cut = match frame.original_len - frame.bytes.len() {
+        let cut = match frame.missing() {
             0 => String::new(),
             _ => format!(", the first {} captured", frame.bytes.len()),
         };
