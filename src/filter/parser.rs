@@ -178,14 +178,15 @@ impl<'a> Parser<'a> {
             }
             _ => {}
         }
-        let protocol = PROTOCOLS.iter().find(|(name, _)| *name == first);
+        let wanted = if first == "link" { "ether" } else { first };
+        let protocol = PROTOCOLS.iter().find(|(name, _)| *name == wanted).copied();
         if protocol.is_some() {
             self.at += 1;
         }
-        let protocol = protocol.map(|&(name, test)| (name, test));
-        let is_special = protocol.is_some_and(|(name, _)| matches!(name, "ether" | "ip" | "ip6"));
-        if is_special && let Some(word) = self.take(&["broadcast", "multicast"]) {
-            return self.group(first, word);
+        if let Some((name @ ("ether" | "ip" | "ip6"), _)) = protocol
+            && let Some(word) = self.take(&["broadcast", "multicast"])
+        {
+            return self.group(name, word);
         }
         let dir = self.direction()?;
         let kind = self.take(&["host", "net", "port", "portrange", "proto"]);
@@ -293,10 +294,9 @@ impl From<Protocol> for Test {
 
 const BROADCAST: crate::wire::MacAddr = crate::wire::MacAddr::BROADCAST;
 
-/// Words for protocols; without a meaning by itself: ether.
-const PROTOCOLS: [(&str, Option<Protocol>); 14] = [
+/// Words for protocols; without a meaning by itself: ether, which may be called link.
+const PROTOCOLS: [(&str, Option<Protocol>); 13] = [
     ("ether", None),
-    ("link", None),
     ("ip", Some(Protocol::EtherType(IPV4))),
     ("ip6", Some(Protocol::EtherType(IPV6))),
     ("arp", Some(Protocol::EtherType(ARP))),

@@ -62,9 +62,7 @@ impl Parser<'_> {
     pub(super) fn value(&mut self, qualifiers: Qualifiers) -> Result<Expr, Fault> {
         let Qualifiers { protocol, dir, .. } = qualifiers;
         let test = match qualifiers.kind {
-            Kind::Host | Kind::Net if matches!(protocol, Some("ether" | "link")) => {
-                self.ether(qualifiers)?
-            }
+            Kind::Host | Kind::Net if protocol == Some("ether") => self.ether(qualifiers)?,
             Kind::Host | Kind::Net => self.address(qualifiers)?,
             Kind::Port | Kind::PortRange => {
                 let protocols = match protocol {
@@ -235,7 +233,7 @@ impl Parser<'_> {
             None => Family::Any,
             Some("ip") => Family::V4,
             Some("ip6") => Family::V6,
-            Some("ether" | "link") => {
+            Some("ether") => {
                 if let Some(Protocol::EtherType(number)) = named {
                     self.at += 1;
                     return Ok(Test::EtherType(number));
