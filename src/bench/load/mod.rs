@@ -197,7 +197,7 @@ pub enum LoadError {
     #[error("{0}")]
     Missing(String),
     /// The runner does not listen.
-    #[error("write result: {0}")]
+    #[error("write result: {}; did tapswitch bench end?", cause_text(.0))]
     Output(#[from] io::Error),
 }
 
@@ -231,7 +231,10 @@ pub fn run(order: &str, input: &mut impl BufRead, out: &mut impl Write) -> Resul
     writeln!(out, "ready")?;
     out.flush()?;
     let mut line = String::new();
-    input.read_line(&mut line)?;
+    input.read_line(&mut line).map_err(|cause| {
+        let cause = cause_text(&cause);
+        LoadError::Missing(format!("read times: {cause}; did tapswitch bench end?"))
+    })?;
     let result = prepared(line.parse()?)?;
     writeln!(out, "{result}")?;
     Ok(out.flush()?)
@@ -320,6 +323,14 @@ mod tests {
         }
     }
 
+    struct Torn;
+
+    impl io::Read for Torn {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
     #[test]
     fn a_job_whose_runner_is_gone_says_so() {
         let order = r#"{"role":"frame_count","interface":"lo"}"#;
@@ -327,6 +338,9 @@ mod tests {
         let error = run(order, &mut io::empty(), &mut out).unwrap_err();
         assert!(error.to_string().contains("did tapswitch bench end?"));
         assert_eq!(out, b"ready\n");
+        let mut torn = io::BufReader::new(Torn);
+        let error = run(order, &mut torn, &mut out).unwrap_err().to_string();
+        assert_eq!(error, "read times: broken pipe; did tapswitch bench end?");
         let error = run("{}", &mut io::empty(), &mut out).unwrap_err();
         assert!(error.to_string().starts_with("read job"), "{error}");
     }
