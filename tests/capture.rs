@@ -65,7 +65,7 @@ fn main() -> ExitCode {
                 "a_second_control_c_ends_a_capture_whose_output_nobody_takes",
                 ordered_to_end,
             ),
-            env.trial("what_cannot_be_captured_is_refused", refusals),
+            env.trial_with(&["ping"], "what_cannot_be_captured_is_refused", refusals),
         ]
     })
 }

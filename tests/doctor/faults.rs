@@ -49,7 +49,7 @@ const fn fault(
 ) -> Fault {
     Fault {
         name,
-        programs: &[],
+        programs: &["ping"],
         about,
         cause,
         heals: true,
@@ -58,6 +58,7 @@ const fn fault(
 }
 
 impl Fault {
+    /// It needs these, and not the `ping` of the others.
     const fn with(self, programs: &'static [&'static str]) -> Self {
         Self { programs, ..self }
     }
@@ -313,7 +314,7 @@ const ADDRESSES: &[Fault] = &[
             lab.try_to_ping("podA", "10.1.1.2");
         },
     )
-    .with(&["iptables"]),
+    .with(&["iptables", "ping"]),
     fault(
         "a_host_that_ignores_arp_is_named",
         "podA podB",

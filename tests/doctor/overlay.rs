@@ -155,7 +155,7 @@ impl Fault {
 const fn fault(name: &'static str, cause: &'static str, inject: fn(&mut Pair)) -> Fault {
     Fault {
         name,
-        programs: &[],
+        programs: &["ping"],
         about: "pod1 10.1.1.2",
         cause,
         says: "",

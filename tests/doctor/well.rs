@@ -11,12 +11,20 @@ use crate::{
 
 pub(crate) fn trials(env: &Env) -> Vec<Trial> {
     vec![
-        env.trial("a_switch_without_a_fault_gets_no_warning", well),
-        env.trial("an_overlay_without_a_fault_gets_no_warning", || {
-            overlay_well(Family::V4);
-            overlay_well(Family::V6);
-        }),
-        env.trial("a_vtep_of_the_kernel_gets_no_warning", kernel_well),
+        env.trial_with(&["ping"], "a_switch_without_a_fault_gets_no_warning", well),
+        env.trial_with(
+            &["ping"],
+            "an_overlay_without_a_fault_gets_no_warning",
+            || {
+                overlay_well(Family::V4);
+                overlay_well(Family::V6);
+            },
+        ),
+        env.trial_with(
+            &["ping"],
+            "a_vtep_of_the_kernel_gets_no_warning",
+            kernel_well,
+        ),
         env.trial("a_report_reads_from_the_port_to_the_cause", screen),
         env.trial("what_cannot_be_examined_is_refused", refused),
     ]
