@@ -25,6 +25,7 @@ use tapswitch::{
         WhyFate, WhyReport, WhyRequest,
     },
     daemon::{Clock, Switch, SwitchOptions, Tuning},
+    datapath::Recorder,
     names::Name,
     sim::frames::{self, broadcast, mac, unicast},
     vxlan,
@@ -33,7 +34,7 @@ use tapswitch::{
 
 fn main() -> ExitCode {
     common::main(|env: &Env| {
-        let tests: [(&str, fn()); 11] = [
+        let tests: [(&str, fn()); 12] = [
             (
                 "every_loss_that_can_be_made_here_is_told_with_its_reason_and_its_remedy",
                 every_loss,
@@ -60,6 +61,10 @@ fn main() -> ExitCode {
                 raw_datagrams,
             ),
             ("nothing_found_may_mean_that_it_was_pushed_out", crowded_out),
+            (
+                "a_flow_whose_last_frame_is_not_at_hand_is_told_by_its_first",
+                told_by_its_first,
+            ),
             ("nothing_seen_is_told_with_what_it_means", nothing_seen),
             ("without_a_recorder_it_says_so", without_recorder),
             (
@@ -476,22 +481,27 @@ fn crowded_out() {
     let hint = world.why(Some("10.9.9.9"), false).hint.unwrap();
     assert!(hint.contains("or its record was pushed out"), "{hint}");
     assert!(hint.contains("flows had no room"), "{hint}");
-    // What is told of a flow of which the last frame is not at hand is told as its first.
-    let entries = world.why(None, false).entries;
-    assert!(
-        entries
-            .iter()
-            .all(|entry| !entry.is_first || entry.count > 1)
-    );
-    for _ in 0..3 {
-        world.send(0, &unicast(mac(1), mac(90)));
-    }
-    let three = || {
-        let entries = world.why(Some("02:00:00:00:00:5a"), false).entries;
-        entries.into_iter().find(|entry| entry.count == 3)
+}
+
+fn told_by_its_first() {
+    let world = World::new();
+    let told = |dst: MacAddr| {
+        let entries = world.why(Some(&dst.to_string()), false).entries;
+        let flow = entries.iter().find(|entry| entry.dst == Some(dst));
+        flow.map_or((0, false), |flow| (flow.count, flow.is_first))
     };
-    wait_until("three are there", SOON, || three().is_some());
-    assert!(!three().unwrap().is_first);
+    world.send_all(0, &vec![unicast(mac(1), mac(90)); 3]);
+    wait_until("three are there", SOON, || told(mac(90)).0 == 3);
+    assert!(!told(mac(90)).1);
+
+    // Two flows have room, but so many frames push those three out.
+    let others = vec![unicast(mac(1), mac(91)); 2 * Recorder::FRAMES];
+    wait_until("many more are there", SOON, || {
+        world.send_all(0, &others);
+        told(mac(91)).0 >= Recorder::FRAMES as u64
+    });
+    assert_eq!(told(mac(90)), (3, true));
+    assert!(!told(mac(91)).1);
 }
 
 fn nothing_seen() {
