@@ -383,12 +383,17 @@ fn stats_are_watched_until_ctrl_c() {
     let daemon = FakeDaemon::start("watch");
     let arguments = ["stats", "--watch", "--interval", "50ms"];
     let mut terminal = Terminal::start(&daemon.socket(), &arguments);
-    terminal.wait_for("BIT/S");
-    terminal.wait_for("queue_full 3");
+    let start = now();
+    while terminal.written().matches("\x1b[H").count() < 3 {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        thread::sleep(Duration::from_millis(5));
+    }
+    let written = terminal.written();
+    for text in ["BIT/S", "queue_full 3"] {
+        assert!(written.contains(text), "{text:?} is not in {written:?}");
+    }
     // Each screen in place of the one before, and none cleared before it is written.
-    terminal.wait_for("\x1b[H");
-    terminal.wait_for("\x1b[H");
-    assert!(!terminal.written().contains("\x1b[2J"));
+    assert!(!written.contains("\x1b[2J"), "{written:?}");
 
     terminal.press("\x03");
 
@@ -405,7 +410,9 @@ fn stats_are_watched_as_lines_of_json() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    let start = now();
     while daemon.requests().len() < 3 {
+        assert!(start.elapsed() < Duration::from_secs(20));
         thread::sleep(Duration::from_millis(5));
     }
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
