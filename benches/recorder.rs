@@ -3,8 +3,6 @@
 //! `cargo bench --bench recorder`. Divide by the time of a whole frame, some two microseconds with
 //! its system calls (`tapswitch bench --cases udp18`), and compare with `forward/unicast/batch_64`.
 
-mod support;
-
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tapswitch::{
     datapath::Datapath,

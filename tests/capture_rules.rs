@@ -1,14 +1,20 @@
 //! Captures in a lab: which frames they have, what is said of them, and what a slow reader costs.
 
+mod superframe;
+
 use std::net::SocketAddr;
 
 use tapswitch::{
     bridge::{DropReason, Egress, FloodClass, Ingress, Learn, PortId},
+    datapath::Datapath,
     datapath::capture::{CaptureRules, Fate, Form, Place, Record, Selection, Side},
     filter::Filter,
-    sim::{Lab, MemNet, captured, frames},
+    offload::Offloads,
+    sim::{Lab, MemNet, MemPort, captured, frames},
     wire::{MacAddr, Vni},
 };
+
+use superframe::packet::Packet;
 
 use frames::{broadcast, mac, unicast};
 
@@ -54,6 +60,35 @@ fn a_frame_is_captured_where_it_comes_in_and_wherever_it_leaves() {
         fates(&captured(&reader)),
         [(at_a, Side::In, Fate::Dropped(DropReason::SrcGroup))]
     );
+}
+
+#[test]
+fn frames_that_leave_together_are_captured_as_they_leave() {
+    for gathers in [true, false] {
+        let mut lab = Lab::new();
+        lab.use_datapath(Datapath::new(0).with_gathering(gathers));
+        let bridge = lab.add_bridge(Lab::spec("br0"));
+        let port = |name: &str, lab: &mut Lab| {
+            lab.add_port_with(bridge, name, MemPort::new().with_offloads(Offloads::ALL))
+        };
+        let (a, b) = (port("a", &mut lab), port("b", &mut lab));
+        lab.relay(b, &broadcast(mac(2)));
+        let (_, reader) = lab.capture(Lab::rules(""));
+
+        for packet in Packet::tcp4().burst(3) {
+            lab.send(a, &packet.frame());
+        }
+        lab.run();
+
+        let seen = captured(&reader);
+        let out = seen.iter().filter(|(record, _)| record.side == Side::Out);
+        let out: Vec<_> = out.collect();
+        assert_eq!(out.len(), 1, "they are joined: {:?}", fates(&seen));
+        let (record, bytes) = out[0];
+        assert_eq!(record.fate, Fate::Delivered(3));
+        let received = lab.received(b);
+        assert_eq!(*bytes, received[received.len() - 1], "gathering: {gathers}");
+    }
 }
 
 #[test]

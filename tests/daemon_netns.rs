@@ -8,17 +8,15 @@ use std::{net::IpAddr, process::ExitCode, sync::mpsc, thread, time::Duration};
 use common::{Env, Netns, open_fds, wait_until};
 use libtest_mimic::Trial;
 use tapswitch::{
-    bridge::{Egress, Ingress, Verdict},
     config::{BridgeSpec, Mode, OffloadMode, Place, PortSpec, StaticSpec, SwitchSpec},
     control::api::{
         ErrorKind, Event, FdbInfo, FdbSelector, PortChange, PortInfo, PortState, Request, Response,
         StatsInfo,
     },
     daemon::{Switch, SwitchOptions},
-    datapath::Observer,
+    datapath::{Decided, Observer},
     names::{IfName, Name},
     sys::clock,
-    time::Timestamp,
 };
 use tokio::sync::broadcast::{self, error::TryRecvError};
 
@@ -623,7 +621,7 @@ struct Stopper {
 }
 
 impl Observer for Stopper {
-    fn decided(&mut self, _: Timestamp, _: Ingress, _: &[u8], _: &Verdict, _: &[Egress]) {
+    fn decided(&mut self, _: &Decided<'_>) {
         // Once the other ends are dropped, nothing stops any more.
         if self.stopped.send(()).is_ok() {
             let _: Result<(), _> = self.go_on.recv();

@@ -420,7 +420,7 @@ fn a_flow_that_is_remembered_follows_every_change() {
     assert_eq!(flow(&mut lab, a, &both, 20), [20, 20]);
 
     // The same frame from another port is another flow.
-    assert_eq!(flow(&mut lab, b, &[a, c], 20).len(), 2);
+    assert_eq!(flow(&mut lab, b, &[a, c], 20), [20, 20]);
     assert_eq!(lab.location(mac(1)), Some(b));
     lab.assert_accounted();
 }

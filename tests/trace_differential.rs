@@ -26,34 +26,31 @@ use tapswitch::{
         Decision, DropReason, Egress, FdbEntry, FdbKey, Ingress, PeerId, PortFlags, PortId, Verdict,
     },
     config::{AtLimit, Mode},
-    datapath::{Departure, Observer, Totals},
+    datapath::{Decided, Departure, Observer, Totals},
     offload::Offloads,
     rehearsal::{Answer, Entrance, Message, Names, Rehearsal, Written, rehearse, story},
     sim::{Lab, MemMessage, MemNet, MemPort, MemState, MemUnderlay},
     sys::clock,
-    time::Timestamp,
     vxlan::{self, ping},
     wire::{MacAddr, VirtioNetHdr, Vni},
 };
 
 const PORTS: usize = 6;
 
-type Decided = (Ingress, Vec<u8>, Verdict, Vec<Egress>);
+type Seen = (Ingress, Vec<u8>, Verdict, Vec<Egress>);
 
 /// Writes down what really was decided.
 #[derive(Debug)]
-struct Log(Arc<Mutex<Vec<Decided>>>);
+struct Log(Arc<Mutex<Vec<Seen>>>);
 
 impl Observer for Log {
-    fn decided(
-        &mut self,
-        _now: Timestamp,
-        ingress: Ingress,
-        frame: &[u8],
-        verdict: &Verdict,
-        targets: &[Egress],
-    ) {
-        let decided = (ingress, frame.to_vec(), *verdict, targets.to_vec());
+    fn decided(&mut self, decided: &Decided<'_>) {
+        let decided = (
+            decided.ingress,
+            decided.frame.to_vec(),
+            *decided.verdict,
+            decided.targets.to_vec(),
+        );
         self.0.lock().unwrap().push(decided);
     }
 }
@@ -63,7 +60,7 @@ struct World {
     ports: Vec<PortId>,
     peers: Vec<PeerId>,
     underlay: Arc<MemUnderlay>,
-    decided: Arc<Mutex<Vec<Decided>>>,
+    decided: Arc<Mutex<Vec<Seen>>>,
     noise: Noise,
     frames: Generator,
     /// Frames that came lately, to come again.

@@ -11,7 +11,7 @@ use std::{
 use super::{
     state::{PortState, State},
     switch::Inner,
-    why::words::fill,
+    why::words::{fill, port_for},
 };
 use crate::{
     bridge::{Decision, DropReason, Egress, PeerId, PortId},
@@ -388,13 +388,11 @@ impl Trace {
         }
         let frame = first.and_then(|first| Frame::new_checked(&first.frame).ok());
         let to_port = place.and_then(Egress::port);
-        let port = match (reason, &self.ingress) {
-            (DropReason::EgressDown | DropReason::EgressGone | DropReason::Isolated, _) => {
-                to_port.map(|port| self.names.port(port))
-            }
-            (_, Where::Port(entry)) => Some(entry.spec.name.to_string()),
-            (_, Where::Peer { .. }) => None,
+        let from_port = match &self.ingress {
+            Where::Port(entry) => Some(entry.spec.name.to_string()),
+            Where::Peer { .. } => None,
         };
+        let port = port_for(reason, from_port, to_port.map(|port| self.names.port(port)));
         let ip = match (reason, &self.ingress) {
             (DropReason::NoRoute, _) => peer.map(|peer| peer.to.ip()),
             (_, Where::Peer { remote, .. }) => Some(*remote),
@@ -504,7 +502,10 @@ fn verdict(played: &Rehearsal) -> (TraceVerdict, Option<(DropReason, Option<Egre
     let refused = played.refused.iter().map(|&(reason, _)| (reason, None));
     let frames = played.frames.iter();
     let decided = frames.filter_map(|frame| match frame.verdict.decision {
-        Decision::Drop(reason) => Some((reason, frame.destination.map(|row| row.egress))),
+        Decision::Drop(reason) => {
+            let row = frame.destination.filter(|_| !frame.has_aged);
+            Some((reason, row.map(|row| row.egress)))
+        }
         Decision::Forward(_) | Decision::Flood(_) => None,
     });
     let lost = played.copies.iter().flat_map(|copy| {

@@ -82,7 +82,8 @@ impl Datapath {
         self.calls.writes.add(1);
         let frame = usize::from(first.frame);
         let to = first.to;
-        let sent = if self.gathers {
+        // A capture shows what was put together.
+        let sent = if self.gathers || self.captures.are_on() {
             gather(&mut self.gathered, parts);
             port.io.transmit(&self.gathered)
         } else {

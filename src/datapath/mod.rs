@@ -123,15 +123,25 @@ impl Learned {
 /// Sees every frame and its verdict, before it is transmitted. For teaching and tests: it costs
 /// what it does.
 pub trait Observer: Send + std::fmt::Debug {
-    /// `frame` came in at `ingress`; `targets` get a copy each.
-    fn decided(
-        &mut self,
-        now: Timestamp,
-        ingress: Ingress,
-        frame: &[u8],
-        verdict: &Verdict,
-        targets: &[Egress],
-    );
+    /// What was decided about one frame.
+    fn decided(&mut self, decided: &Decided<'_>);
+}
+
+/// A frame, and what its bridge made of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided<'a> {
+    /// When.
+    pub now: Timestamp,
+    /// The bridge.
+    pub bridge: &'a Bridge,
+    /// Where the frame came in.
+    pub ingress: Ingress,
+    /// The frame.
+    pub frame: &'a [u8],
+    /// The decision.
+    pub verdict: &'a Verdict,
+    /// Who gets a copy each.
+    pub targets: &'a [Egress],
 }
 
 impl Datapath {
@@ -477,7 +487,14 @@ impl Datapath {
         if let Some(observer) = &mut self.observer {
             let targets: Vec<Egress> = self.plan[planned..].iter().map(|copy| copy.to).collect();
             let frame = self.batch.frame(index);
-            observer.decided(now, ingress, frame, verdict, &targets);
+            observer.decided(&Decided {
+                now,
+                bridge,
+                ingress,
+                frame,
+                verdict,
+                targets: &targets,
+            });
         }
         if self.captures.are_on() {
             let copies = self.plan.len() - planned;

@@ -61,10 +61,14 @@ impl Port {
 }
 
 impl Topology {
-    /// These bridges with these ports.
+    /// These bridges with these ports. A port of a bridge that is not there is left out: nothing is
+    /// read from it, so nothing is lost.
     pub fn new(bridges: Vec<Bridge>, ports: impl IntoIterator<Item = Port>) -> Self {
         let mut table: Vec<Option<Port>> = Vec::new();
         for port in ports {
+            if port.bridge >= bridges.len() {
+                continue;
+            }
             let index = port.id.index();
             if table.len() <= index {
                 table.resize(index + 1, None);

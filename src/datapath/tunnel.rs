@@ -341,7 +341,7 @@ impl Datapath {
 
     /// Steps 2 to 4 for a batch from the underlay.
     pub(super) fn forward_tunnelled(&mut self, now: Timestamp, topology: &Topology, vtep: &Vtep) {
-        self.plan.clear();
+        self.clear_plan();
         self.cache.fetch(self.batch.frames());
         for index in 0..self.batch.len() {
             let Some(&Origin { peer, bridge }) = self.origins.get(index) else {

@@ -15,11 +15,10 @@ use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 
 use super::{PINGS, PODS, Place, Play, Pod, VTEPS, ping::ping};
 use crate::{
-    bridge::{Egress, Ingress, Verdict},
     config::{BridgeSpec, Mode, PeerAddr, PortSpec, VtepSpec},
     control::api::{BridgeInfo, FdbSelector, MtuChain, Request, Response, StatsInfo},
     daemon::{Switch, SwitchOptions},
-    datapath::Observer,
+    datapath::{Decided, Observer},
     names::{Name, NetnsRef},
     sim::{Crossing, Nodes, Scene, Story, StoryLog},
     sys::netns::{NetnsFile, create_anonymous},
@@ -234,15 +233,8 @@ struct NodeWitness {
 }
 
 impl Observer for NodeWitness {
-    fn decided(
-        &mut self,
-        now: Timestamp,
-        ingress: Ingress,
-        frame: &[u8],
-        verdict: &Verdict,
-        targets: &[Egress],
-    ) {
-        self.story.decided(now, ingress, frame, verdict, targets);
+    fn decided(&mut self, decided: &Decided<'_>) {
+        self.story.decided(decided);
         let node = self.node;
         for sentence in self.log.take() {
             self.scenes.add(Scene::Switched { node, sentence });
@@ -255,8 +247,8 @@ impl Observer for NodeWitness {
 struct CableWitness(Scenes);
 
 impl Observer for CableWitness {
-    fn decided(&mut self, now: Timestamp, _: Ingress, frame: &[u8], _: &Verdict, _: &[Egress]) {
-        if let Some(crossing) = crossing(now, frame) {
+    fn decided(&mut self, decided: &Decided<'_>) {
+        if let Some(crossing) = crossing(decided.now, decided.frame) {
             self.0.add(Scene::Crossed(crossing));
         }
     }

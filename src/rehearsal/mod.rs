@@ -24,11 +24,11 @@ use self::recorder::{PortRecorder, UnderlayRecorder};
 pub use self::story::{Names, Step, Story, story};
 use crate::{
     bridge::{
-        Bridge, Decision, DropReason, Egress, Fdb, FdbEntry, FdbKey, Ingress, PeerId, PortId,
-        Verdict,
+        Bridge, Decision, DropReason, Egress, Fdb, FdbEntry, FdbKey, Ingress, PortId, Verdict,
     },
     datapath::{
-        Counters, Datapath, Departure, Observer, PathMtu, Peer, Port, Topology, Totals, Vtep,
+        Counters, Datapath, Decided, Departure, Observer, PathMtu, Peer, Port, Topology, Totals,
+        Vtep,
     },
     time::Timestamp,
     vxlan,
@@ -96,8 +96,10 @@ pub struct Considered {
     pub targets: Vec<Egress>,
     /// What the FDB had for its source before.
     pub source: Option<FdbEntry>,
-    /// What the FDB has for its destination; it may have aged, and is then as good as nothing.
+    /// What the FDB has for its destination.
     pub destination: Option<FdbEntry>,
+    /// That has aged, and is as good as nothing.
+    pub has_aged: bool,
     /// To make room, the FDB gave up an entry of the port that has most.
     pub evicts: bool,
 }
@@ -373,10 +375,6 @@ fn vni(datagram: &[u8]) -> Option<Vni> {
 struct Watch {
     seen: Arc<Mutex<Vec<Considered>>>,
     fdbs: Vec<Arc<Fdb>>,
-    /// The bridge of each port and of each remote VTEP.
-    bridges: HashMap<Ingress, usize>,
-    /// That of VTEPs that nobody has heard of: the one whose VNI comes first.
-    strangers: usize,
     /// What is known about the sources that come.
     known: HashMap<(usize, FdbKey), Option<FdbEntry>>,
     evicted: u64,
@@ -384,12 +382,6 @@ struct Watch {
 
 impl Watch {
     fn new(topology: &Topology, entrance: Entrance<'_>) -> Self {
-        let mut bridges: HashMap<Ingress, usize> = topology
-            .ports()
-            .map(|port| (Ingress::Port(port.id), port.bridge))
-            .collect();
-        let peers = topology.vtep().into_iter().flat_map(Vtep::peers);
-        bridges.extend(peers.map(|peer| (Ingress::Peer(peer.id), peer.bridge)));
         let fdbs: Vec<_> = topology
             .bridges()
             .iter()
@@ -400,18 +392,16 @@ impl Watch {
             seen: Arc::default(),
             evicted: fdbs.iter().map(|fdb| fdb.counters().evicted).sum(),
             fdbs,
-            bridges,
-            strangers: usize::MAX,
             known: HashMap::new(),
         };
         match entrance {
             Entrance::Port { port, frame, .. } => {
-                let bridge = watch.bridge(Ingress::Port(port));
-                watch.look(bridge, frame);
+                if let Some(port) = topology.port(port) {
+                    watch.look(port.bridge, frame);
+                }
             }
             Entrance::Underlay(messages) => {
                 let vtep = topology.vtep();
-                let mut found = None;
                 for message in messages {
                     let bytes = &message.bytes;
                     for range in vxlan::split(bytes, message.segment.unwrap_or_default()) {
@@ -421,22 +411,13 @@ impl Watch {
                             continue;
                         };
                         if let Some(bridge) = vtep.and_then(|vtep| vtep.bridge(header.vni)) {
-                            found = found.or(Some(bridge));
                             watch.look(bridge, frame);
                         }
                     }
                 }
-                watch.strangers = found.unwrap_or(usize::MAX);
             }
         }
         watch
-    }
-
-    fn bridge(&self, ingress: Ingress) -> usize {
-        match ingress {
-            Ingress::Peer(PeerId::STRANGER) => self.strangers,
-            other => self.bridges.get(&other).copied().unwrap_or(usize::MAX),
-        }
     }
 
     /// Takes note of the entry of the source of `frame`, before it is learned from.
@@ -453,15 +434,17 @@ impl Watch {
 }
 
 impl Observer for Watch {
-    fn decided(
-        &mut self,
-        _now: Timestamp,
-        ingress: Ingress,
-        frame: &[u8],
-        verdict: &Verdict,
-        targets: &[Egress],
-    ) {
-        let bridge = self.bridge(ingress);
+    fn decided(&mut self, decided: &Decided<'_>) {
+        let &Decided {
+            now,
+            bridge: at,
+            ingress,
+            frame,
+            verdict,
+            targets,
+        } = decided;
+        let is_it = |fdb: &Arc<Fdb>| Arc::ptr_eq(fdb, at.fdb());
+        let bridge = self.fdbs.iter().position(is_it).unwrap_or(usize::MAX);
         let keys = keys(frame);
         let source = keys.and_then(|(source, _)| *self.known.get(&(bridge, source))?);
         // Nothing was written between look-up and now, so it is the row that was used.
@@ -476,6 +459,7 @@ impl Observer for Watch {
             verdict: *verdict,
             targets: targets.to_vec(),
             source,
+            has_aged: destination.is_some_and(|row| row.is_aged(now, at.policy())),
             destination,
             evicts,
         });

@@ -105,7 +105,12 @@ impl Lab {
 
     /// Shows every frame from now on to `observer`.
     pub fn observe(&mut self, observer: Box<dyn Observer>) {
-        self.datapath = Datapath::new(0).with_observer(observer);
+        self.use_datapath(Datapath::new(0).with_observer(observer));
+    }
+
+    /// Moves every frame from now on with `datapath`, which is that of worker 0.
+    pub fn use_datapath(&mut self, datapath: Datapath) {
+        self.datapath = datapath;
         self.datapath.adopt(&self.topology);
     }
 

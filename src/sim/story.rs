@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    bridge::{Decision, DropReason, Egress, FloodClass, Ingress, Learn, PeerId, PortId, Verdict},
-    datapath::Observer,
+    bridge::{Decision, DropReason, Egress, FloodClass, Ingress, Learn, PeerId, PortId},
+    datapath::{Decided, Observer},
     time::Timestamp,
     wire::{Frame, MacAddr, describe},
 };
@@ -64,17 +64,8 @@ impl Story {
 }
 
 impl Observer for Story {
-    fn decided(
-        &mut self,
-        now: Timestamp,
-        ingress: Ingress,
-        frame: &[u8],
-        verdict: &Verdict,
-        targets: &[Egress],
-    ) {
-        self.log
-            .pages()
-            .write(now, ingress, frame, verdict, targets);
+    fn decided(&mut self, decided: &Decided<'_>) {
+        self.log.pages().write(decided);
     }
 }
 
@@ -113,14 +104,15 @@ fn put(names: &mut Vec<String>, index: usize, name: &str) {
 }
 
 impl Pages {
-    fn write(
-        &mut self,
-        at: Timestamp,
-        ingress: Ingress,
-        frame: &[u8],
-        verdict: &Verdict,
-        targets: &[Egress],
-    ) {
+    fn write(&mut self, decided: &Decided<'_>) {
+        let &Decided {
+            now: at,
+            ingress,
+            frame,
+            verdict,
+            targets,
+            ..
+        } = decided;
         if self.sentences.len() >= self.capacity {
             self.sentences.pop_front();
             self.lost += 1;

@@ -7,13 +7,11 @@ use std::{
 
 use ipnet::IpNet;
 use tapswitch::{
-    bridge::{Egress, Ingress, Verdict},
     config::{BridgeSpec, Mode, OffloadMode, PortSpec},
     control::api::Request,
     daemon::{Switch, SwitchOptions},
-    datapath::Observer,
+    datapath::{Decided, Observer},
     names::Name,
-    time::Timestamp,
 };
 
 use crate::{
@@ -41,10 +39,10 @@ impl Frames {
 }
 
 impl Observer for Frames {
-    fn decided(&mut self, _: Timestamp, _: Ingress, frame: &[u8], _: &Verdict, _: &[Egress]) {
+    fn decided(&mut self, decided: &Decided<'_>) {
         let mut frames = self.0.lock().unwrap();
         if frames.len() < Self::MOST {
-            frames.push(frame.to_vec());
+            frames.push(decided.frame.to_vec());
         }
     }
 }

@@ -105,15 +105,7 @@ impl Reading<'_> {
             return "nothing to do: the port has been deleted since".to_owned();
         }
         let to_port = to_port.map(|port| port.spec.name.to_string());
-        let port = match reason {
-            DropReason::EgressDown | DropReason::EgressGone | DropReason::Isolated => to_port,
-            DropReason::PortDown
-            | DropReason::Locked
-            | DropReason::SamePort
-            | DropReason::SrcGroup
-            | DropReason::SrcZero => from_port,
-            _ => None,
-        };
+        let port = port_for(reason, from_port, to_port);
         let mac = match reason {
             DropReason::Locked | DropReason::PinnedSource => entry.src,
             _ => None,
@@ -167,6 +159,24 @@ impl Reading<'_> {
     }
 }
 
+/// Which port the remedy of `reason` speaks of: the one that the frame came from, or the one that it
+/// was for; of others it does not know which.
+pub(in crate::daemon) fn port_for(
+    reason: DropReason,
+    from: Option<String>,
+    to: Option<String>,
+) -> Option<String> {
+    match reason {
+        DropReason::EgressDown | DropReason::EgressGone | DropReason::Isolated => to,
+        DropReason::PortDown
+        | DropReason::Locked
+        | DropReason::SamePort
+        | DropReason::SrcGroup
+        | DropReason::SrcZero => from,
+        _ => None,
+    }
+}
+
 /// `text` with names in the place of the words in capital letters that are known.
 pub(in crate::daemon) fn fill(text: &str, names: &[(&str, Option<String>)]) -> String {
     let is_letter = |c: char| c.is_ascii_alphanumeric();
@@ -194,7 +204,18 @@ const FRAME_OVERHEAD: u32 = 14 + 4;
 
 #[cfg(test)]
 mod tests {
-    use super::fill;
+    use super::{fill, port_for};
+    use crate::bridge::DropReason;
+
+    #[test]
+    fn a_remedy_names_a_port_only_where_it_is_known_which() {
+        let port = |reason| port_for(reason, Some("from".to_owned()), Some("to".to_owned()));
+        assert_eq!(port(DropReason::Locked).as_deref(), Some("from"));
+        assert_eq!(port(DropReason::EgressDown).as_deref(), Some("to"));
+        // Others lack flooding, or are down: not the one that it came from.
+        assert_eq!(port(DropReason::NoEgress), None);
+        assert_eq!(port(DropReason::FloodDisabled), None);
+    }
 
     #[test]
     fn known_names_are_filled_in_and_others_stay() {

@@ -33,7 +33,7 @@ impl Teller<'_> {
             if decision == Decision::Drop(DropReason::PinnedSource) {
                 return self.drop_for(DropReason::PinnedSource);
             }
-            self.say("look-up", self.look_up(considered, &frame, bridge));
+            self.say("look-up", self.look_up(considered, &frame));
         }
         match decision {
             Decision::Forward(to) => {
@@ -220,7 +220,7 @@ impl Teller<'_> {
         format!("nothing: {why}")
     }
 
-    fn look_up(&self, considered: &Considered, frame: &Frame<'_>, bridge: &Bridge) -> String {
+    fn look_up(&self, considered: &Considered, frame: &Frame<'_>) -> String {
         let dst = frame.dst();
         if considered.verdict.decision == Decision::Drop(DropReason::ReservedAddress) {
             return format!("{dst} is reserved for neighbours and not asked for");
@@ -240,7 +240,7 @@ impl Teller<'_> {
             return format!("{name} has no FDB row for {dst}, vlan {vlan}: unknown unicast");
         };
         let place = self.place(row.egress);
-        if row.is_aged(self.now, bridge.policy()) {
+        if considered.has_aged {
             return format!(
                 "the row {name} {dst} vlan {vlan} on {place} has aged (seen {} ago): unknown \
                  unicast",
@@ -302,7 +302,7 @@ fn class_of(frame: &Frame<'_>, considered: &Considered, bridge: &Bridge) -> Opti
         Some(FloodClass::Broadcast)
     } else if frame.dst().is_group() {
         Some(FloodClass::Multicast)
-    } else if row.is_none() {
+    } else if row.is_none() || considered.has_aged {
         Some(FloodClass::UnknownUnicast)
     } else {
         None
