@@ -37,7 +37,9 @@ fn the_readme_shows_nothing_that_no_transcript_has() {
     }
     // `# tapswitch` is for a machine with a daemon, where no transcript can be made.
     let blocks = readme.split("\n```console\n$ tapswitch ").skip(1);
+    let mut count = 0;
     for block in blocks {
+        count += 1;
         let block = block.split("\n```").next().unwrap();
         let block = format!("$ tapswitch {block}\n");
         assert!(
@@ -45,4 +47,5 @@ fn the_readme_shows_nothing_that_no_transcript_has() {
             "no transcript in tests/cmd has this of the README:\n{block}"
         );
     }
+    assert!(count > 0, "no line of the README begins a block as above");
 }
