@@ -1,24 +1,25 @@
 //! What `tapswitch explain` and Wireshark read in the same frames: addresses, numbers, lengths, and
 //! what each checksum is worth.
 
+mod common;
 #[path = "dissect_tshark/corpus.rs"]
 mod corpus;
 
 use std::{
-    collections::hash_map::RandomState,
-    env, fs,
-    hash::BuildHasher,
-    net::IpAddr,
-    path::Path,
-    process::{Command, ExitCode},
-    slice,
+    collections::hash_map::RandomState, env, fs, hash::BuildHasher, net::IpAddr, path::Path,
+    process::ExitCode, slice,
 };
 
-use libtest_mimic::{Arguments, Completion, Trial};
+use common::{Env, command};
+use libtest_mimic::Arguments;
 use serde_json::Value as Json;
 use tapswitch::dissect::{Dissection, Field, Layer, Options, ProblemKind, Value, dissect};
 
 fn main() -> ExitCode {
+    let env = Env {
+        reason_not_to_run: None,
+    };
+    let trial = |name, body: fn()| env.trial_with(&["tshark"], name, body);
     let tests = vec![
         trial("whole_frames_read_the_same_in_wireshark", || {
             compare("whole", &corpus::frames());
@@ -26,17 +27,6 @@ fn main() -> ExitCode {
         trial("damaged_frames_read_the_same_in_wireshark", damaged),
     ];
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
-}
-
-fn trial(name: &str, body: fn()) -> Trial {
-    Trial::ignorable_test(name, move || {
-        let version = Command::new("tshark").arg("--version").output();
-        if !version.is_ok_and(|output| output.status.success()) {
-            return Ok(Completion::ignored_with("tshark is not installed"));
-        }
-        body();
-        Ok(Completion::Completed)
-    })
 }
 
 /// One bit of each frame is another.
@@ -312,8 +302,8 @@ fn all(layer: &Json) -> &[Json] {
 /// The layers of each frame as Wireshark reads them.
 fn wireshark(name: &str, frames: &[Vec<u8>]) -> Vec<Json> {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("dissect-{name}.pcap"));
-    fs::write(&path, corpus::capture(frames)).unwrap();
-    let mut command = Command::new("tshark");
+    fs::write(&path, common::pcap(frames)).unwrap();
+    let mut command = command("tshark");
     command.arg("-r").arg(&path);
     command.args(["-T", "json", "--no-duplicate-keys", "-n"]);
     for option in [

@@ -11,7 +11,7 @@ mod common;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
-use common::{Env, command};
+use common::{Env, command, pcap};
 use libtest_mimic::Arguments;
 use random::{Random, expression};
 use tapswitch::{filter::Filter, sim::frames};
@@ -262,19 +262,7 @@ struct Oracle {
 impl Oracle {
     fn new(name: &str, frames: Vec<Vec<u8>>) -> Self {
         let file = std::env::temp_dir().join(format!("tsw-filter-{name}-{}", std::process::id()));
-        let mut bytes = Vec::new();
-        // The classic format, little-endian, microseconds, Ethernet: the time is the frame's number.
-        for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 262_144, 1] {
-            bytes.extend_from_slice(&word.to_le_bytes());
-        }
-        for (number, frame) in frames.iter().enumerate() {
-            let len = u32::try_from(frame.len()).unwrap();
-            for word in [u32::try_from(number).unwrap(), 0, len, len] {
-                bytes.extend_from_slice(&word.to_le_bytes());
-            }
-            bytes.extend_from_slice(frame);
-        }
-        fs::write(&file, bytes).unwrap();
+        fs::write(&file, pcap(&frames)).unwrap();
         Self { frames, file }
     }
 

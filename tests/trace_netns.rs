@@ -5,24 +5,13 @@ mod common;
 #[allow(dead_code, reason = "this test uses its part")]
 mod lab;
 
-use std::{
-    os::fd::{AsRawFd, OwnedFd},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{process::ExitCode, time::Duration};
 
-use common::{Env, Netns, wait_until};
+use common::{Env, Netns, PacketSocket, wait_until};
 use lab::Lab;
 use libtest_mimic::Trial;
-use nix::{
-    ifaddrs::getifaddrs,
-    sys::socket::{
-        AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, send,
-        socket,
-    },
-};
 use serde_json::Value;
-use tapswitch::control::api::Hex;
+use tapswitch::{control::api::Hex, sys::netns::NetnsFile};
 
 fn main() -> ExitCode {
     common::main(|env: &Env| -> Vec<Trial> {
@@ -42,46 +31,11 @@ fn main() -> ExitCode {
     })
 }
 
-/// A cable into a namespace, for bare frames.
-struct Tap(OwnedFd);
-
-impl Tap {
-    fn into(netns: &str) -> Self {
-        let netns = tapswitch::sys::netns::NetnsFile::open(&netns.parse().unwrap()).unwrap();
-        let opened = netns.run_in(|| {
-            let all = SockProtocol::EthAll;
-            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-            let socket = socket(AddressFamily::Packet, SockType::Raw, flags, all).unwrap();
-            let links = getifaddrs().unwrap();
-            let eth0 = links
-                .filter(|link| link.interface_name == "eth0")
-                .find_map(|link| Some(*link.address?.as_link_addr()?))
-                .unwrap();
-            bind(socket.as_raw_fd(), &LinkAddr::clone(&eth0)).unwrap();
-            socket
-        });
-        Self(opened.unwrap())
-    }
-
-    fn send(&self, frame: &[u8]) {
-        let sent = send(self.0.as_raw_fd(), frame, MsgFlags::empty());
-        assert_eq!(sent, Ok(frame.len()));
-    }
-
-    /// The next frame that comes, if there is one now.
-    fn take(&self) -> Option<Vec<u8>> {
-        let mut room = vec![0; 70_000];
-        let len = recv(self.0.as_raw_fd(), &mut room, MsgFlags::empty()).ok()?;
-        room.truncate(len);
-        Some(room)
-    }
-
-    /// Waits for this frame.
-    fn expect(&self, frame: &[u8]) {
-        wait_until("the frame arrives", Duration::from_secs(5), || {
-            std::iter::from_fn(|| self.take()).any(|taken| taken == frame)
-        });
-    }
+/// Waits for this frame.
+fn expect(socket: &PacketSocket, frame: &[u8]) {
+    wait_until("the frame arrives", Duration::from_secs(5), || {
+        std::iter::from_fn(|| socket.take()).any(|taken| taken == frame)
+    });
 }
 
 /// Two machines with a pod each, `podA` on n1 and `podB` on n2; nothing speaks by itself.
@@ -183,7 +137,10 @@ fn copies_for(report: &Value, port: &str) -> Vec<Vec<u8>> {
 
 fn two_daemons() {
     let world = World::new();
-    let [a, b, c] = ["nsA", "nsB", "nsC"].map(Tap::into);
+    let [a, b, c] = ["nsA", "nsB", "nsC"].map(|netns| {
+        let netns = NetnsFile::open(&netns.parse().unwrap());
+        PacketSocket::inside(&netns.unwrap())
+    });
     // Unknown, flooded; then learned, forwarded; a broadcast; nobody is there.
     for packet in [
         "'udp 10.1.1.20:7 dst-mac 02:00:00:00:00:0b'",
@@ -203,17 +160,17 @@ fn two_daemons() {
         assert!(!ours.is_empty() || !theirs.is_empty(), "{packet}: {traced}");
         let before = [&world.one, &world.two].map(|lab| lab.json("stats")["ports"].clone());
 
-        a.send(&frame);
+        assert_eq!(a.send(&frame), Ok(frame.len()));
         for copy in &ours {
-            c.expect(copy);
+            expect(&c, copy);
         }
         for copy in &theirs {
-            b.expect(copy);
+            expect(&b, copy);
         }
         // Who should get nothing got nothing of it.
-        for (tap, copies) in [(&c, &ours), (&b, &theirs)] {
+        for (socket, copies) in [(&c, &ours), (&b, &theirs)] {
             if copies.is_empty() {
-                let stray = std::iter::from_fn(|| tap.take()).any(|taken| taken == frame);
+                let stray = std::iter::from_fn(|| socket.take()).any(|taken| taken == frame);
                 assert!(!stray, "{packet} got where the trace says that it does not");
             }
         }

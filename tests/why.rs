@@ -5,18 +5,12 @@ mod common;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
-    os::fd::AsRawFd,
     process::ExitCode,
     time::Duration,
 };
 
-use common::{Env, Netns, ip, wait_until};
-use nix::{
-    ifaddrs::getifaddrs,
-    sys::socket::{
-        AddressFamily, MsgFlags, SockFlag, SockType, bind, send, setsockopt, socket, sockopt,
-    },
-};
+use common::{Env, Netns, PacketSocket, ip, wait_until};
+use nix::sys::socket::{setsockopt, sockopt};
 use tapswitch::{
     bridge::DropReason,
     config::{BridgeSpec, PeerAddr, Place, PortSpec, StaticSpec, SwitchSpec, VtepSpec},
@@ -692,21 +686,11 @@ impl World {
     }
 
     fn send_all(&self, pod: usize, frames: &[Vec<u8>]) {
-        self.pods[pod].run(|| {
-            let mut all = getifaddrs()
-                .unwrap()
-                .filter(|one| one.interface_name == "eth0");
-            let link = all
-                .find_map(|one| one.address?.as_link_addr().copied())
-                .unwrap();
-            let packet = AddressFamily::Packet;
-            let socket = socket(packet, SockType::Raw, SockFlag::empty(), None).unwrap();
-            bind(socket.as_raw_fd(), &link).unwrap();
-            for frame in frames {
-                // A full queue is what a real host would meet, too.
-                let _sent = send(socket.as_raw_fd(), frame, MsgFlags::empty());
-            }
-        });
+        let socket = PacketSocket::inside(&self.pods[pod].open());
+        for frame in frames {
+            // A full queue is what a real host would meet, too.
+            let _sent = socket.send(frame);
+        }
     }
 
     /// `host` sends `frame` in VNI `number`.

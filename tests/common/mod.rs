@@ -14,6 +14,7 @@
 
 mod daemon;
 mod netns;
+mod packet;
 
 use std::{
     env, fs, io,
@@ -35,6 +36,7 @@ use tapswitch::sys::{
 pub use self::{
     daemon::Daemon,
     netns::{Netns, Running},
+    packet::{PacketSocket, pcap},
 };
 
 /// What this process may do.

@@ -209,17 +209,3 @@ fn tunnelled(inner: &[u8], vni: u32, is_v6: bool) -> Vec<u8> {
     builder.write(&mut frame, &payload).unwrap();
     frame
 }
-
-/// pcap (draft-ietf-opsawg-pcap), Ethernet.
-pub(crate) fn capture(frames: &[Vec<u8>]) -> Vec<u8> {
-    let mut file = Vec::new();
-    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 0x0004_0000, 1] {
-        file.extend(word.to_le_bytes());
-    }
-    for frame in frames {
-        let len = u32::try_from(frame.len()).unwrap().to_le_bytes();
-        file.extend([[0; 4], [0; 4], len, len].concat());
-        file.extend(frame);
-    }
-    file
-}

@@ -4,7 +4,7 @@ use std::{fs, io, path::Path, slice};
 
 use serde_json::Value;
 
-use crate::{common, packets::low};
+use crate::common;
 
 /// Whether there is a judge.
 pub(crate) fn is_installed() -> bool {
@@ -71,7 +71,7 @@ fn differing(kernel: &Value, ours: &Value) -> String {
 fn decode<'a>(name: &str, packets: impl Iterator<Item = &'a Vec<u8>>) -> io::Result<Vec<Value>> {
     // The test has a /run of its own.
     let path = Path::new("/run").join(name);
-    fs::write(&path, capture(packets))?;
+    fs::write(&path, common::pcap(packets))?;
     let mut command = common::command("tshark");
     command
         .arg("-r")
@@ -101,20 +101,6 @@ fn decode<'a>(name: &str, packets: impl Iterator<Item = &'a Vec<u8>>) -> io::Res
         .into_iter()
         .map(|mut packet| packet["_source"]["layers"].take());
     Ok(layers.collect())
-}
-
-/// pcap (draft-ietf-opsawg-pcap), Ethernet.
-fn capture<'a>(packets: impl Iterator<Item = &'a Vec<u8>>) -> Vec<u8> {
-    let mut file = Vec::new();
-    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 0x0004_0000, 1] {
-        file.extend(word.to_le_bytes());
-    }
-    for packet in packets {
-        let len = u32::from(low(packet.len())).to_le_bytes();
-        file.extend([[0; 4], [0; 4], len, len].concat());
-        file.extend(packet);
-    }
-    file
 }
 
 /// Without what belongs to the file and not to the packet, and without what may differ in the outer
