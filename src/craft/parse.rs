@@ -130,6 +130,9 @@ fn options(words: &mut Words, mut packet: Packet) -> Result<Packet, ParseError> 
         if flag(&word, &mut packet) {
             continue;
         }
+        if !matters(&word, &packet) {
+            return Err(unknown(column, &word));
+        }
         match word.as_str() {
             "df" => packet.df = true,
             "no-df" => packet.df = false,
@@ -137,6 +140,10 @@ fn options(words: &mut Words, mut packet: Packet) -> Result<Packet, ParseError> 
             "ttl" | "hlim" => packet.ttl = words.number(1, 255)?,
             "tos" | "class" => packet.tos = words.number(0, 255)?,
             "vlan" if packet.vlans.len() < 2 => packet.vlans.push(words.number(0, 4094)?),
+            "vlan" => {
+                let message = "at most two tags".to_owned();
+                return Err(ParseError { column, message });
+            }
             "mss" => packet.mss = Some(words.number(1, 65_535)?),
             "src-mac" => packet.src_mac = Some(words.value("a MAC address")?),
             "dst-mac" => packet.dst_mac = Some(words.value("a MAC address")?),
@@ -148,7 +155,14 @@ fn options(words: &mut Words, mut packet: Packet) -> Result<Packet, ParseError> 
                 let (column, state) = words.expect("right, unfinished or wrong")?;
                 packet.checksum = match state.as_str() {
                     "right" => Checksum::Right,
-                    "unfinished" => Checksum::Unfinished,
+                    "unfinished" if has_ports(&packet) => Checksum::Unfinished,
+                    "unfinished" => {
+                        let message = "only udp and tcp leave it to others; write right or wrong";
+                        return Err(ParseError {
+                            column,
+                            message: message.to_owned(),
+                        });
+                    }
                     "wrong" => Checksum::Wrong,
                     _ => {
                         return Err(ParseError {
@@ -164,6 +178,22 @@ fn options(words: &mut Words, mut packet: Packet) -> Result<Packet, ParseError> 
         }
     }
     Ok(packet)
+}
+
+/// Whether an option can change anything about `packet`.
+fn matters(word: &str, packet: &Packet) -> bool {
+    let is_arp = matches!(packet.kind, Kind::ArpRequest | Kind::ArpReply { .. });
+    match word {
+        "ttl" | "hlim" | "tos" | "class" | "csum" => !is_arp,
+        "df" | "no-df" => !is_arp && packet.dst.is_ipv4(),
+        "len" => !is_arp && packet.kind != Kind::NeighborSolicitation,
+        "mss" => has_ports(packet),
+        _ => true,
+    }
+}
+
+fn has_ports(packet: &Packet) -> bool {
+    matches!(packet.kind, Kind::Udp { .. } | Kind::Tcp { .. })
 }
 
 /// Sets a flag of TCP; false if the word is none.
@@ -335,5 +365,6 @@ impl Words {
 const FROM_PORT: u16 = 50_000;
 const KINDS: &str = "arp who-has IP, arp IP is-at MAC, nd who-has IP, icmp [SRC >] DST, \
                      icmp6 [SRC >] DST, udp [SRC[:PORT] >] DST:PORT or tcp [SRC[:PORT] >] DST:PORT";
-const OPTIONS: &str = "len N, ttl N, tos N, vlan N, df, no-df, mss N, csum right|unfinished|wrong, \
-                       src-mac MAC, dst-mac MAC; seq N of icmp; syn, ack, fin, rst, psh of tcp";
+const OPTIONS: &str = "src-mac MAC, dst-mac MAC, vlan N; of IP ttl N, tos N, csum right|wrong; of IPv4 \
+                       df, no-df; of icmp len N, seq N; of udp and tcp len N, mss N, csum \
+                       unfinished; of tcp syn, ack, fin, rst, psh";

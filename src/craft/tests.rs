@@ -179,6 +179,23 @@ fn what_makes_no_sense_is_refused_where_it_stands() {
         ("udp 10.1.1.1:1 seq 5", 16, "does not belong"),
         ("icmp 10.1.1.1 dst-mac 1", 23, "MAC"),
         ("icmp 10.1.1.1 csum odd", 20, "checksum"),
+        ("icmp 10.1.1.1 vlan 1 vlan 2 vlan 3", 29, "at most two tags"),
+        ("arp who-has 10.1.1.1 len 5", 22, "does not belong"),
+        ("arp who-has 10.1.1.1 mss 5", 22, "does not belong"),
+        ("arp who-has 10.1.1.1 ttl 5", 22, "does not belong"),
+        ("arp who-has 10.1.1.1 hlim 5", 22, "does not belong"),
+        ("arp who-has 10.1.1.1 tos 5", 22, "does not belong"),
+        ("arp who-has 10.1.1.1 df", 22, "does not belong"),
+        ("arp who-has 10.1.1.1 no-df", 22, "does not belong"),
+        ("arp who-has 10.1.1.1 csum wrong", 22, "does not belong"),
+        ("nd who-has fd00::1 len 5", 20, "does not belong"),
+        ("nd who-has fd00::1 mss 5", 20, "does not belong"),
+        ("nd who-has fd00::1 no-df", 20, "does not belong"),
+        ("icmp fd00::1 df", 14, "does not belong"),
+        ("icmp 10.1.1.1 mss 5", 15, "does not belong"),
+        ("icmp 10.1.1.1 csum unfinished", 20, "only udp and tcp"),
+        ("icmp6 fd00::1 csum unfinished", 20, "only udp and tcp"),
+        ("nd who-has fd00::1 csum unfinished", 25, "only udp and tcp"),
     ] {
         let error = parse(text).unwrap_err();
         assert_eq!(error.column, column, "{text}: {error}");

@@ -75,7 +75,8 @@ Packets, whose sender is the port unless they say otherwise:
   udp [10.1.1.10:1234 >] 10.1.1.20:53        udp '[fd00::20]:53'
   tcp 10.1.1.20:80 syn                       tcp 10.1.1.20:80 len 60000 mss 1448
 and behind them any of:
-  len N, ttl N, tos N, vlan N, df, no-df, mss N, csum right|unfinished|wrong,
-  src-mac MAC, dst-mac MAC; seq N of icmp; syn, ack, fin, rst, psh of tcp
+  src-mac MAC, dst-mac MAC, vlan N; of IP ttl N, tos N, csum right|wrong;
+  of IPv4 df, no-df; of icmp len N, seq N; of udp and tcp len N, mss N,
+  csum unfinished; of tcp syn, ack, fin, rst, psh
 
 Quote a packet that has a > in it: the shell would take it for its own.";
