@@ -39,6 +39,26 @@ fn json(socket: &Path, arguments: &[&str]) -> serde_json::Value {
 }
 
 #[test]
+fn an_answer_to_another_question_is_told_alike_by_whoever_asked() {
+    // The fake knows neither, and answers that it is done.
+    let daemon = FakeDaemon::start("cli-another");
+    for arguments in [
+        &["doctor"][..],
+        &["trace", "--in", "podA", "arp who-has 10.1.1.20"],
+    ] {
+        let output = tapswitch(&daemon.socket(), arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let socket = daemon.socket();
+        let told = format!(
+            "tapswitch: talk to the daemon at {}: it answers something else than was asked for; it \
+             may be another version: restart it with this one\n",
+            socket.display()
+        );
+        assert_eq!(stderr(&output), told, "{arguments:?}");
+    }
+}
+
+#[test]
 fn help_goes_to_stdout_and_wrong_usage_exits_with_two() {
     let nowhere = Path::new("/nonexistent/control.sock");
 

@@ -21,10 +21,7 @@ impl Remote {
         let scope = request.scope().to_string();
         let report = match self.client.request(&Request::Doctor(request)) {
             Ok(Response::Doctor(report)) => report,
-            Ok(_) => {
-                let text = "doctor: the daemon is another version; restart it with this one";
-                return Err(CliError::Failed(text.to_owned()));
-            }
+            Ok(_) => return Err(self.client.unexpected().into()),
             Err(error @ ClientError::Unreachable { .. }) => {
                 let socket = self.client.path().display().to_string();
                 let reason = error.to_string();

@@ -217,9 +217,7 @@ impl Remote {
         loop {
             let answer = self.client.request(request)?;
             let Response::Stats(stats) = answer else {
-                return Err(CliError::Failed(
-                    "stats: the daemon answers nonsense".to_owned(),
-                ));
+                return Err(self.client.unexpected().into());
             };
             if self.json {
                 output::json_value(out, &stats)?;
@@ -304,7 +302,7 @@ impl Remote {
             VtepCommand::Set(args) => {
                 let current = match self.client.request(&Request::VtepShow)? {
                     Response::Vtep(vtep) => vtep.map(|vtep| vtep.spec),
-                    _ => None,
+                    _ => return Err(self.client.unexpected().into()),
                 };
                 request::vtep_set(args, current)
             }
@@ -352,9 +350,9 @@ impl Remote {
 
     /// The only bridge that is carried over the overlay.
     fn bridge_with_vni(&self, mac: MacAddr) -> Result<Name, CliError> {
-        let bridges = match self.client.request(&Request::BridgeShow { name: None })? {
-            Response::Bridges(bridges) => bridges,
-            _ => Vec::new(),
+        let answer = self.client.request(&Request::BridgeShow { name: None })?;
+        let Response::Bridges(bridges) = answer else {
+            return Err(self.client.unexpected().into());
         };
         let carried = bridges.into_iter().map(|bridge| bridge.spec);
         let carried: Vec<_> = carried.filter(|spec| spec.vni.is_some()).collect();
@@ -378,7 +376,7 @@ impl Remote {
         let name = Some(port.clone());
         let found = match self.client.request(&Request::PortShow { name })? {
             Response::Ports(ports) => ports.into_iter().find(|found| found.name == *port),
-            _ => None,
+            _ => return Err(self.client.unexpected().into()),
         };
         found.map(|port| port.bridge).ok_or_else(|| {
             CliError::Failed(format!(

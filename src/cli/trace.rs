@@ -17,7 +17,7 @@ use crate::{
         api::{
             Hex, Request, Response, TraceDatagrams, TraceFrom, TraceReport, TraceRequest, TraceWhat,
         },
-        client::{Client, ClientError},
+        client::Client,
     },
     craft,
     pcap::{LinkType, Reader},
@@ -130,15 +130,8 @@ fn read_frame(file: &Path, number: u64) -> Result<Vec<u8>, CliError> {
 fn ask(client: &Client, request: TraceRequest) -> Result<TraceReport, CliError> {
     match client.request(&Request::Trace(request))? {
         Response::Trace(report) => Ok(*report),
-        _ => Err(unexpected(client)),
+        _ => Err(client.unexpected().into()),
     }
-}
-
-fn unexpected(client: &Client) -> CliError {
-    CliError::Client(ClientError::Broken {
-        path: client.path().to_owned(),
-        cause: "it answered something else".to_owned(),
-    })
 }
 
 /// How the story goes on where `next` is.
@@ -154,7 +147,7 @@ fn follow(report: &TraceReport, next: &ThenArg) -> Result<Vec<TraceReport>, CliE
                     "trace: go on at {path}: that switch has no VXLAN endpoint, so it gets nothing"
                 )));
             }
-            _ => return Err(unexpected(&client)),
+            _ => return Err(client.unexpected().into()),
         },
     };
     let copies = report.copies.iter().flat_map(|copy| &copy.datagrams);

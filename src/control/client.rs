@@ -182,6 +182,13 @@ impl Client {
             .map_err(|error| self.broken(&error))
     }
 
+    /// What a caller says about an answer that is none to its request.
+    pub fn unexpected(&self) -> ClientError {
+        ClientError::Unexpected {
+            path: self.path.clone(),
+        }
+    }
+
     fn judge(&self, status: StatusCode, body: impl io::Read) -> Result<Response, ClientError> {
         if status == StatusCode::OK {
             return serde_json::from_reader(body).map_err(|error| self.broken(&error));
@@ -225,6 +232,12 @@ pub enum ClientError {
         path: PathBuf,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// It answered another question.
+    #[error("talk to the daemon at {path}: it answers something else than was asked for; it may be another version: restart it with this one", path = path.display())]
+    Unexpected {
+        /// The socket.
+        path: PathBuf,
     },
     /// The connection broke off, or the answer makes no sense.
     #[error("talk to the daemon at {path}: {cause}; it may have ended or have too many clients", path = path.display())]

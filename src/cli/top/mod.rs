@@ -127,7 +127,7 @@ fn end_by(news: &Sender<News>) {
 fn counters(client: &Client) -> Result<StatsInfo, ClientError> {
     match client.request(&Request::Counters)? {
         Response::Stats(stats) => Ok(stats),
-        _ => Ok(StatsInfo::default()),
+        _ => Err(client.unexpected()),
     }
 }
 
