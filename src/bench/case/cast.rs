@@ -123,12 +123,7 @@ fn broadcast_of(address: Ipv4Addr) -> Ipv4Addr {
 }
 
 fn datagram_send(to: SocketAddrV4, tag: u32, size: usize) -> Job {
-    Job::DatagramSend {
-        to,
-        tag,
-        size,
-        rate: None,
-    }
+    Job::DatagramSend { to, tag, size }
 }
 
 /// A sender and a receiver for each pair; returns the receivers.
@@ -150,16 +145,9 @@ fn streams<'a>(
 fn trips(crew: &mut Crew, from: &Pod, to: &Pod, tag: u32) -> Result<Cast, String> {
     let cpus = affinity::allowed().unwrap_or_default();
     let address = SocketAddrV4::new(to.address, PORT + 100);
-    let echo = Job::PingEcho {
-        bind: address,
-        tcp: false,
-    };
+    let echo = Job::PingEcho { bind: address };
     crew.add(to, echo, cpus.last().copied())?;
-    let client = Job::PingClient {
-        to: address,
-        tcp: false,
-        tag,
-    };
+    let client = Job::PingClient { to: address, tag };
     let client = crew.add(from, client, cpus.first().copied())?;
     Ok(Cast::Trips(client))
 }

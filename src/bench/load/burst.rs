@@ -66,20 +66,19 @@ impl<S: AsRawFd> Sender<S> {
 
 /// Holds a sender to a rate.
 pub(super) struct Pace {
-    rate: Option<u64>,
+    rate: u64,
     start: Timestamp,
 }
 
 impl Pace {
-    /// `rate` packets a second from `start` on; `None`: without limit.
-    pub(super) fn new(rate: Option<u64>, start: Timestamp) -> Self {
+    /// `rate` packets a second from `start` on.
+    pub(super) fn new(rate: u64, start: Timestamp) -> Self {
         Self { rate, start }
     }
 
     /// Waits until `sent` packets may have been sent.
     pub(super) fn wait(&self, sent: u64) {
-        let Some(rate) = self.rate else { return };
-        let due = u128::from(sent) * 1_000_000_000 / u128::from(rate.max(1));
+        let due = u128::from(sent) * 1_000_000_000 / u128::from(self.rate.max(1));
         let due = self.start + Duration::from_nanos(u64::try_from(due).unwrap_or(u64::MAX));
         // What is shorter than a timer's slack would only make it late.
         if due.nanos_since(clock::now()) > nanos(Duration::from_micros(60)) {

@@ -1,4 +1,4 @@
-//! UDP: numbered datagrams, as many as go through, or so many a second.
+//! UDP: numbered datagrams, as many as go through.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use super::{
     Context, LoadError, Prepared, Window,
-    burst::{BURST, Pace, Sender},
+    burst::{BURST, Sender},
     sequence::Sequence,
     sleep_until, told,
 };
@@ -53,12 +53,7 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// A tag of 4 bytes and a number of 8.
 pub(super) const MARK: usize = 12;
 
-pub(super) fn send(
-    to: SocketAddrV4,
-    tag: u32,
-    size: usize,
-    rate: Option<u64>,
-) -> Result<Prepared, LoadError> {
+pub(super) fn send(to: SocketAddrV4, tag: u32, size: usize) -> Result<Prepared, LoadError> {
     if size < MARK {
         let text = format!("send datagrams of {size} bytes: they need {MARK}; give more");
         return Err(LoadError::Missing(text));
@@ -72,16 +67,10 @@ pub(super) fn send(
     let mut payload = vec![0x5a; size];
     write_mark(&mut payload, tag, 0);
     let sender = Sender::new(socket, &payload);
-    Ok(Box::new(move |window| pour(sender, tag, rate, window)))
+    Ok(Box::new(move |window| pour(sender, tag, window)))
 }
 
-fn pour(
-    mut sender: Sender<UdpSocket>,
-    tag: u32,
-    rate: Option<u64>,
-    window: Window,
-) -> Result<Value, LoadError> {
-    let pace = Pace::new(rate, window.start);
+fn pour(mut sender: Sender<UdpSocket>, tag: u32, window: Window) -> Result<Value, LoadError> {
     let (mut number, mut result) = (0, DatagramsSent::default());
     sleep_until(window.start);
     loop {
@@ -99,7 +88,6 @@ fn pour(
         if window.contains(now) {
             result.packets += sent;
         }
-        pace.wait(number);
     }
 }
 
@@ -202,7 +190,7 @@ mod tests {
     #[test]
     fn datagrams_too_short_for_a_mark_are_refused() {
         let to = "127.0.0.1:9".parse().unwrap();
-        let error = send(to, 1, 11, None).err().unwrap();
+        let error = send(to, 1, 11).err().unwrap();
         assert!(error.to_string().contains("they need 12"), "{error}");
     }
 }

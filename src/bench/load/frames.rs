@@ -54,7 +54,7 @@ pub(super) fn teach(
     let (socket, own) = open(interface)?;
     let mut sender = Sender::new(socket, &frame(to, own));
     Ok(Box::new(move |window| {
-        let pace = Pace::new(Some(rate), window.start);
+        let pace = Pace::new(rate, window.start);
         let mut number = 0;
         sleep_until(window.start);
         while number < hosts {

@@ -80,25 +80,16 @@ pub enum Job {
         tag: u32,
         /// Bytes of payload.
         size: usize,
-        /// How many a second; `None`: as many as possible.
-        #[serde(default)]
-        rate: Option<u64>,
     },
     /// Sends back what [`Self::PingClient`] sends.
     PingEcho {
         /// Where it listens.
         bind: SocketAddrV4,
-        /// Over TCP, not UDP.
-        #[serde(default)]
-        tcp: bool,
     },
     /// Sends one message after another, each when the last has come back; prints [`Trips`].
     PingClient {
         /// Who sends them back.
         to: SocketAddrV4,
-        /// Over TCP, not UDP.
-        #[serde(default)]
-        tcp: bool,
         /// Which run they belong to.
         tag: u32,
     },
@@ -245,15 +236,9 @@ fn prepare(job: Job) -> Result<Prepared, LoadError> {
         Job::StreamReceive { bind } => streams::receive(bind),
         Job::StreamSend { to } => streams::send(to),
         Job::DatagramReceive { bind, tag } => datagrams::receive(bind, tag),
-        Job::DatagramSend {
-            to,
-            tag,
-            size,
-            rate,
-        } => datagrams::send(to, tag, size, rate),
-        Job::PingEcho { bind, tcp: true } => trips::echo_stream(bind),
-        Job::PingEcho { bind, tcp: false } => trips::echo_datagrams(bind),
-        Job::PingClient { to, tcp, tag } => trips::client(to, tcp, tag),
+        Job::DatagramSend { to, tag, size } => datagrams::send(to, tag, size),
+        Job::PingEcho { bind } => trips::echo(bind),
+        Job::PingClient { to, tag } => trips::client(to, tag),
         Job::FrameTeach {
             interface,
             to,
@@ -300,7 +285,6 @@ mod tests {
             to: "10.1.0.2:9000".parse().unwrap(),
             tag: 7,
             size: 18,
-            rate: None,
         };
         let order = Order { job, cpu: Some(1) };
         let text = serde_json::to_string(&order).unwrap();

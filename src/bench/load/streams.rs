@@ -61,7 +61,7 @@ fn take(listener: &TcpListener, window: Window) -> Result<Value, LoadError> {
 }
 
 /// The first connection, which has been made before the times were told.
-pub(super) fn accept(listener: &TcpListener, window: Window) -> Result<TcpStream, LoadError> {
+fn accept(listener: &TcpListener, window: Window) -> Result<TcpStream, LoadError> {
     let what = || "accept a connection".to_owned();
     SockRef::from(listener)
         .set_read_timeout(Some(patience(window.until)))
@@ -71,7 +71,7 @@ pub(super) fn accept(listener: &TcpListener, window: Window) -> Result<TcpStream
 }
 
 /// A connection to `to`.
-pub(super) fn connect(to: SocketAddrV4) -> Result<TcpStream, LoadError> {
+fn connect(to: SocketAddrV4) -> Result<TcpStream, LoadError> {
     TcpStream::connect_timeout(&to.into(), HANDSHAKE).context(|| format!("connect to {to}"))
 }
 

@@ -1,8 +1,7 @@
 //! There and back: how long a small message takes.
 
 use std::{
-    io::{self, Read, Write},
-    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
     time::Duration,
 };
 
@@ -12,9 +11,7 @@ use serde_json::Value;
 use super::{
     Context, LoadError, Prepared, Window,
     datagrams::{read_mark, write_mark},
-    patience, sleep_until,
-    streams::{accept, connect},
-    told, would_block,
+    sleep_until, told, would_block,
 };
 use crate::sys::clock;
 
@@ -44,7 +41,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// How long an echo waits before it looks at the clock.
 const LOOK: Duration = Duration::from_millis(20);
 
-pub(super) fn echo_datagrams(bind: SocketAddrV4) -> Result<Prepared, LoadError> {
+pub(super) fn echo(bind: SocketAddrV4) -> Result<Prepared, LoadError> {
     let what = move || format!("open a UDP socket at {bind}");
     let socket = UdpSocket::bind(bind).context(what)?;
     socket.set_read_timeout(Some(LOOK)).context(what)?;
@@ -65,73 +62,17 @@ pub(super) fn echo_datagrams(bind: SocketAddrV4) -> Result<Prepared, LoadError> 
     }))
 }
 
-pub(super) fn echo_stream(bind: SocketAddrV4) -> Result<Prepared, LoadError> {
-    let listener = TcpListener::bind(bind).context(|| format!("listen at {bind}"))?;
-    Ok(Box::new(move |window| {
-        let mut stream = accept(&listener, window)?;
-        let what = || "echo messages".to_owned();
-        stream.set_nodelay(true).context(what)?;
-        let mut buf = [0; MESSAGE];
-        while clock::now() < window.end_of_sending() {
-            let left = patience(window.end_of_sending());
-            stream.set_read_timeout(Some(left)).context(what)?;
-            match stream.read_exact(&mut buf) {
-                Ok(()) => stream.write_all(&buf).context(what)?,
-                // The client is done first, and closes.
-                Err(error)
-                    if would_block(&error) || error.kind() == io::ErrorKind::UnexpectedEof =>
-                {
-                    break;
-                }
-                Err(error) => return Err(error).context(what),
-            }
-        }
-        Ok(Value::Null)
-    }))
+pub(super) fn client(to: SocketAddrV4, tag: u32) -> Result<Prepared, LoadError> {
+    let any = (Ipv4Addr::UNSPECIFIED, 0);
+    let socket = UdpSocket::bind(any).context(|| "open a UDP socket".to_owned())?;
+    socket
+        .connect(to)
+        .and_then(|()| socket.set_read_timeout(Some(PATIENCE)))
+        .context(|| format!("connect to {to}"))?;
+    Ok(Box::new(move |window| go(&socket, tag, window)))
 }
 
-pub(super) fn client(to: SocketAddrV4, tcp: bool, tag: u32) -> Result<Prepared, LoadError> {
-    let line = if tcp {
-        let stream = connect(to)?;
-        stream
-            .set_nodelay(true)
-            .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
-            .context(|| "set up a connection".to_owned())?;
-        Line::Stream(stream)
-    } else {
-        let any = (Ipv4Addr::UNSPECIFIED, 0);
-        let socket = UdpSocket::bind(any).context(|| "open a UDP socket".to_owned())?;
-        socket
-            .connect(to)
-            .and_then(|()| socket.set_read_timeout(Some(PATIENCE)))
-            .context(|| format!("connect to {to}"))?;
-        Line::Datagrams(socket)
-    };
-    Ok(Box::new(move |window| go(line, tag, window)))
-}
-
-enum Line {
-    Stream(TcpStream),
-    Datagrams(UdpSocket),
-}
-
-impl Line {
-    fn send(&mut self, message: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Stream(stream) => stream.write_all(message),
-            Self::Datagrams(socket) => socket.send(message).map(drop),
-        }
-    }
-
-    fn receive(&mut self, buf: &mut [u8; MESSAGE]) -> io::Result<()> {
-        match self {
-            Self::Stream(stream) => stream.read_exact(buf),
-            Self::Datagrams(socket) => socket.recv(buf).map(drop),
-        }
-    }
-}
-
-fn go(mut line: Line, tag: u32, window: Window) -> Result<Value, LoadError> {
+fn go(socket: &UdpSocket, tag: u32, window: Window) -> Result<Value, LoadError> {
     let (mut samples, mut lost) = (Vec::<u64>::with_capacity(1 << 20), 0);
     let mut message = [0x5a; MESSAGE];
     sleep_until(window.start);
@@ -141,8 +82,10 @@ fn go(mut line: Line, tag: u32, window: Window) -> Result<Value, LoadError> {
         if start >= window.until {
             break;
         }
-        line.send(&message).context(|| "send message".to_owned())?;
-        let came_back = wait(&mut line, tag, number)?;
+        socket
+            .send(&message)
+            .context(|| "send message".to_owned())?;
+        let came_back = wait(socket, tag, number)?;
         let now = clock::now();
         match (window.contains(start), came_back) {
             (false, _) => {}
@@ -163,12 +106,12 @@ fn go(mut line: Line, tag: u32, window: Window) -> Result<Value, LoadError> {
 }
 
 /// Waits for message `number`; what comes for an earlier one is too late.
-fn wait(line: &mut Line, tag: u32, number: u64) -> Result<bool, LoadError> {
+fn wait(socket: &UdpSocket, tag: u32, number: u64) -> Result<bool, LoadError> {
     let mut buf = [0; MESSAGE];
     loop {
-        match line.receive(&mut buf) {
-            Ok(()) if read_mark(&buf, tag) == Some(number) => return Ok(true),
-            Ok(()) => {}
+        match socket.recv(&mut buf) {
+            Ok(_) if read_mark(&buf, tag) == Some(number) => return Ok(true),
+            Ok(_) => {}
             Err(error) if would_block(&error) => return Ok(false),
             Err(error) => return Err(error).context(|| "receive message".to_owned()),
         }
