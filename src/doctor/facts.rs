@@ -327,8 +327,6 @@ pub struct PeerFacts {
     pub vni: Vni,
     /// Where the peer is.
     pub to: SocketAddr,
-    /// Somebody listed it, so that it gets what is flooded.
-    pub is_flooded: bool,
     /// Nobody named it: it has sent something.
     pub is_met: bool,
     /// The MTU of the path.

@@ -155,7 +155,6 @@ fn overlay() -> Facts {
         bridge: name("br0"),
         vni: Vni::new(42).unwrap(),
         to: "192.168.50.20:4789".parse().unwrap(),
-        is_flooded: true,
         is_met: false,
         path_mtu: 1500,
         mtu: 1450,

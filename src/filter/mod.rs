@@ -30,7 +30,6 @@ use self::eval::{Expr, Packet};
 /// A filter, ready to be held against frames.
 #[derive(Clone, Debug)]
 pub struct Filter {
-    text: String,
     expr: Option<Expr>,
     vxlan_ports: [u16; 2],
 }
@@ -58,7 +57,6 @@ impl Filter {
             message: error.message,
         })?;
         Ok(Self {
-            text: text.to_owned(),
             expr,
             vxlan_ports: [crate::vxlan::PORT; 2],
         })
@@ -80,16 +78,6 @@ impl Filter {
         self.expr
             .as_ref()
             .is_none_or(|expr| expr.matches(packet) == Some(true))
-    }
-
-    /// Whether it matches every frame.
-    pub fn is_empty(&self) -> bool {
-        self.expr.is_none()
-    }
-
-    /// The expression as it was written.
-    pub fn text(&self) -> &str {
-        &self.text
     }
 }
 

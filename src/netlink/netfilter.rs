@@ -9,7 +9,6 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
-use serde::{Deserialize, Serialize};
 
 /// What filters packets in a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,8 +45,7 @@ pub struct Dropping {
 }
 
 /// Where packets meet a chain (`enum nf_inet_hooks`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
     /// All that come in.
     Prerouting,

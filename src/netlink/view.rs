@@ -19,7 +19,6 @@ use rtnetlink::{
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
     },
 };
-use serde::{Deserialize, Serialize};
 
 use super::{
     LinkError, LinkRef, LinkState,
@@ -85,8 +84,7 @@ pub struct Neighbour {
 }
 
 /// The state of a [`Neighbour`] (RFC 4861 section 7.3.2 and `include/uapi/linux/neighbour.h`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reachability {
     /// Asked, not answered yet.
     Incomplete,

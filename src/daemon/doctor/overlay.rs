@@ -56,7 +56,6 @@ impl Exam<'_> {
                         bridge: peer.bridge.clone(),
                         vni: peer.vni,
                         to: peer.to,
-                        is_flooded: peer.is_flooded,
                         is_met: peer.kind == PeerKind::Learned,
                         path_mtu,
                         mtu: path_mtu.saturating_sub(vxlan::overhead(peer.to.is_ipv6())),
