@@ -214,7 +214,8 @@ fn human(out: &mut impl Write, frame: &CapturedFrame, is_verbose: bool) -> io::R
         ("delivered", ..) => String::new(),
         (other, ..) => format!(" [{}]", output::plain(other)),
     };
-    let time = clock(frame.time);
+    let time = Duration::try_from_secs_f64(frame.time).unwrap_or_default();
+    let time = output::time_of_day(time);
     let side = &output::plain(&frame.side);
     writeln!(out, "{time} {interface} {side:<3} {text}{fate}")?;
     if is_verbose {
@@ -222,17 +223,4 @@ fn human(out: &mut impl Write, frame: &CapturedFrame, is_verbose: bool) -> io::R
         writeln!(out, "    {len} bytes; {comment}")?;
     }
     Ok(())
-}
-
-/// The time of day in UTC, in microseconds.
-fn clock(time: f64) -> String {
-    let time = Duration::try_from_secs_f64(time).unwrap_or_default();
-    let seconds = time.as_secs() % 86_400;
-    format!(
-        "{:02}:{:02}:{:02}.{:06}",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60,
-        time.subsec_micros()
-    )
 }

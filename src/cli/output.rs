@@ -18,7 +18,7 @@ use serde::Serialize;
 
 pub(super) use self::{
     doctor::report as doctor_report,
-    event::{clock, event, explain, line},
+    event::{clock, event, explain, line, time_of_day},
     overlay::chain,
     trace::trace,
     watch::{screen, watch},

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::{Bits, Field, Layer, MAX_LAYERS, Options, Problem, ProblemKind, Value};
-use crate::wire::MacAddr;
+use crate::wire::{MacAddr, bytes};
 
 /// Bytes of the frame, and where they start.
 #[derive(Clone, Copy, Debug)]
@@ -316,11 +316,3 @@ impl Walk {
 
 /// The shortest Ethernet frame, without FCS.
 const MIN_FRAME: usize = 60;
-
-/// `1 byte`, `2 bytes`.
-pub(super) fn bytes(len: usize) -> String {
-    match len {
-        1 => "1 byte".to_owned(),
-        len => format!("{len} bytes"),
-    }
-}

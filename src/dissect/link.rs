@@ -5,12 +5,12 @@ use etherparse::{Ethernet2HeaderSlice, SingleVlanHeaderSlice};
 
 use super::{
     ProblemKind, arp,
-    draft::{Draft, Part, Walk, bytes, hex16},
+    draft::{Draft, Part, Walk, hex16},
     ipv4, ipv6, names,
 };
 use crate::{
     vxlan::ping,
-    wire::{EtherType, MacAddr},
+    wire::{EtherType, MacAddr, bytes},
 };
 
 /// IPv4 or IPv6.

@@ -4,12 +4,12 @@ use etherparse::UdpHeaderSlice;
 
 use super::{
     MAX_TUNNELS, ProblemKind, Value,
-    draft::{Draft, Part, Walk, bytes, hex16},
+    draft::{Draft, Part, Walk, hex16},
     link, names,
     sum::{self, Net},
     tcp::ports,
 };
-use crate::vxlan;
+use crate::{vxlan, wire::bytes};
 
 pub(super) fn udp(walk: &mut Walk, part: Part<'_>, net: Option<&Net>) {
     if walk.is_too_deep(part) {

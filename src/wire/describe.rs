@@ -167,7 +167,8 @@ fn opaque(ether_type: EtherType, dst: MacAddr, len: usize) -> String {
     format!("{name}, {}", bytes(len))
 }
 
-fn bytes(len: usize) -> String {
+/// `1 byte`, `2 bytes`.
+pub(crate) fn bytes(len: usize) -> String {
     match len {
         1 => "1 byte".to_owned(),
         len => format!("{len} bytes"),

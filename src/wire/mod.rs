@@ -13,6 +13,7 @@ mod vni;
 
 pub mod checksum;
 
+pub(crate) use self::describe::bytes;
 pub use self::{
     describe::describe,
     ethernet::{EtherType, Frame, Truncated},

@@ -6,10 +6,11 @@ use super::{Show, input::Frame};
 use crate::{
     cli::{
         args::ExplainArgs,
-        output::{chain, plain},
+        output::{chain, plain, time_of_day},
     },
     control::api::MtuChain,
     dissect::{Bits, Dissection, Field, Fit, Layer, ProblemKind, Value},
+    wire::bytes,
 };
 
 /// What the terminal can do.
@@ -362,23 +363,6 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
         lines.push(line);
     }
     lines
-}
-
-/// `12:00:01.000123`, UTC.
-fn time_of_day(time: std::time::Duration) -> String {
-    let seconds = time.as_secs() % 86_400;
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!(
-        "{hours:02}:{minutes:02}:{seconds:02}.{:06}",
-        time.subsec_micros()
-    )
-}
-
-fn bytes(len: usize) -> String {
-    match len {
-        1 => "1 byte".to_owned(),
-        len => format!("{len} bytes"),
-    }
 }
 
 /// The headers of the overlay and what they leave.

@@ -1,6 +1,9 @@
 //! Events as lines.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use super::plain;
 use crate::{
@@ -146,14 +149,19 @@ fn because(reason: Option<&str>) -> String {
     reason.map_or_else(String::new, |text| format!(": {}", plain(text)))
 }
 
-/// The time of day in UTC.
+/// The time of day in UTC, in milliseconds.
 pub(in crate::cli) fn clock(time: f64) -> String {
-    let duration = std::time::Duration::try_from_secs_f64(time).unwrap_or_default();
-    let seconds = duration.as_secs() % 86_400;
+    let time = Duration::try_from_secs_f64(time).unwrap_or_default();
+    format!("{}.{:03}", to_the_second(time), time.subsec_millis())
+}
+
+/// The time of day in UTC, in microseconds.
+pub(in crate::cli) fn time_of_day(time: Duration) -> String {
+    format!("{}.{:06}", to_the_second(time), time.subsec_micros())
+}
+
+fn to_the_second(time: Duration) -> String {
+    let seconds = time.as_secs() % 86_400;
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-    format!(
-        "{hours:02}:{minutes:02}:{:02}.{:03}",
-        seconds % 60,
-        duration.subsec_millis()
-    )
+    format!("{hours:02}:{minutes:02}:{:02}", seconds % 60)
 }
