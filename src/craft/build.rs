@@ -8,7 +8,7 @@ use etherparse::{
 };
 
 use super::{Checksum, Kind, Packet, TcpFlags};
-use crate::wire::{EtherType, GsoType, MacAddr, VirtioNetHdr, checksum};
+use crate::wire::{EtherType, GsoType, MacAddr, VirtioNetHdr, checksum, group_address};
 
 /// Who sends a packet: fills in what it leaves out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,22 +52,6 @@ pub enum BuildError {
         /// Bytes of payload.
         len: usize,
     },
-}
-
-/// The MAC address of a group or broadcast address (RFC 1112 §6.4, RFC 2464 §7).
-pub fn group_address(ip: IpAddr) -> Option<MacAddr> {
-    match ip {
-        IpAddr::V4(ip) if ip.is_broadcast() => Some(MacAddr::BROADCAST),
-        IpAddr::V4(ip) if ip.is_multicast() => {
-            let [_, b, c, d] = ip.octets();
-            Some(MacAddr::new([0x01, 0x00, 0x5e, b & 0x7f, c, d]))
-        }
-        IpAddr::V6(ip) if ip.is_multicast() => {
-            let [.., a, b, c, d] = ip.octets();
-            Some(MacAddr::new([0x33, 0x33, a, b, c, d]))
-        }
-        _ => None,
-    }
 }
 
 impl Packet {

@@ -21,10 +21,10 @@ mod tests;
 use std::net::IpAddr;
 
 pub use self::{
-    build::{BuildError, Built, Sender, group_address},
+    build::{BuildError, Built, Sender},
     parse::{ParseError, parse},
 };
-use crate::wire::MacAddr;
+use crate::wire::{MacAddr, group_address};
 
 /// A packet, described. What is `None` is for the sender to fill in.
 #[derive(Clone, Debug, PartialEq, Eq)]

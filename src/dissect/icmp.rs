@@ -1,6 +1,6 @@
 //! ICMP (RFC 792, RFC 1191) and IGMP (RFC 2236, RFC 3376).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{
     ProblemKind, Value,
@@ -145,7 +145,7 @@ pub(super) fn igmp(walk: &mut Walk, part: Part<'_>, net: &Net) {
     if kind == 0x22 {
         draft.opaque("reserved", 4..6);
         draft.field("records", 6..8, part.word(6), "");
-        records(&mut draft, part);
+        records::<4>(&mut draft, part);
     } else if meaning.is_empty() {
         draft.opaque("data", 4..part.len());
     } else {
@@ -166,11 +166,15 @@ pub(super) fn igmp(walk: &mut Walk, part: Part<'_>, net: &Net) {
     walk.push(draft);
 }
 
-/// Group records of a report (RFC 3376 §4.2).
-fn records(draft: &mut Draft, part: Part<'_>) {
+/// Group records of a report with addresses of `N` bytes (RFC 3376 §4.2, RFC 3810 §5.2).
+pub(super) fn records<const N: usize>(draft: &mut Draft, part: Part<'_>)
+where
+    IpAddr: From<[u8; N]>,
+{
+    let header_len = 4 + N;
     let mut at = 8;
     for _ in 0..part.word(6) {
-        if part.len() < at + 8 {
+        if part.len() < at + header_len {
             if at < part.len() {
                 draft.opaque("record", at..part.len());
             }
@@ -178,9 +182,9 @@ fn records(draft: &mut Draft, part: Part<'_>) {
             return;
         }
         let sources = usize::from(part.word(at + 2));
-        let len = 8 + 4 * sources + 4 * usize::from(part.byte(at + 1));
+        let len = header_len + N * sources + 4 * usize::from(part.byte(at + 1));
         let end = (at + len).min(part.len());
-        let group = Ipv4Addr::from(part.array::<4>(at + 4));
+        let group = IpAddr::from(part.array::<N>(at + 4));
         let meaning = format!("{}, sources: {sources}", record_type(part.byte(at)));
         draft.field("record", at..end, Value::Text(group.to_string()), meaning);
         at = end;
@@ -191,7 +195,7 @@ fn records(draft: &mut Draft, part: Part<'_>) {
 }
 
 /// Types of group records, those of MLDv2 too (RFC 3810 §5.2.12).
-pub(super) const fn record_type(kind: u8) -> &'static str {
+const fn record_type(kind: u8) -> &'static str {
     match kind {
         1 => "wants only these sources",
         2 => "wants all but these sources",

@@ -3,9 +3,9 @@
 use std::net::Ipv6Addr;
 
 use super::{
-    ProblemKind, Value,
+    ProblemKind,
     draft::{Draft, Part, Walk},
-    icmp::record_type,
+    icmp::records,
     ipv4::quoted,
     link::Family,
     names,
@@ -97,7 +97,7 @@ fn body(draft: &mut Draft, part: Part<'_>, kind: u8, options_at: usize) {
         MLD2_REPORT => {
             draft.opaque("reserved", 4..6);
             draft.field("records", 6..8, part.word(6), "");
-            records(draft, part);
+            records::<16>(draft, part);
         }
         _ => {
             draft.opaque("rest of header", 4..8);
@@ -252,30 +252,6 @@ const fn option_name(kind: u8) -> &'static str {
         25 => "DNS server",
         31 => "DNS search list",
         _ => "",
-    }
-}
-
-/// RFC 3810 §5.2.
-fn records(draft: &mut Draft, part: Part<'_>) {
-    let mut at = 8;
-    for _ in 0..part.word(6) {
-        if part.len() < at + 20 {
-            if at < part.len() {
-                draft.opaque("record", at..part.len());
-            }
-            draft.problem(ProblemKind::Truncated, "fewer records than told");
-            return;
-        }
-        let sources = usize::from(part.word(at + 2));
-        let len = 20 + 16 * sources + 4 * usize::from(part.byte(at + 1));
-        let end = (at + len).min(part.len());
-        let group = Ipv6Addr::from(part.array::<16>(at + 4));
-        let meaning = format!("{}, sources: {sources}", record_type(part.byte(at)));
-        draft.field("record", at..end, Value::Text(group.to_string()), meaning);
-        at = end;
-    }
-    if at < part.len() {
-        draft.opaque("rest", at..part.len());
     }
 }
 

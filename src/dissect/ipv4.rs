@@ -1,6 +1,6 @@
 //! IPv4 (RFC 791).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use etherparse::Ipv4HeaderSlice;
 
@@ -13,6 +13,7 @@ use super::{
     sum::{self, Net},
     tcp, udp,
 };
+use crate::wire::group_address;
 
 pub(super) fn ipv4(walk: &mut Walk, part: Part<'_>) {
     if walk.is_too_deep(part) {
@@ -68,7 +69,7 @@ pub(super) fn ipv4(walk: &mut Walk, part: Part<'_>) {
         dst.to_string(),
         names::ip(dst.into()),
     );
-    group_of(walk, &mut draft, dst);
+    group_of(walk, &mut draft, dst.into());
     options(&mut draft, head);
     walk.push(draft);
 
@@ -162,11 +163,10 @@ fn flags(draft: &mut Draft, part: Part<'_>, header: &Ipv4HeaderSlice<'_>) -> boo
     header.is_fragmenting_payload()
 }
 
-/// A multicast packet goes to the group address made from its own (RFC 1112 §6.4).
-fn group_of(walk: &Walk, draft: &mut Draft, dst: Ipv4Addr) {
-    let [_, b, c, d] = dst.octets();
-    let group = crate::wire::MacAddr::new([0x01, 0x00, 0x5e, b & 0x7f, c, d]);
+/// A multicast packet goes to the group address made from its own (RFC 1112 §6.4, RFC 2464 §7).
+pub(super) fn group_of(walk: &Walk, draft: &mut Draft, dst: IpAddr) {
     if let Some((station, _)) = walk.stations
+        && let Some(group) = group_address(dst)
         && !walk.quoted
         && dst.is_multicast()
         && station.is_group()

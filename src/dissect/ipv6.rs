@@ -1,18 +1,17 @@
 //! IPv6 and its extension headers (RFC 8200).
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use etherparse::{Ipv6FragmentHeaderSlice, Ipv6HeaderSlice};
 
 use super::{
     ProblemKind, Value,
     draft::{Draft, Part, Walk},
-    ipv4::{traffic_class, transport},
+    ipv4::{group_of, traffic_class, transport},
     link::length_problem,
     names,
     sum::Net,
 };
-use crate::wire::MacAddr;
 
 pub(super) fn ipv6(walk: &mut Walk, part: Part<'_>) {
     if walk.is_too_deep(part) {
@@ -68,7 +67,7 @@ pub(super) fn ipv6(walk: &mut Walk, part: Part<'_>) {
     if dst.is_unspecified() {
         draft.problem(ProblemKind::BadAddress, "nobody can be reached there");
     }
-    group_of(walk, &mut draft, dst);
+    group_of(walk, &mut draft, dst.into());
     walk.push(draft);
 
     let (packet, trailer) = match is_jumbo {
@@ -92,22 +91,6 @@ pub(super) fn ipv6(walk: &mut Walk, part: Part<'_>) {
 
 fn payload_meaning(len: usize) -> String {
     format!("40 + {len}")
-}
-
-/// RFC 2464 §7.
-fn group_of(walk: &Walk, draft: &mut Draft, dst: Ipv6Addr) {
-    let [.., a, b, c, d] = dst.octets();
-    let group = MacAddr::new([0x33, 0x33, a, b, c, d]);
-    if let Some((station, _)) = walk.stations
-        && !walk.quoted
-        && dst.is_multicast()
-        && station.is_group()
-        && !station.is_broadcast()
-        && station != group
-    {
-        let text = format!("not what the frame goes to: the group's MAC address is {group}");
-        draft.problem(ProblemKind::AddressMismatch, text);
-    }
 }
 
 /// The chain of extension headers, then what is in the packet.

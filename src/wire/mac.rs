@@ -1,6 +1,6 @@
 //! 48-bit MAC addresses (IEEE 802-2014 clause 8.2).
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +96,22 @@ impl MacAddr {
         hash = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let [_, a, b, c, d, e, ..] = hash.to_be_bytes();
         Self::new([0x02, a, b, c, d, e])
+    }
+}
+
+/// The MAC address of a group or broadcast address (RFC 1112 §6.4, RFC 2464 §7).
+pub fn group_address(ip: IpAddr) -> Option<MacAddr> {
+    match ip {
+        IpAddr::V4(ip) if ip.is_broadcast() => Some(MacAddr::BROADCAST),
+        IpAddr::V4(ip) if ip.is_multicast() => {
+            let [_, b, c, d] = ip.octets();
+            Some(MacAddr::new([0x01, 0x00, 0x5e, b & 0x7f, c, d]))
+        }
+        IpAddr::V6(ip) if ip.is_multicast() => {
+            let [.., a, b, c, d] = ip.octets();
+            Some(MacAddr::new([0x33, 0x33, a, b, c, d]))
+        }
+        _ => None,
     }
 }
 

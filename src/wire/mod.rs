@@ -18,7 +18,7 @@ pub use self::{
     describe::describe,
     ethernet::{EtherType, Frame, Truncated},
     hosts::hosts,
-    mac::{MacAddr, ParseMacError},
+    mac::{MacAddr, ParseMacError, group_address},
     virtio::{GsoType, VirtioNetHdr},
     vni::{ParseVniError, Vni},
 };
