@@ -12,6 +12,7 @@ mod overlay;
 mod trace;
 mod watch;
 mod why;
+mod wrap;
 
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use serde::Serialize;
@@ -22,6 +23,7 @@ pub(super) use self::{
     overlay::chain,
     trace::trace,
     watch::{screen, watch},
+    wrap::wrapped,
 };
 use crate::{
     config::{BridgeSpec, Diagnostic, Mode, units::format_duration},

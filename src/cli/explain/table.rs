@@ -6,7 +6,7 @@ use super::{Show, input::Frame};
 use crate::{
     cli::{
         args::ExplainArgs,
-        output::{chain, plain, time_of_day},
+        output::{chain, plain, time_of_day, wrapped},
     },
     control::api::MtuChain,
     dissect::{Bits, Dissection, Field, Fit, Layer, ProblemKind, Value},
@@ -213,7 +213,7 @@ impl Frames {
         let meaning = &field.meaning;
         let room = self.style.width - VALUE_AT;
         if value.is_empty() {
-            return wrap(meaning, room);
+            return wrapped(meaning, room);
         }
         if meaning.is_empty() {
             return vec![value];
@@ -221,11 +221,11 @@ impl Frames {
         // A long value has lines of its own, beside its many bytes.
         if value.len() > VALUE_WIDTH && value.len() + 2 + meaning.len() > room {
             let mut lines = vec![value];
-            lines.extend(wrap(meaning, room));
+            lines.extend(wrapped(meaning, room));
             return lines;
         }
         let from = value.len().max(VALUE_WIDTH) + 2;
-        let mut lines = wrap(meaning, room.saturating_sub(from).max(12));
+        let mut lines = wrapped(meaning, room.saturating_sub(from).max(12));
         for (number, line) in lines.iter_mut().enumerate() {
             let value = if number == 0 { value.as_str() } else { "" };
             let width = from - 2;
@@ -269,7 +269,7 @@ impl Frames {
             true => ("!", RED),
             false => ("~", YELLOW),
         };
-        for (line, text) in wrap(text, self.style.width - at - 2).iter().enumerate() {
+        for (line, text) in wrapped(text, self.style.width - at - 2).iter().enumerate() {
             let mark = if line == 0 { mark } else { " " };
             let text = self.style.paint(color, &format!("{mark} {text}"));
             writeln!(out, "{:at$}{text}", "")?;
@@ -344,25 +344,6 @@ fn some_bits(octets: &[u8], Bits { first, len }: Bits) -> String {
         words.push(word);
     }
     words.join(" ")
-}
-
-/// Lines of at most `width` characters, broken between words.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    for word in text.split(' ') {
-        if !line.is_empty() && line.len() + 1 + word.len() > width {
-            lines.push(std::mem::take(&mut line));
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    if !line.is_empty() {
-        lines.push(line);
-    }
-    lines
 }
 
 /// The headers of the overlay and what they leave.

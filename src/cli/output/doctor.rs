@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::plain;
+use super::{plain, wrap::hanging};
 use crate::doctor::{Check, Finding, Report, Severity, Step};
 
 /// One line for what is well, more for what is not, and at the end the most likely cause.
@@ -32,7 +32,7 @@ pub(crate) fn report(out: &mut impl Write, report: &Report) -> io::Result<()> {
             let about = plain(&cause.about);
             let text = format!("{about}: {}", plain(&cause.fact));
             writeln!(out, "The most likely cause: {name}")?;
-            wrap(out, "  ", "  ", &text)
+            hanging(out, "  ".to_owned(), &text, WIDTH)
         }
         None => writeln!(out, "No fault found."),
     }
@@ -57,35 +57,16 @@ fn one(out: &mut impl Write, heading: &str, finding: &Finding) -> io::Result<()>
         Check::Daemon => plain(&finding.fact),
         _ => format!("{}: {}", plain(&finding.about), plain(&finding.fact)),
     };
-    wrap(out, &first, INDENT, &text)?;
+    hanging(out, first, &text, WIDTH)?;
     if finding.severity >= Severity::Warning {
-        let marked = format!("{INDENT}({}) ", finding.id.name());
-        wrap(out, &marked, INDENT, &plain(&finding.why))?;
+        let why = format!("({}) {}", finding.id.name(), plain(&finding.why));
+        hanging(out, INDENT.to_owned(), &why, WIDTH)?;
         for fix in &finding.fix {
             // Never broken: it is for copying.
             writeln!(out, "{INDENT}  # {}", plain(fix))?;
         }
     }
     Ok(())
-}
-
-/// Breaks `text` at blanks, so that lines are no longer than a terminal is wide.
-fn wrap(out: &mut impl Write, first: &str, next: &str, text: &str) -> io::Result<()> {
-    let mut line = first.to_owned();
-    let mut is_empty = true;
-    for word in text.split(' ') {
-        if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            writeln!(out, "{}", line.trim_end())?;
-            next.clone_into(&mut line);
-            is_empty = true;
-        }
-        if !is_empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        is_empty = false;
-    }
-    writeln!(out, "{}", line.trim_end())
 }
 
 const INDENT: &str = "                   ";

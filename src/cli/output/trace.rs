@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::plain;
+use super::{plain, wrap::hanging};
 use crate::control::api::{TraceCopy, TraceReport, TraceVerdict};
 
 /// Writes it step by step, all switches in one.
@@ -24,11 +24,7 @@ pub(in crate::cli) fn trace(out: &mut impl Write, report: &TraceReport) -> io::R
     writeln!(out, "=> {}", outcome(report))?;
     for report in std::iter::once(report).chain(&report.then) {
         if let Some(fix) = &report.fix {
-            let mut lead = "   fix: ".to_owned();
-            for line in wrapped(&plain(fix), WIDTH - lead.len()) {
-                writeln!(out, "{lead}{line}")?;
-                lead = " ".repeat(lead.len());
-            }
+            hanging(out, "   fix: ".to_owned(), &plain(fix), WIDTH)?;
         }
     }
     Ok(())
@@ -37,28 +33,10 @@ pub(in crate::cli) fn trace(out: &mut impl Write, report: &TraceReport) -> io::R
 fn steps(out: &mut impl Write, report: &TraceReport, number: &mut usize) -> io::Result<()> {
     for step in &report.steps {
         *number += 1;
-        let mut lead = format!("{number:>3}. {:<8} ", step.step);
-        for line in wrapped(&plain(&step.text), WIDTH - lead.len()) {
-            writeln!(out, "{lead}{line}")?;
-            lead = " ".repeat(lead.len());
-        }
+        let lead = format!("{number:>3}. {:<8} ", step.step);
+        hanging(out, lead, &plain(&step.text), WIDTH)?;
     }
     Ok(())
-}
-
-/// `text` in lines of at most `width` characters, if its words let it.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 /// Who gets it in the end, and who does not.

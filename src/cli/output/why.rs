@@ -2,7 +2,11 @@
 
 use std::io::{self, Write};
 
-use super::{event::clock, plain};
+use super::{
+    event::clock,
+    plain,
+    wrap::{hanging, wrapped},
+};
 use crate::control::api::{FdbChange, FdbInfo, FdbState, FdbStory, WhyEntry, WhyFate, WhyReport};
 
 /// Writes a paragraph for each flow and fate, newest last.
@@ -24,7 +28,7 @@ pub(super) fn report(out: &mut impl Write, report: &WhyReport) -> io::Result<()>
         if !report.entries.is_empty() {
             writeln!(out)?;
         }
-        let mut lines = lines(&plain(hint), 88).into_iter();
+        let mut lines = wrapped(&plain(hint), 88).into_iter();
         lines.try_for_each(|line| writeln!(out, "{line}"))?;
     }
     if report.crowded_out > 0 {
@@ -44,7 +48,10 @@ fn paragraph(out: &mut impl Write, entry: &WhyEntry) -> io::Result<()> {
         count => format!("{count} frames since {}", clock(entry.first)),
     };
     writeln!(out, "{}, {ago}: {count}", clock(entry.time))?;
-    let mut line = |label: &str, text: &str| wrapped(out, label, &plain(text));
+    let mut line = |label: &str, text: &str| {
+        let label = format!("  {label:<8} ");
+        hanging(out, label, &plain(text), WIDTH)
+    };
     let label = if entry.is_first { "first" } else { "frame" };
     line(label, &entry.frame)?;
     line("from", &origin(entry))?;
@@ -94,30 +101,6 @@ fn origin(entry: &WhyEntry) -> String {
     }
     text.push_str(&format!(", {} bytes", entry.len));
     text
-}
-
-/// Writes a line with a label, and goes on in further lines where it gets too long.
-fn wrapped(out: &mut impl Write, label: &str, text: &str) -> io::Result<()> {
-    let labels = std::iter::once(label).chain(std::iter::repeat(""));
-    let mut lines = labels.zip(lines(text, WIDTH));
-    lines.try_for_each(|(label, line)| writeln!(out, "  {label:<8} {line}"))
-}
-
-/// `text` in lines of at most `width` characters, if its words are not longer.
-fn lines(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let Some(line) = lines.last_mut() else { break };
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= width {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines
 }
 
 /// Writes what happened to the entries of an address.
@@ -206,7 +189,7 @@ fn change(out: &mut impl Write, change: &FdbChange) -> io::Result<()> {
     let time = clock(change.time);
     let text = format!("{time}, {}: {what}{by}", ago(change.age_s));
     let indents = std::iter::once("  ").chain(std::iter::repeat("      "));
-    let mut lines = indents.zip(lines(&text, WIDTH + 4));
+    let mut lines = indents.zip(wrapped(&text, WIDTH - 6));
     lines.try_for_each(|(indent, line)| writeln!(out, "{indent}{line}"))
 }
 
@@ -226,8 +209,7 @@ fn ago(seconds: f64) -> String {
     }
 }
 
-/// Characters behind a label: 90 in all.
-const WIDTH: usize = 79;
+const WIDTH: usize = 90;
 
 #[cfg(test)]
 mod tests {
