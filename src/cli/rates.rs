@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::control::api::{PeerInfo, PortInfo, StatsInfo, TrafficInfo, WorkerInfo};
+use crate::control::api::{
+    PeerInfo, PortInfo, RESERVED_BITS_IGNORED, StatsInfo, TrafficInfo, WorkerInfo,
+};
 
 /// Rates of everything, each list in the order of the later look.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +67,7 @@ impl Rates {
                 .get(&key(peer))
                 .map(|old| (old.rx, old.tx, &old.drops));
             let mut flow = Flow::between(old, (peer.rx, peer.tx, &peer.drops), seconds);
-            flow.forget(RESERVED_BITS, seconds);
+            flow.forget(RESERVED_BITS_IGNORED, seconds);
             flow
         };
         let strays = new.vtep.as_ref().map(|vtep| {
@@ -176,9 +178,6 @@ pub(super) fn age(seconds: f64) -> String {
         _ => format!("{days}d{:02}h", hours % 24),
     }
 }
-
-/// Counts among a peer's drops and loses nothing.
-pub(super) const RESERVED_BITS: &str = "reserved_bits_ignored";
 
 #[cfg(test)]
 mod tests {

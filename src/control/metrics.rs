@@ -65,7 +65,10 @@ mod writer;
 
 pub use self::listener::{Audience, MetricsError, MetricsListener};
 use self::writer::{Labels, Row, Writer, with};
-use super::api::{BridgeInfo, PeerInfo, PeerState, PortInfo, PortState, StatsInfo, VtepState};
+use super::api::{
+    BridgeInfo, PeerInfo, PeerState, PortInfo, PortState, RESERVED_BITS_IGNORED, StatsInfo,
+    VtepState,
+};
 use crate::bridge::DropReason;
 
 /// What [`encode`] writes.
@@ -160,7 +163,7 @@ fn by_reason<'a>(
             let reasons: BTreeSet<&str> = known.chain(expected.iter().copied()).collect();
             for reason in reasons {
                 // No loss, and a metric of its own.
-                if reason == RESERVED_BITS {
+                if reason == RESERVED_BITS_IGNORED {
                     continue;
                 }
                 let mut labels = place.clone();
@@ -266,7 +269,7 @@ fn peers(out: &mut Writer<'_>, peers: &[PeerInfo]) -> fmt::Result {
     )?;
     let name = "tapswitch_peer_reserved_bits_frames";
     let help = "Frames with reserved bits of the VXLAN header set, which lost them nothing.";
-    let reserved = rows(|peer| peer.drops.get(RESERVED_BITS).copied().unwrap_or(0));
+    let reserved = rows(|peer| peer.drops.get(RESERVED_BITS_IGNORED).copied().unwrap_or(0));
     out.counter(name, help, reserved)?;
     let path = rows(|peer| peer.path_mtu.into());
     out.bytes(
@@ -349,9 +352,6 @@ fn peer_labels(peer: &PeerInfo) -> Labels<'_> {
         ("peer", peer.remote.as_str().into()),
     ]
 }
-
-/// Stands among a peer's drops but is none.
-const RESERVED_BITS: &str = "reserved_bits_ignored";
 
 const FDB_COUNTERS: [(&str, &str); 7] = [
     ("learned", "Addresses learned."),

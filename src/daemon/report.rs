@@ -14,8 +14,9 @@ use crate::{
     attach,
     bridge::{DropReason, PeerId},
     control::api::{
-        ApiError, BridgeInfo, PeerInfo, PeerState as PeerCondition, PortInfo, ShowInfo, StatsInfo,
-        TrafficInfo, VtepInfo, VtepState as Reachable, WorkerInfo,
+        ApiError, BridgeInfo, PeerInfo, PeerState as PeerCondition, PortInfo,
+        RESERVED_BITS_IGNORED, ShowInfo, StatsInfo, TrafficInfo, VtepInfo, VtepState as Reachable,
+        WorkerInfo,
     },
     datapath::{Calls, PortIo, Totals},
     names::{Name, NetnsRef},
@@ -235,7 +236,7 @@ fn peer_info(state: &State, peer: &PeerState, totals: &Totals, fdb_entries: usiz
     let mut drops = drops(totals);
     if totals.reserved_bits > 0 {
         // No loss, but the same place to look at.
-        drops.insert("reserved_bits_ignored".to_owned(), totals.reserved_bits);
+        drops.insert(RESERVED_BITS_IGNORED.to_owned(), totals.reserved_bits);
     }
     PeerInfo {
         bridge: peer.bridge.clone(),

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::{BridgeSpec, PeerAddr, PortSpec, VtepSpec},
     control::{
-        api::{Request, Response, StatsInfo},
+        api::{RESERVED_BITS_IGNORED, Request, Response, StatsInfo},
         client::Client,
     },
     names::Name,
@@ -128,7 +128,7 @@ fn add_losses(lost: &mut BTreeMap<String, u64>, node: &StatsInfo) {
     let vtep = node.vtep.iter().map(|vtep| &vtep.drops);
     let drops = ports.chain(peers).chain(vtep).flatten();
     // The queue of a TAP is read at its device, the other one is no loss.
-    let not_here = ["tap_queue", "reserved_bits_ignored"];
+    let not_here = ["tap_queue", RESERVED_BITS_IGNORED];
     for (reason, &frames) in drops {
         if frames > 0 && !not_here.contains(&reason.as_str()) {
             *lost.entry(format!("switch.{reason}")).or_default() += frames;

@@ -6,9 +6,9 @@ use super::model::{Known, Model, Sort};
 use crate::{
     cli::{
         output::{explain, plain},
-        rates::{Flow, RESERVED_BITS, scaled},
+        rates::{Flow, scaled},
     },
-    control::api::{PeerState, PortState, StatsInfo},
+    control::api::{PeerState, PortState, RESERVED_BITS_IGNORED, StatsInfo},
 };
 
 /// A port or a peer.
@@ -156,7 +156,7 @@ fn add(
     seconds: Option<f64>,
 ) {
     for (reason, &count) in all {
-        if count == 0 || reason == RESERVED_BITS {
+        if count == 0 || reason == RESERVED_BITS_IGNORED {
             continue;
         }
         let way = match incoming.get(reason).copied().unwrap_or(0) {

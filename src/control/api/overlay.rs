@@ -71,7 +71,7 @@ pub struct PeerInfo {
     pub rx: TrafficInfo,
     /// From the switch to it.
     pub tx: TrafficInfo,
-    /// Frames from it or to it that were dropped, by reason.
+    /// Frames from it or to it that were dropped, by reason, and [`RESERVED_BITS_IGNORED`].
     pub drops: BTreeMap<String, u64>,
     /// Those of `drops` that came from it; the others were on their way to it.
     #[serde(default)]
@@ -79,6 +79,9 @@ pub struct PeerInfo {
     /// FDB entries that point to it.
     pub fdb_entries: usize,
 }
+
+/// Among [`PeerInfo::drops`], but no loss: frames whose VXLAN header had reserved bits set.
+pub const RESERVED_BITS_IGNORED: &str = "reserved_bits_ignored";
 
 /// How a peer came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
