@@ -28,7 +28,7 @@ use tapswitch::{
     config::{AtLimit, Mode},
     datapath::{Decided, Departure, Observer, Totals},
     offload::Offloads,
-    rehearsal::{Answer, Entrance, Message, Names, Rehearsal, Written, rehearse, story},
+    rehearsal::{Answer, Copied, Entrance, Message, Names, Rehearsal, Written, rehearse, story},
     sim::{Lab, MemMessage, MemNet, MemPort, MemState, MemUnderlay},
     sys::clock,
     vxlan::{self, ping},
@@ -103,6 +103,17 @@ impl Names for Plain {
 
 fn peer_at(host: u8) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, host], 4789))
+}
+
+/// A datagram as it left.
+fn sent(departure: &Departure, bytes: Vec<u8>) -> (SocketAddr, u32, u8, Option<u16>, Vec<u8>) {
+    let Departure {
+        to,
+        flow,
+        tos,
+        segment,
+    } = *departure;
+    (to, flow, tos, segment, bytes)
 }
 
 fn vni(number: u32) -> Vni {
@@ -476,17 +487,10 @@ impl World {
             }
             assert!(rehearsed == real, "port {port} got other bytes");
         }
-        let real: HashSet<_> = std::iter::from_fn(|| self.underlay.take_stray())
-            .map(|message| {
-                (
-                    message.departure.to,
-                    message.departure.flow,
-                    message.departure.tos,
-                    message.departure.segment,
-                    message.bytes,
-                )
-            })
+        let mut real: Vec<_> = std::iter::from_fn(|| self.underlay.take_stray())
+            .map(|message| sent(&message.departure, message.bytes))
             .collect();
+        real.sort();
         let copies = rehearsal
             .copies
             .iter()
@@ -498,56 +502,31 @@ impl World {
             Answer::Probe(message) => Some(message.clone()),
             Answer::TooBig { .. } => None,
         });
-        let rehearsed: HashSet<_> = copies
+        let mut rehearsed: Vec<_> = copies
             .chain(answers)
-            .map(|message| {
-                (
-                    message.departure.to,
-                    message.departure.flow,
-                    message.departure.tos,
-                    message.departure.segment,
-                    message.bytes,
-                )
-            })
+            .map(|message| sent(&message.departure, message.bytes))
             .collect();
+        rehearsed.sort();
         assert!(rehearsed == real, "other datagrams left");
     }
 
     /// Every drop, and where.
     fn compare_counters(&self, before: &State, rehearsal: &Rehearsal) {
         let after = self.state();
-        let difference = |after: &[u64], before: &[u64]| -> Vec<(DropReason, u64)> {
-            let all = DropReason::ALL.iter();
-            all.map(|&reason| (reason, after[reason.index()] - before[reason.index()]))
-                .filter(|&(_, count)| count > 0)
-                .collect()
-        };
         let places = self.ports.iter().map(|&port| Egress::Port(port));
         let places = places.chain(self.peers.iter().map(|&peer| Egress::Peer(peer)));
         let afters = after.ports.iter().chain(&after.peers);
         let befores = before.ports.iter().chain(&before.peers);
         let mut ingress = vec![0; DropReason::COUNT];
+        let mut unasked = 0;
         for ((place, after), before) in places.zip(afters).zip(befores) {
-            let copy = rehearsal.copies.iter().find(|copy| copy.to == place);
-            let drops = copy.map(|copy| copy.drops.clone()).unwrap_or_default();
-            let lost_answer = copy.is_none();
-            if !lost_answer {
-                assert_eq!(
-                    difference(&after.egress_drops, &before.egress_drops),
-                    drops,
-                    "{place:?}"
-                );
-                let copy = copy.unwrap();
-                assert_eq!(after.tx_frames - before.tx_frames, copy.totals.tx_frames);
-                assert_eq!(after.tx_bytes - before.tx_bytes, copy.totals.tx_bytes);
-                assert_eq!(after.segmented - before.segmented, copy.totals.segmented);
-                assert_eq!(after.coalesced - before.coalesced, copy.totals.coalesced);
-            }
+            unasked += compare_egress(place, before, after, rehearsal);
             for reason in DropReason::ALL {
                 ingress[reason.index()] +=
                     after.ingress_drops[reason.index()] - before.ingress_drops[reason.index()];
             }
         }
+        assert!(unasked <= rehearsal.probes, "{unasked} answers to probes");
         for reason in DropReason::ALL {
             ingress[reason.index()] += after.vtep.ingress_drops[reason.index()]
                 - before.vtep.ingress_drops[reason.index()];
@@ -562,6 +541,53 @@ impl World {
             rehearsed[reason.index()] += count;
         }
         assert_eq!(rehearsed, ingress);
+    }
+}
+
+/// What went out at a place, and what was lost there; returns how many frames went to a peer and
+/// were no copies, so that they must be answers to probes.
+fn compare_egress(place: Egress, before: &Totals, after: &Totals, rehearsal: &Rehearsal) -> u64 {
+    let all = DropReason::ALL.iter().map(|&reason| {
+        let index = reason.index();
+        (
+            reason,
+            after.egress_drops[index] - before.egress_drops[index],
+        )
+    });
+    let lost: Vec<_> = all.filter(|&(_, count)| count > 0).collect();
+    let real = [
+        after.tx_frames - before.tx_frames,
+        after.tx_bytes - before.tx_bytes,
+        after.segmented - before.segmented,
+        after.coalesced - before.coalesced,
+    ];
+    if let Some(Copied { totals, drops, .. }) =
+        rehearsal.copies.iter().find(|copy| copy.to == place)
+    {
+        let rehearsed = [
+            totals.tx_frames,
+            totals.tx_bytes,
+            totals.segmented,
+            totals.coalesced,
+        ];
+        assert_eq!((real, &lost), (rehearsed, drops), "{place:?}");
+        return 0;
+    }
+    let unanswered = rehearsal.lost_answers.iter();
+    let unanswered = unanswered.filter(|(to, ..)| *to == place);
+    let unanswered: Vec<_> = unanswered
+        .map(|&(_, reason, count)| (reason, count))
+        .collect();
+    assert_eq!(lost, unanswered, "{place:?}");
+    match place {
+        Egress::Peer(_) => real[0],
+        Egress::Port(port) => {
+            let is_for_it =
+                |answer: &&Answer| matches!(answer, Answer::TooBig { port: to, .. } if *to == port);
+            let told = rehearsal.answers.iter().filter(is_for_it).count();
+            assert_eq!(real[0], told as u64, "{place:?}");
+            0
+        }
     }
 }
 

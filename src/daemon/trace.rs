@@ -512,7 +512,10 @@ fn verdict(played: &Rehearsal) -> (TraceVerdict, Option<(DropReason, Option<Egre
         let drops = copy.drops.iter();
         drops.map(|&(reason, _)| (reason, Some(copy.to)))
     });
-    let reason = refused.chain(decided).chain(lost).next();
+    let answers = played.lost_answers.iter();
+    let unanswered = answers.map(|&(to, reason, _)| (reason, Some(to)));
+    let mut reasons = refused.chain(decided).chain(lost).chain(unanswered);
+    let reason = reasons.next();
     let is_sent = played.copies.iter().any(|copy| copy.totals.tx_frames > 0);
     let verdict = match (is_sent, reason) {
         (true, None) => TraceVerdict::Delivered,

@@ -73,6 +73,8 @@ pub struct Rehearsal {
     pub copies: Vec<Copied>,
     /// What the switch would send by itself.
     pub answers: Vec<Answer>,
+    /// Answers that would get lost: to whom, why, and how many.
+    pub lost_answers: Vec<(Egress, DropReason, u64)>,
     /// Datagrams that never became a frame for a bridge, by reason.
     pub refused: Vec<(DropReason, u64)>,
     /// Probes of other tapswitches among the datagrams: they are answered, and no bridge sees them.
@@ -264,10 +266,27 @@ impl Replica {
             frames,
             copies,
             answers,
+            lost_answers: self.lost_answers(&places),
             refused,
             probes,
             reserved_bits,
         }
+    }
+
+    /// What was lost where nobody was to get a copy.
+    fn lost_answers(&self, places: &[Egress]) -> Vec<(Egress, DropReason, u64)> {
+        let ports = self.topology.ports();
+        let ports = ports.map(|port| (Egress::Port(port.id), &port.counters));
+        let peers = self.topology.vtep().into_iter().flat_map(Vtep::peers);
+        let peers = peers.map(|peer| (Egress::Peer(peer.id), &peer.counters));
+        let others = ports.chain(peers).filter(|(to, _)| !places.contains(to));
+        others
+            .flat_map(|(to, counters)| {
+                let lost = counted(&counters.totals().egress_drops);
+                lost.into_iter()
+                    .map(move |(reason, count)| (to, reason, count))
+            })
+            .collect()
     }
 
     fn copied(&self, to: Egress, entrance: Entrance<'_>, messages: &mut Vec<Datagrams>) -> Copied {

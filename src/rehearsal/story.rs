@@ -159,7 +159,7 @@ impl Teller<'_> {
         if self.rehearsal.probes > 0 {
             self.say(
                 "probe",
-                "a probe of another tapswitch: answered, no bridge sees it",
+                "a probe of another tapswitch: the switch answers, no bridge sees it",
             );
         }
     }

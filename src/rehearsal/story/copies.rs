@@ -228,6 +228,14 @@ impl Teller<'_> {
             };
             self.say("answer", text);
         }
+        for &(to, reason, _) in &self.rehearsal.lost_answers {
+            let place = self.place(to);
+            let text = format!(
+                "the answer to {place}: dropped, {reason}: {}",
+                reason.explain()
+            );
+            self.say("drop", text);
+        }
     }
 }
 
