@@ -11,7 +11,13 @@ use common::{Env, Netns, PacketSocket, wait_until};
 use lab::Lab;
 use libtest_mimic::Trial;
 use serde_json::Value;
-use tapswitch::{control::api::Hex, sys::netns::NetnsFile};
+use tapswitch::{
+    control::{
+        api::{Hex, Request, TraceDatagrams, TraceFrom, TraceRequest, TraceWhat},
+        client::Client,
+    },
+    sys::netns::NetnsFile,
+};
 
 fn main() -> ExitCode {
     common::main(|env: &Env| -> Vec<Trial> {
@@ -273,6 +279,7 @@ fn what_is_wrong() {
         "{}",
         refused.stderr
     );
+    too_many();
     world.one.sh("ip netns del nsC");
     wait_until("the port is gone", Duration::from_secs(5), || {
         world.one.port("podC")["state"] == "gone"
@@ -281,6 +288,30 @@ fn what_is_wrong() {
         .one
         .refused("tapswitch trace --in podC 'arp who-has 10.1.1.10'");
     assert!(refused.stderr.contains("gone"), "{}", refused.stderr);
+}
+
+/// Each of them may be a broadcast, of which every port gets a copy.
+fn too_many() {
+    let many = TraceDatagrams {
+        from: "192.168.50.20".parse().unwrap(),
+        source_port: None,
+        to: "192.168.50.10:4789".parse().unwrap(),
+        tos: 0,
+        segment: Some(22),
+        data: Hex(vec![0; 22 * 257]),
+    };
+    let request = Request::Trace(TraceRequest {
+        from: TraceFrom::Peer {
+            remote: many.from,
+            vni: None,
+        },
+        what: TraceWhat::Datagrams(vec![many]),
+    });
+    let refused = Client::new("/run/n1.sock").request(&request).unwrap_err();
+    assert!(
+        refused.to_string().contains("257 datagrams; at most 256"),
+        "{refused}"
+    );
 }
 
 /// What is another one each time: ages, and the ports that the kernel chose.

@@ -144,8 +144,7 @@ impl Inner {
         // In force before the first byte of the answer.
         self.publish(&state);
         if let Err(error) = job.start() {
-            drop(state);
-            drop(self.stop_capture(&mut self.state(), id));
+            drop(self.stop_capture(&mut state, id));
             let text = format!("capture: start a thread: {error}; see ulimit -u");
             return Err(ApiError::failed(text));
         }

@@ -159,7 +159,7 @@ impl Ping {
 
     /// The longest inner frame that the path takes.
     fn max_frame(&self) -> u32 {
-        let outer = vxlan::overhead(self.to.is_ipv6()) - 14;
+        let outer = vxlan::encap_len(self.to.is_ipv6());
         self.path.get().saturating_sub(outer)
     }
 }

@@ -195,10 +195,12 @@ impl Inner {
             return Ok(old);
         };
         if forgets {
-            let cause = match () {
-                () if moved => "its port went to another bridge",
-                () if !port.spec.flags.up => "its port was set down",
-                () => "the address of its port was changed",
+            let cause = if moved {
+                "its port went to another bridge"
+            } else if !port.spec.flags.up {
+                "its port was set down"
+            } else {
+                "the address of its port was changed"
             };
             self.forget(state, &old.bridge, port, cause, |kind| {
                 moved || kind != EntryKind::Static

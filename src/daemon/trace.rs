@@ -24,7 +24,9 @@ use crate::{
     datapath::Topology,
     names::Name,
     netlink,
-    rehearsal::{self, Answer, Datagrams, Entrance, Message, Names, Rehearsal, Written},
+    rehearsal::{
+        self, Answer, Datagrams, Entrance, Message, Names, Rehearsal, Written, datagrams_in,
+    },
     sys::netns::NetnsFile,
     vxlan,
     wire::{Frame, MacAddr, VirtioNetHdr, Vni, describe},
@@ -290,10 +292,14 @@ impl Trace {
             )));
         }
         // Each may be a broadcast, of which every port gets a copy.
-        let count: usize = datagrams.iter().map(datagrams_in).sum();
+        let counts = datagrams
+            .iter()
+            .map(|one| datagrams_in(one.data.0.len(), one.segment));
+        let count: usize = counts.sum();
         if count > MOST_DATAGRAMS {
             return Err(ApiError::invalid(format!(
-                "{OPERATION}: {count} datagrams; at most {MOST_DATAGRAMS} are taken at a time"
+                "{OPERATION}: {count} datagrams; at most {MOST_DATAGRAMS} are taken at a time: trace \
+                 them in parts"
             )));
         }
         let messages = datagrams.iter().map(|datagrams| Message {
@@ -539,13 +545,6 @@ fn next_hop(spec: &PortSpec, ip: IpAddr) -> IpAddr {
     let mut gateways = spec.gateways.iter();
     let gateway = gateways.find(|gateway| gateway.is_ipv4() == ip.is_ipv4());
     gateway.copied().unwrap_or(ip)
-}
-
-/// How many datagrams a message holds.
-fn datagrams_in(message: &TraceDatagrams) -> usize {
-    let len = message.data.0.len();
-    let segment = message.segment.map_or(len, usize::from);
-    len.div_ceil(segment.max(1))
 }
 
 /// Datagrams of one trace: twice what the kernel hands over in one message.

@@ -52,7 +52,7 @@ impl Port {
     }
 
     /// The bytes of IP that fit behind an Ethernet header and a VLAN tag.
-    pub(super) fn mtu(&self) -> u32 {
+    pub(crate) fn mtu(&self) -> u32 {
         let mtu = self.max_frame.saturating_sub(Self::OVERHEAD);
         u32::try_from(mtu).unwrap_or(u32::MAX)
     }

@@ -117,16 +117,13 @@ impl Peer {
     /// The longest inner frame that the path takes, Ethernet header and tags included.
     #[inline]
     pub fn max_frame(&self) -> usize {
-        // The overhead counts the inner Ethernet header, which is part of the frame here.
-        let outer = vxlan::overhead(self.to.is_ipv6()) - 14;
+        let outer = vxlan::encap_len(self.to.is_ipv6());
         usize::try_from(self.path.get().saturating_sub(outer)).unwrap_or(usize::MAX)
     }
-}
 
-impl Peer {
     /// How long the outer packet around a frame of `len` bytes is, and what the path takes.
     pub(super) fn outer_size(&self, len: usize) -> Option<Detail> {
-        let outer = vxlan::overhead(self.to.is_ipv6()) - 14;
+        let outer = vxlan::encap_len(self.to.is_ipv6());
         let has = u32::try_from(len).ok()?.saturating_add(outer);
         let fits = self.path.get();
         Some(Detail::Size { has, fits })

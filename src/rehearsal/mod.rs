@@ -3,8 +3,8 @@
 //! [`rehearse`] does not predict what [`Datapath::service`] would do; it calls it. Around it stand
 //! a copy of the topology with the real settings, copies of the FDBs, fresh counters, and in place
 //! of the devices recorders with their abilities. So it cannot differ from what a frame that really
-//! comes would meet, and it changes nothing: nothing is learned, counted or sent, and no worker
-//! waits for it. [`story()`] tells the outcome step by step.
+//! comes would meet, and it changes nothing: nothing is learned, counted or sent, and a worker
+//! waits for it only where an FDB's shard is being copied when it learns. [`story()`] tells the outcome step by step.
 //!
 //! What depends on other frames is not in it: the limits of how often the switch sends something by
 //! itself, and joining with what waits in the same batch.
@@ -13,8 +13,8 @@ mod recorder;
 mod story;
 
 use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    collections::{HashMap, HashSet},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -190,9 +190,21 @@ struct Replica {
 
 impl Replica {
     fn new(topology: &Topology, entrance: Entrance<'_>) -> Self {
+        let reached: HashSet<usize> = reached(topology, entrance)
+            .into_iter()
+            .map(|(bridge, _)| bridge)
+            .collect();
         let bridges = topology.bridges().iter();
         let bridges = bridges
-            .map(|bridge| bridge.clone().with_fdb(Arc::new(bridge.fdb().snapshot())))
+            .enumerate()
+            .map(|(index, bridge)| {
+                // The others meet no frame.
+                let fdb = match reached.contains(&index) {
+                    true => bridge.fdb().snapshot(),
+                    false => Fdb::new(),
+                };
+                bridge.clone().with_fdb(Arc::new(fdb))
+            })
             .collect();
         let mut recorders = Vec::new();
         let mut ports = Vec::new();
@@ -389,6 +401,43 @@ fn vni(datagram: &[u8]) -> Option<Vni> {
     Some(header.vni)
 }
 
+impl Datagrams {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        datagrams_in(self.bytes.len(), self.departure.segment)
+    }
+}
+
+/// How many datagrams a message of `len` bytes holds, of which each but the last has `segment`.
+pub fn datagrams_in(len: usize, segment: Option<u16>) -> usize {
+    let each = segment.map_or(len, usize::from);
+    len.div_ceil(each.max(1))
+}
+
+/// The frames that come in at `entrance`, each with the number of the bridge that meets it.
+fn reached<'a>(topology: &Topology, entrance: Entrance<'a>) -> Vec<(usize, &'a [u8])> {
+    let messages = match entrance {
+        Entrance::Port { port, frame, .. } => {
+            let port = topology.port(port);
+            return port.map(|port| (port.bridge, frame)).into_iter().collect();
+        }
+        Entrance::Underlay(messages) => messages,
+    };
+    let Some(vtep) = topology.vtep() else {
+        return Vec::new();
+    };
+    let mut reached = Vec::new();
+    for Message { bytes, segment, .. } in messages {
+        for range in vxlan::split(bytes, segment.unwrap_or_default()) {
+            let datagram = bytes.get(range).unwrap_or_default();
+            let parsed = vxlan::parse(datagram).ok();
+            reached
+                .extend(parsed.and_then(|(header, frame)| Some((vtep.bridge(header.vni)?, frame))));
+        }
+    }
+    reached
+}
+
 /// Takes note of what the bridges decide, and of what their FDBs have.
 #[derive(Debug)]
 struct Watch {
@@ -413,28 +462,8 @@ impl Watch {
             fdbs,
             known: HashMap::new(),
         };
-        match entrance {
-            Entrance::Port { port, frame, .. } => {
-                if let Some(port) = topology.port(port) {
-                    watch.look(port.bridge, frame);
-                }
-            }
-            Entrance::Underlay(messages) => {
-                let vtep = topology.vtep();
-                for message in messages {
-                    let bytes = &message.bytes;
-                    for range in vxlan::split(bytes, message.segment.unwrap_or_default()) {
-                        let Ok((header, frame)) =
-                            vxlan::parse(bytes.get(range).unwrap_or_default())
-                        else {
-                            continue;
-                        };
-                        if let Some(bridge) = vtep.and_then(|vtep| vtep.bridge(header.vni)) {
-                            watch.look(bridge, frame);
-                        }
-                    }
-                }
-            }
+        for (bridge, frame) in reached(topology, entrance) {
+            watch.look(bridge, frame);
         }
         watch
     }
@@ -495,9 +524,4 @@ fn keys(frame: &[u8]) -> Option<(FdbKey, FdbKey)> {
         FdbKey::new(frame.src(), vlan),
         FdbKey::new(frame.dst(), vlan),
     ))
-}
-
-/// Bytes of the outer IP and UDP headers on the way to `to`.
-pub fn outer_headers(to: SocketAddr) -> u32 {
-    recorder::headers(to)
 }

@@ -116,7 +116,7 @@ impl UnderlayIo for UnderlayRecorder {
         }
         let bytes = joined(parts);
         let longest = departure.segment.map_or(bytes.len(), usize::from);
-        let outer = usize::try_from(headers(departure.to)).unwrap_or(0);
+        let outer = vxlan::ip_udp_len(departure.to.is_ipv6()) as usize;
         // The sockets never let a datagram be fragmented.
         let takes = self.real.path_mtu(departure.to);
         let takes = takes.map_or(usize::MAX, |mtu| usize::try_from(mtu).unwrap_or(usize::MAX));
@@ -146,12 +146,6 @@ impl UnderlayIo for UnderlayRecorder {
     fn source_port(&self, flow: u32) -> Option<u16> {
         self.real.source_port(flow)
     }
-}
-
-/// Bytes of the outer IP and UDP headers.
-pub(super) fn headers(to: SocketAddr) -> u32 {
-    let inner_ethernet_and_vxlan = 14 + 8;
-    vxlan::overhead(to.is_ipv6()) - inner_ethernet_and_vxlan
 }
 
 fn joined(parts: &[IoSlice<'_>]) -> Vec<u8> {

@@ -171,8 +171,7 @@ impl UnderlayIo for MemUnderlay {
     fn transmit(&self, departure: &Departure, parts: &[IoSlice<'_>]) -> Departed {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         let longest = departure.segment.map_or(len, usize::from);
-        // IP and UDP headers.
-        let overhead = vxlan::overhead(departure.to.is_ipv6()) - 14 - 8;
+        let overhead = vxlan::ip_udp_len(departure.to.is_ipv6());
         let target = self.net.endpoint(departure.to);
         let mut bytes = {
             let state = self.state();

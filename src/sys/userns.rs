@@ -3,6 +3,7 @@
 use std::{fs, io};
 
 use nix::{
+    mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
     unistd::{getgid, getuid},
 };
@@ -34,6 +35,12 @@ pub enum UserNamespaceError {
     /// The kernel refused.
     #[error("enter user namespace: {}; {}", cause_text(.cause), advice(.cause))]
     Unshare {
+        /// What the kernel answered.
+        cause: io::Error,
+    },
+    /// There is no `/run` of its own.
+    #[error("mount tmpfs on /run: {}; run as root, outside of a container", cause_text(.cause))]
+    Mount {
         /// What the kernel answered.
         cause: io::Error,
     },
@@ -84,6 +91,26 @@ pub fn enter_user_namespace(mounts: Mounts) -> Result<(), UserNamespaceError> {
     write("/proc/self/setgroups", "deny")?;
     write("/proc/self/uid_map", &format!("0 {uid} 1"))?;
     write("/proc/self/gid_map", &format!("0 {gid} 1"))
+}
+
+/// Moves the process into a mount and a network namespace, inside a user namespace if it is not
+/// root, with an empty `/run`: the machine sees nothing of what is made there, and all of it goes
+/// with the last process.
+///
+/// # Errors
+/// A [`UserNamespaceError`]; the process should end, since it may be half inside.
+pub fn enter_private_namespaces() -> Result<(), UserNamespaceError> {
+    let both = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET;
+    if unshare(both).is_err() {
+        enter_user_namespace(Mounts::Private)?;
+    }
+    let none: Option<&str> = None;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(none, "/", none, private, none)
+        .and_then(|()| mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none))
+        .map_err(|errno| UserNamespaceError::Mount {
+            cause: errno.into(),
+        })
 }
 
 #[cfg(test)]

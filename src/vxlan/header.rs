@@ -76,8 +76,20 @@ pub const fn header(vni: Vni) -> [u8; HEADER_LEN] {
 /// Outer IP, UDP and VXLAN headers, and the inner Ethernet header, which an MTU does not count. An
 /// inner VLAN tag is 4 bytes more.
 pub const fn overhead(is_v6: bool) -> u32 {
-    let [(_, ip), (_, udp), (_, vxlan), (_, ethernet)] = headers(is_v6);
-    ip + udp + vxlan + ethernet
+    let [.., (_, ethernet)] = headers(is_v6);
+    encap_len(is_v6) + ethernet
+}
+
+/// Bytes in front of an inner frame: outer IP, UDP and VXLAN headers.
+pub const fn encap_len(is_v6: bool) -> u32 {
+    let [_, _, (_, vxlan), _] = headers(is_v6);
+    ip_udp_len(is_v6) + vxlan
+}
+
+/// Bytes in front of the payload of a UDP datagram.
+pub const fn ip_udp_len(is_v6: bool) -> u32 {
+    let [(_, ip), (_, udp), ..] = headers(is_v6);
+    ip + udp
 }
 
 /// What [`overhead()`] is made of, outermost first.

@@ -32,7 +32,8 @@ pub mod too_big;
 pub use self::{
     entropy::entropy,
     header::{
-        BadDatagram, HEADER_LEN, Header, PORT, SOURCE_PORTS, header, headers, overhead, parse,
+        BadDatagram, HEADER_LEN, Header, PORT, SOURCE_PORTS, encap_len, header, headers,
+        ip_udp_len, overhead, parse,
     },
     split::{Datagrams, split},
 };

@@ -24,14 +24,7 @@ use std::{
 };
 
 use libtest_mimic::{Arguments, Completion, Trial};
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
-};
-use tapswitch::sys::{
-    Tap, TapOptions, clock,
-    userns::{Mounts, enter_user_namespace},
-};
+use tapswitch::sys::{Tap, TapOptions, clock, userns::enter_private_namespaces};
 
 pub use self::{
     daemon::Daemon,
@@ -75,6 +68,7 @@ impl Env {
     /// Enters the private namespaces; before any thread is started.
     pub fn enter() -> Self {
         let reason_not_to_run = enter_private_namespaces()
+            .map_err(|error| error.to_string())
             .and_then(|()| check_tools())
             .err();
         Self { reason_not_to_run }
@@ -87,18 +81,6 @@ pub fn main(tests: impl FnOnce(&Env) -> Vec<Trial>) -> ExitCode {
     arguments.test_threads = Some(1);
     let env = Env::enter();
     libtest_mimic::run(&arguments, tests(&env)).exit_code()
-}
-
-fn enter_private_namespaces() -> Result<(), String> {
-    let both = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET;
-    if unshare(both).is_err() {
-        enter_user_namespace(Mounts::Private).map_err(|error| error.to_string())?;
-    }
-    let none: Option<&str> = None;
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(none, "/", none, private, none)
-        .and_then(|()| mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none))
-        .map_err(|errno| format!("mount tmpfs on /run: {errno}"))
 }
 
 fn check_tools() -> Result<(), String> {

@@ -230,13 +230,16 @@ impl Exam<'_> {
         entries.into_iter().map(heard).collect()
     }
 
+    /// The interface of a port, and its namespace.
+    fn device(&self, port: &Name) -> Option<Device> {
+        let state = self.inner.state();
+        let plugged = state.port(port)?.plugged()?;
+        Device::of(plugged.io.device(), plugged.netns).ok()
+    }
+
     /// The ways from the namespace of a port.
     fn ways(&self, port: &Name, to: &[IpAddr]) -> Vec<Way> {
-        let device = {
-            let state = self.inner.state();
-            let plugged = state.port(port).and_then(|port| port.plugged());
-            plugged.and_then(|plugged| Device::of(plugged.io.device(), plugged.netns).ok())
-        };
+        let device = self.device(port);
         let ways = device.and_then(|device| netlink::ways(Some(&device.netns), to).ok());
         ways.unwrap_or_default()
     }
@@ -320,11 +323,7 @@ impl Exam<'_> {
     }
 
     fn look_inside_again(&self, port: &Name, seen: &mut Seen, queue: &mut Count) {
-        let device = {
-            let state = self.inner.state();
-            let plugged = state.port(port).and_then(|port| port.plugged());
-            plugged.and_then(|plugged| Device::of(plugged.io.device(), plugged.netns).ok())
-        };
+        let device = self.device(port);
         let Some(device) = device else { return };
         let netns = Some(&device.netns);
         if let Ok(link) = netlink::link_state(netns, &LinkRef::Name(device.name)) {

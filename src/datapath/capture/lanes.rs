@@ -6,13 +6,10 @@ use std::sync::{
     mpsc::{Receiver, SyncSender},
 };
 
-use super::{
-    Chunk, Form, Installed, Outer, Place, Record, Side,
-    chunk::{Signals, add},
-};
+use super::{Chunk, Form, Installed, Outer, Place, Record, Side, chunk::Signals};
 use crate::{
     bridge::{Ingress, PeerId, PortId},
-    datapath::Batch,
+    datapath::{Batch, Counter},
     time::Timestamp,
 };
 
@@ -150,7 +147,7 @@ impl Lanes {
         }
     }
 
-    /// Whether any capture wants inner frames at `place`: then it is worth while to find out more.
+    /// Whether any capture wants such frames at `place`: then it is worth while to find out more.
     pub(in crate::datapath) fn want(&self, place: Place, side: Side, form: Form) -> bool {
         self.lanes
             .iter()
@@ -224,21 +221,21 @@ impl Installed {
 #[derive(Debug)]
 pub(super) struct Slots {
     slots: [Slot; Self::COUNT],
-    elsewhere: AtomicU64,
+    elsewhere: Counter,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
     /// 0: free.
     key: AtomicU64,
-    count: AtomicU64,
+    count: Counter,
 }
 
 impl Default for Slots {
     fn default() -> Self {
         Self {
             slots: std::array::from_fn(|_| Slot::default()),
-            elsewhere: AtomicU64::new(0),
+            elsewhere: Counter::default(),
         }
     }
 }
@@ -253,23 +250,23 @@ impl Slots {
             held == key || held == 0
         };
         let Some(slot) = self.slots.iter().find(is_its) else {
-            return add(&self.elsewhere, 1);
+            return self.elsewhere.add(1);
         };
         if slot.key.load(Ordering::Relaxed) == 0 {
             slot.key.store(key, Ordering::Relaxed);
         }
-        add(&slot.count, 1);
+        slot.count.add(1);
     }
 
     /// What was lost where no slot was left for.
     pub(super) fn elsewhere(&self) -> u64 {
-        self.elsewhere.load(Ordering::Relaxed)
+        self.elsewhere.get()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = ((Place, Form), u64)> {
         self.slots.iter().filter_map(|slot| {
             let key = slot.key.load(Ordering::Relaxed);
-            Some((place(key)?, slot.count.load(Ordering::Relaxed)))
+            Some((place(key)?, slot.count.get()))
         })
     }
 }

@@ -95,7 +95,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// About an inner frame on its way in, with nothing known.
+    /// About a frame of which nothing more is known.
     pub(in crate::datapath) fn new(place: Place, side: Side, form: Form, fate: Fate) -> Self {
         Self {
             at: Timestamp::ZERO,

@@ -7,7 +7,7 @@ use etherparse::{
 use super::{Entrance, Teller, list, plural};
 use crate::{
     bridge::{DropReason, Egress, PeerId, PortId},
-    rehearsal::{Answer, Copied, Datagrams, Written, outer_headers},
+    rehearsal::{Answer, Copied, Datagrams, Written},
     vxlan,
     wire::{GsoType, VirtioNetHdr, describe},
 };
@@ -110,8 +110,8 @@ impl Teller<'_> {
         } else {
             (20, 4)
         };
-        let outer = longest + usize::try_from(outer_headers(departure.to)).unwrap_or(0);
-        let count: usize = messages.iter().map(datagrams).sum();
+        let outer = longest + vxlan::ip_udp_len(departure.to.is_ipv6()) as usize;
+        let count: usize = messages.iter().map(Datagrams::count).sum();
         let many = if count > 1 {
             format!(
                 "{} in {}, of up to ",
@@ -167,7 +167,7 @@ impl Teller<'_> {
     fn port_limit(&self, port: PortId) -> String {
         let name = self.names.port(port);
         match self.topology.port(port) {
-            Some(port) => format!("{name} (MTU {})", port.max_frame.saturating_sub(18)),
+            Some(port) => format!("{name} (MTU {})", port.mtu()),
             None => name,
         }
     }
@@ -182,7 +182,7 @@ impl Teller<'_> {
         let around = vxlan::overhead(peer.to.is_ipv6());
         match inner {
             Some(inner) => {
-                let outer = inner + usize::try_from(around - 14).unwrap_or(0);
+                let outer = inner + vxlan::encap_len(peer.to.is_ipv6()) as usize;
                 format!(
                     "the path to {name}: outer {outer} > path {path}; an MTU of {} fits",
                     path.saturating_sub(around)
@@ -257,15 +257,6 @@ fn too_big(frame: &[u8]) -> String {
         },
         _ => describe(frame),
     }
-}
-
-/// How many datagrams a message has.
-fn datagrams(message: &Datagrams) -> usize {
-    let each = message
-        .departure
-        .segment
-        .map_or(message.bytes.len(), usize::from);
-    message.bytes.len().div_ceil(each.max(1))
 }
 
 const AS_IT_IS: &str = "nothing to do";
