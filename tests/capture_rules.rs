@@ -2,7 +2,7 @@
 
 mod superframe;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use tapswitch::{
     bridge::{DropReason, Egress, FloodClass, Ingress, Learn, PortId},
@@ -226,4 +226,55 @@ fn a_datagram_can_be_captured_before_decapsulation_and_after_encapsulation() {
     assert!(inside.iter().all(|(_, bytes)| *bytes == ping));
     one.0.assert_accounted();
     two.0.assert_accounted();
+}
+
+#[test]
+fn under_a_flood_a_capture_with_a_rate_keeps_to_it_and_still_has_the_whole_of_a_ping() {
+    let (mut lab, [a, b]) = Lab::switch(["a", "b"]);
+    lab.relay(b, &broadcast(mac(2)));
+    let (_, reader) = lab.capture(CaptureRules {
+        rate: Some(100),
+        ..Lab::rules("")
+    });
+    let ping = frames::echo_request(1, 2, 7);
+    let (seconds, a_second) = (3, 5000);
+    let mut seen = Vec::new();
+
+    for second in 0..seconds {
+        let before = seen.len();
+        for n in 0..a_second {
+            lab.skip(Duration::from_secs(1) / a_second);
+            lab.relay(a, &frames::udp4(1, 2, &[7; 18]));
+            if n % 1000 == 0 {
+                lab.relay(a, &ping);
+            }
+            seen.extend(captured(&reader));
+        }
+        let count = seen.len() - before;
+        assert!((50..=100).contains(&count), "second {second}: {count}");
+    }
+
+    let pings = seen.iter().filter(|(_, bytes)| *bytes == ping).count();
+    // Each where it comes in and where it leaves.
+    assert_eq!(pings, 2 * 5 * seconds);
+    let all = u64::from(a_second) * 2 * seconds as u64 + pings as u64;
+    assert_eq!(reader.skipped() + seen.len() as u64, all);
+    assert_eq!(reader.lost().total(), 0);
+    lab.assert_accounted();
+}
+
+#[test]
+fn what_the_filter_refuses_does_not_count_as_skipped() {
+    let (mut lab, [a, _b]) = Lab::switch(["a", "b"]);
+    let (_, reader) = lab.capture(CaptureRules {
+        rate: Some(1),
+        egress: false,
+        ..Lab::rules("arp")
+    });
+    for _ in 0..3 {
+        lab.relay(a, &frames::udp4(1, 2, &[7; 18]));
+        lab.relay(a, &frames::arp_request(1, 2));
+    }
+    assert_eq!(captured(&reader).len(), 1);
+    assert_eq!(reader.skipped(), 2);
 }

@@ -62,6 +62,8 @@ fn plan(args: CaptureArgs, json: bool) -> Result<(CaptureRequest, Option<Sink>),
         },
         count: args.count,
         snaplen: args.snaplen,
+        rate: None,
+        bytes: false,
         filter: words,
         format: if is_file {
             CaptureFormat::Pcapng
@@ -150,7 +152,7 @@ fn print(
             match &line {
                 _ if json => output::json_value(out, &line)?,
                 CaptureLine::Frame(frame) => human(out, frame, is_verbose)?,
-                CaptureLine::End { .. } => {}
+                CaptureLine::Skipped { .. } | CaptureLine::End { .. } => {}
             }
         }
         rest.drain(..=end);

@@ -123,6 +123,7 @@ impl Inner {
             inner: request.form != CaptureForm::Outer,
             outer: request.form != CaptureForm::Inner,
             snaplen: usize::try_from(request.snaplen).unwrap_or(usize::MAX),
+            rate: request.rate,
         };
         state.last_capture += 1;
         let id = state.last_capture;
@@ -212,15 +213,22 @@ impl Job {
             if self.left == 0 {
                 self.end();
             }
-            match self.reader.next(PAUSE) {
-                Next::End => break,
+            let next = self.reader.next(PAUSE);
+            let mut piece = Vec::new();
+            self.encoder.skipped(&mut piece, self.reader.skipped());
+            match next {
+                Next::End => {
+                    self.encoder.tail(&mut piece, &self.reader.lost());
+                    // If nobody listens any more, nobody wants to know.
+                    drop(self.sender.blocking_send(piece));
+                    return;
+                }
                 Next::Nothing { waits } => {
                     if waits && let Some(inner) = self.inner.upgrade() {
                         inner.workers.nudge();
                     }
                 }
                 Next::Chunk(chunk) => {
-                    let mut piece = Vec::new();
                     for (record, bytes) in chunk.iter() {
                         if self.left == 0 {
                             break;
@@ -229,16 +237,12 @@ impl Job {
                         self.encoder.frame(&mut piece, record, bytes);
                     }
                     self.reader.give_back(chunk);
-                    if !piece.is_empty() && self.sender.blocking_send(piece).is_err() {
-                        return;
-                    }
                 }
             }
+            if !piece.is_empty() && self.sender.blocking_send(piece).is_err() {
+                return;
+            }
         }
-        let mut tail = Vec::new();
-        self.encoder.tail(&mut tail, &self.reader.lost());
-        // If nobody listens any more, nobody wants to know.
-        drop(self.sender.blocking_send(tail));
     }
 
     fn end(&mut self) {

@@ -4,9 +4,11 @@
 //! While one runs, each worker holds the filter against what it moves and copies what matches into
 //! a chunk of memory that was taken beforehand. Full chunks go to the reader, empty ones come back.
 //! Nobody waits for the reader: with no empty chunk at hand a frame is not captured, and counted.
+//! Whoever wants no more than so many frames a second gets a choice of them.
 
 mod chunk;
 mod lanes;
+mod limit;
 mod outer;
 mod record;
 
@@ -14,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::lanes::Lane;
 pub(super) use self::lanes::Lanes;
+use self::limit::Limit;
 pub(super) use self::outer::Outer;
 pub use self::{
     chunk::{CaptureReader, Chunk, Lost, Next},
@@ -38,6 +41,8 @@ pub struct CaptureRules {
     pub outer: bool,
     /// Bytes that are kept of each.
     pub snaplen: usize,
+    /// In any second at most so many; `None`: all of them.
+    pub rate: Option<u32>,
 }
 
 /// A running capture. It is part of a topology as long as it runs.
@@ -45,6 +50,7 @@ pub struct CaptureRules {
 pub struct Capture {
     id: u64,
     rules: CaptureRules,
+    limit: Option<Limit>,
     /// By worker, until it takes its own.
     lanes: Mutex<Vec<Option<Lane>>>,
 }
@@ -74,6 +80,7 @@ impl Capture {
         let lanes = lanes.into_iter().map(Some).collect();
         let capture = Self {
             id,
+            limit: rules.rate.map(Limit::new),
             rules,
             lanes: Mutex::new(lanes),
         };

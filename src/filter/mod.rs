@@ -69,6 +69,11 @@ impl Filter {
         self
     }
 
+    /// Whether it is the empty one.
+    pub fn matches_all(&self) -> bool {
+        self.expr.is_none()
+    }
+
     /// Whether `frame`, a whole Ethernet frame, is meant.
     pub fn matches(&self, frame: &[u8]) -> bool {
         let packet = Packet {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ApiError, FdbState};
+use super::{ApiError, FdbState, Hex};
 use crate::{filter::Filter, names::Name, wire::MacAddr};
 
 /// What to capture. The answer is a stream that ends with the capture.
@@ -27,6 +27,11 @@ pub struct CaptureRequest {
     pub count: Option<u64>,
     /// Bytes that are kept of each frame.
     pub snaplen: u32,
+    /// In any second at most so many frames, chosen so that what is rare is among them; the others
+    /// are counted. None: all of them.
+    pub rate: Option<u32>,
+    /// Whether [`CapturedFrame::hex`] has the bytes that were kept.
+    pub bytes: bool,
     /// Only frames that match this; see [`Filter`].
     pub filter: String,
     /// How they are written.
@@ -90,6 +95,9 @@ impl CaptureRequest {
             let text = format!("capture: snaplen {snaplen} is out of range 1..={max}");
             return Err(ApiError::invalid(text));
         }
+        if self.rate == Some(0) {
+            return Err(ApiError::invalid("capture: rate 0 captures nothing"));
+        }
         if self.count == Some(0) {
             return Err(ApiError::invalid("capture: count 0 captures nothing"));
         }
@@ -108,6 +116,8 @@ impl Default for CaptureRequest {
             form: CaptureForm::default(),
             count: None,
             snaplen: Self::MAX_SNAPLEN,
+            rate: None,
+            bytes: false,
             filter: String::new(),
             format: CaptureFormat::default(),
         }
@@ -120,6 +130,12 @@ impl Default for CaptureRequest {
 pub enum CaptureLine {
     /// A frame, or a copy of one.
     Frame(Box<CapturedFrame>),
+    /// Frames that matched since the last such line, and for which [`CaptureRequest::rate`] left no
+    /// room.
+    Skipped {
+        /// How many.
+        count: u64,
+    },
     /// The end: how many there were, and how many were lost since the reader was too slow.
     End {
         /// Frames that are in the capture.
@@ -164,6 +180,9 @@ pub struct CapturedFrame {
     pub text: String,
     /// All of what became of it, in a sentence: the comment in pcapng.
     pub comment: String,
+    /// The bytes that were kept, if they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hex: Option<Hex>,
 }
 
 /// A row of the FDB.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     bridge::{DropReason, Egress, Ingress, Learn},
     control::api::{
-        CaptureFormat, CaptureLine, CaptureRequest, CapturedFrame, CapturedRow, FdbState,
+        CaptureFormat, CaptureLine, CaptureRequest, CapturedFrame, CapturedRow, FdbState, Hex,
     },
     daemon::{
         events::{Directory, EventBus},
@@ -24,6 +24,10 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Encoder {
     format: CaptureFormat,
+    /// Whether lines have the bytes.
+    bytes: bool,
+    /// Frames that were skipped, as far as it has been told.
+    skipped: u64,
     writer: Writer,
     events: Arc<EventBus>,
     /// From the switch's clock to the time since 1970, in nanoseconds.
@@ -49,6 +53,8 @@ impl Encoder {
     pub(super) fn new(request: &CaptureRequest, events: Arc<EventBus>, offset: u64) -> Self {
         Self {
             format: request.format,
+            bytes: request.bytes,
+            skipped: 0,
             writer: Writer::new(request.snaplen),
             events,
             offset,
@@ -93,7 +99,23 @@ impl Encoder {
                 self.writer
                     .packet(out, way, self.last, data, &frame.comment());
             }
-            CaptureFormat::Json => line(out, &CaptureLine::Frame(Box::new(frame.line(self.last)))),
+            CaptureFormat::Json => {
+                let hex = self.bytes.then(|| Hex(bytes.to_vec()));
+                let frame = CapturedFrame {
+                    hex,
+                    ..frame.line(self.last)
+                };
+                line(out, &CaptureLine::Frame(Box::new(frame)));
+            }
+        }
+    }
+
+    /// So many frames were skipped until now.
+    pub(super) fn skipped(&mut self, out: &mut Vec<u8>, total: u64) {
+        let count = total.saturating_sub(self.skipped);
+        self.skipped = total;
+        if count > 0 && self.format == CaptureFormat::Json {
+            line(out, &CaptureLine::Skipped { count });
         }
     }
 
@@ -397,6 +419,7 @@ impl Captured<'_> {
             offload: offload(&record.header),
             text: text(record.form, self.bytes, record.len),
             comment: self.comment(),
+            hex: None,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     Form, Place, Record,
     lanes::{Lane, Slots},
 };
-use crate::datapath::Batch;
+use crate::datapath::{Batch, Counter};
 
 /// Captured frames of one worker, in order.
 #[derive(Debug)]
@@ -81,11 +81,17 @@ pub(super) struct Signals {
     pub(super) waits: AtomicBool,
     /// Frames that were lost, by place.
     slots: Slots,
+    /// Frames for which the rate left no room.
+    skipped: Counter,
 }
 
 impl Signals {
     pub(super) fn lose(&self, place: Place, form: Form) {
         self.slots.add(place, form);
+    }
+
+    pub(super) fn skip(&self) {
+        self.skipped.add(1);
     }
 }
 
@@ -135,7 +141,14 @@ impl CaptureReader {
         }
     }
 
-    /// Frames that matched and were not captured, so far.
+    /// Frames that matched and for which [`CaptureRules::rate`](super::CaptureRules::rate) left no
+    /// room, so far.
+    pub fn skipped(&self) -> u64 {
+        let each = self.signals.iter();
+        each.map(|signals| signals.skipped.get()).sum()
+    }
+
+    /// Frames that matched and were not captured though there was room, so far.
     pub fn lost(&self) -> Lost {
         let mut lost = Lost::default();
         for signals in &self.signals {

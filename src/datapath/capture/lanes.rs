@@ -6,7 +6,11 @@ use std::sync::{
     mpsc::{Receiver, SyncSender},
 };
 
-use super::{Chunk, Form, Installed, Outer, Place, Record, Side, chunk::Signals};
+use super::{
+    Chunk, Form, Installed, Outer, Place, Record, Side,
+    chunk::Signals,
+    limit::{self, Flows, Limit},
+};
 use crate::{
     bridge::{Ingress, PeerId, PortId},
     datapath::{Batch, Counter},
@@ -22,6 +26,7 @@ pub(super) struct Lane {
     empty: Receiver<Chunk>,
     full: SyncSender<Chunk>,
     signals: Arc<Signals>,
+    flows: Flows,
 }
 
 impl Lane {
@@ -36,7 +41,17 @@ impl Lane {
             empty,
             full,
             signals,
+            flows: Flows::new(),
         }
+    }
+
+    /// Whether `limit` leaves room for a frame of flow number `flow`, which is counted if not.
+    fn admits(&mut self, limit: Option<&Limit>, now: Timestamp, flow: usize) -> bool {
+        let is_admitted = limit.is_none_or(|limit| self.flows.take(limit, now, flow));
+        if !is_admitted {
+            self.signals.skip();
+        }
+        is_admitted
     }
 
     fn push(&mut self, record: Record, frame: &[u8], snaplen: usize) {
@@ -166,27 +181,35 @@ impl Lanes {
         if !self.want(place, side, form) {
             return;
         }
-        let frame = match (outer, parts) {
-            (None, [whole]) => *whole,
-            _ => {
-                self.room.clear();
-                if let Some(outer) = outer {
-                    outer.write(parts, &mut self.room);
-                }
-                parts
-                    .iter()
-                    .for_each(|part| self.room.extend_from_slice(part));
-                &self.room
-            }
-        };
+        let (now, room) = (self.now, &mut self.room);
+        let flow = || limit::flow((place, side, form), parts.first().unwrap_or(&&[][..]));
+        let mut is_put_together = false;
         for (installed, lane) in &mut self.lanes {
-            let rules = installed.capture.rules();
-            if installed.wants(place, side, form)
-                && (!rules.drops_only || record.fate.is_drop())
-                && rules.filter.matches(frame)
-            {
+            let capture = &installed.capture;
+            let (rules, limit) = (capture.rules(), capture.limit.as_ref());
+            if !installed.wants(place, side, form) || rules.drops_only && !record.fate.is_drop() {
+                continue;
+            }
+            // Nothing is copied for a frame that is only counted.
+            let is_any = rules.filter.matches_all();
+            if is_any && !lane.admits(limit, now, limit.map_or(0, |_| flow())) {
+                continue;
+            }
+            let frame = match (outer, parts) {
+                (None, [whole]) => *whole,
+                _ if is_put_together => &*room,
+                _ => {
+                    is_put_together = true;
+                    put_together(room, outer, parts);
+                    &*room
+                }
+            };
+            let is_wanted = is_any
+                || rules.filter.matches(frame)
+                    && lane.admits(limit, now, limit.map_or(0, |_| flow()));
+            if is_wanted {
                 let record = Record {
-                    at: self.now,
+                    at: now,
                     ..record.clone()
                 };
                 lane.push(record, frame, rules.snaplen);
@@ -199,6 +222,15 @@ impl Lanes {
     pub(in crate::datapath) fn flush(&mut self) {
         self.lanes.iter_mut().for_each(|(_, lane)| lane.flush());
     }
+}
+
+/// The frame that lies in `parts`, with `outer` headers in front of it.
+fn put_together(room: &mut Vec<u8>, outer: Option<&Outer>, parts: &[&[u8]]) {
+    room.clear();
+    if let Some(outer) = outer {
+        outer.write(parts, room);
+    }
+    parts.iter().for_each(|part| room.extend_from_slice(part));
 }
 
 impl Installed {
@@ -272,7 +304,7 @@ impl Slots {
 }
 
 /// A place as a number that is not 0.
-fn key(place: Place, form: Form) -> u64 {
+pub(super) fn key(place: Place, form: Form) -> u64 {
     let (kind, index) = match place {
         Place::Port(port) => (1, port.index() as u64),
         Place::Peer(peer) => (2, peer.index() as u64),

@@ -59,6 +59,7 @@ impl Lab {
             inner: true,
             outer: false,
             snaplen: usize::MAX,
+            rate: None,
         }
     }
 }

@@ -159,3 +159,40 @@ fn what_was_lost_at_very_many_places_is_in_the_sum() {
     }
     assert_eq!(counts, [3, 4]);
 }
+
+#[test]
+fn lines_have_the_bytes_if_they_were_asked_for() {
+    let bus = bus();
+    let frame = frames::arp_request(1, 2);
+    let (record, bytes) = incoming(SECOND, 20, &frame);
+    for wanted in [true, false] {
+        let request = CaptureRequest {
+            format: CaptureFormat::Json,
+            bytes: wanted,
+            ..CaptureRequest::default()
+        };
+        let mut out = Vec::new();
+        Encoder::new(&request, Arc::clone(&bus), 0).frame(&mut out, &record, &bytes);
+        let CaptureLine::Frame(line) = last_line(&out) else {
+            panic!("no frame");
+        };
+        assert_eq!(line.hex, wanted.then(|| Hex(frame[..20].to_vec())));
+        assert_eq!(String::from_utf8_lossy(&out).contains("hex"), wanted);
+    }
+}
+
+#[test]
+fn skipped_frames_are_told_once() {
+    let mut encoder = encoder(&bus(), CaptureFormat::Json);
+    let mut out = Vec::new();
+    for total in [0, 7, 7, 9] {
+        encoder.skipped(&mut out, total);
+    }
+    let text = String::from_utf8(out).unwrap();
+    let lines: Vec<CaptureLine> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let skipped = [7, 2].map(|count| CaptureLine::Skipped { count });
+    assert_eq!(lines, skipped);
+}
