@@ -51,6 +51,7 @@
 //! | [`control`] | API types, server and client on a unix socket | |
 //! | [`daemon`] | the running switch: workers, state, requests, housekeeping | |
 //! | [`cli`], [`demo`] | the program | |
+//! | [`lesson`] | lessons: networks, commands, and what their frames must do | |
 //! | [`mod@bench`] | topologies, load and figures: this switch against others | |
 //!
 //! `tests/layering.rs` holds the rooms to their rules.
@@ -104,6 +105,7 @@ pub mod demo;
 pub mod dissect;
 pub mod doctor;
 pub mod filter;
+pub mod lesson;
 pub mod names;
 pub mod netlink;
 pub mod offload;

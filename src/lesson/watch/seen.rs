@@ -1,0 +1,181 @@
+//! What is known of a frame that a node has seen.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{time::Timestamp, wire::MacAddr};
+
+/// A frame that came into a node's switch, and all that became of it there.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Seen {
+    /// When it came in; since 1970.
+    #[serde(serialize_with = "seconds")]
+    pub at: Timestamp,
+    /// The node.
+    pub node: String,
+    /// Where it came in: a port, the address of a remote VTEP, [`VTEP`], or [`SWITCH`].
+    pub place: String,
+    /// What became of it.
+    pub fate: Fate,
+    /// Flooded: `broadcast`, `multicast`, `unknown unicast` or `repeat`.
+    pub class: Option<String>,
+    /// Dropped: the reason's name. On the kernel, which tells none, `None`.
+    pub reason: Option<String>,
+    /// Where it left, or should have.
+    pub copies: Vec<Copied>,
+    /// The row of the FDB that decided, where the switch tells it.
+    pub row: Option<Row>,
+    /// What its source taught, where the switch tells it.
+    pub learned: Option<Learned>,
+    /// Its bytes; of one that could not be taken out of its datagram, the datagram's.
+    #[serde(serialize_with = "hex")]
+    pub bytes: Vec<u8>,
+    /// How long it is.
+    pub len: usize,
+    /// The frame in a few words; see [`crate::wire::describe`].
+    pub text: String,
+    /// What was left undone in it: `tcp4, segments of 1448 bytes`, `checksum`.
+    pub offload: Option<String>,
+    /// The datagram in which it came.
+    pub datagram: Option<Datagram>,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fate {
+    /// It went to the one place where its destination is.
+    Forwarded,
+    /// It went to all other places.
+    Flooded,
+    /// It went nowhere.
+    Dropped,
+    /// The switch took it itself: a probe, or on the kernel a frame to the bridge's own address.
+    Consumed,
+}
+
+/// One frame on its way out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Copied {
+    /// When.
+    #[serde(serialize_with = "seconds")]
+    pub at: Timestamp,
+    /// A port or the address of a remote VTEP.
+    pub to: String,
+    /// Why it did not get there.
+    pub lost: Option<String>,
+    /// Its bytes, if they are not those that came in: a tag taken off, a superframe cut or joined.
+    #[serde(serialize_with = "maybe_hex", skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Vec<u8>>,
+    /// The datagram around it.
+    pub datagram: Option<Datagram>,
+}
+
+/// A datagram of the underlay.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Datagram {
+    /// The VXLAN network identifier.
+    pub vni: u32,
+    /// The UDP port that it came from, which is made from the inner flow.
+    pub from_port: u16,
+    /// From its Ethernet header on.
+    pub len: usize,
+    /// Its bytes.
+    #[serde(serialize_with = "hex")]
+    pub bytes: Vec<u8>,
+}
+
+/// A row of the FDB.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// The address.
+    pub mac: MacAddr,
+    /// The VLAN id; 0 for untagged frames.
+    pub vlan: u16,
+    /// Where it is.
+    pub at: String,
+    /// Whether it was learned; else somebody said so.
+    pub is_learned: bool,
+    /// Seconds since it was last seen there.
+    pub age_s: f64,
+}
+
+/// What a source address taught.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Learned {
+    /// The address.
+    pub mac: MacAddr,
+    /// What happened to its row.
+    pub lesson: Lesson,
+    /// Where it was before.
+    pub from: Option<String>,
+}
+
+/// What happened to the row of a source address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lesson {
+    /// A new row.
+    New,
+    /// It moved here.
+    Moved,
+    /// It moved here too often, and is held now.
+    Flapping,
+    /// It is held elsewhere.
+    Frozen,
+    /// A static row has it elsewhere.
+    Pinned,
+    /// There is no room.
+    Full,
+}
+
+/// The place of a datagram from no VTEP that is known.
+pub const VTEP: &str = "vtep";
+/// The place of what the switch made itself.
+pub const SWITCH: &str = "switch";
+
+impl Seen {
+    /// The places that it reached, in order of names.
+    pub fn reached(&self) -> Vec<&str> {
+        let arrived = self.copies.iter().filter(|copy| copy.lost.is_none());
+        let mut places: Vec<&str> = arrived.map(|copy| copy.to.as_str()).collect();
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// Whether it is several packets in one, which are cut where it leaves.
+    pub fn is_superframe(&self) -> bool {
+        let offload = self.offload.as_ref();
+        offload.is_some_and(|offload| offload.contains("segments"))
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Forwarded => "forwarded",
+            Self::Flooded => "flooded",
+            Self::Dropped => "dropped",
+            Self::Consumed => "consumed",
+        })
+    }
+}
+
+fn seconds<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    let time = std::time::Duration::from_nanos(at.as_nanos());
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+fn hex<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    serializer.serialize_str(&digits.concat())
+}
+
+fn maybe_hex<S: serde::Serializer>(
+    bytes: &Option<Vec<u8>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    hex(bytes.as_deref().unwrap_or_default(), serializer)
+}
