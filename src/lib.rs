@@ -50,6 +50,7 @@
 //! | [`pcap`] | capture files | |
 //! | [`control`] | API types, server and client on a unix socket | |
 //! | [`daemon`] | the running switch: workers, state, requests, housekeeping | |
+//! | [`web`] | the live page: nodes, a stream of events, assets | know Linux, or what runs the switch |
 //! | [`cli`], [`demo`] | the program | |
 //! | [`lesson`] | lessons: networks, commands, and what their frames must do | |
 //! | [`mod@bench`] | topologies, load and figures: this switch against others | |
@@ -79,6 +80,7 @@
 //! | memory of a worker | one [`datapath::Batch`], one superframe's segments and bytes, one [`bridge::FdbCache`]: 256 KiB, and up to 64 MiB where a bridge has many addresses |
 //! | events that wait for a slow subscriber | 4096, then the oldest are lost and counted |
 //! | control connections | 64, each with a deadline |
+//! | connections for the live page | 64, of which 16 get events: 256 wait for each, then the oldest are lost; 100 frames of a node in a second |
 //! | connections for metrics over TCP | likewise; the counters are read four times a second at most |
 //!
 //! The examples, in order: `01_read_a_frame`, `02_learning_bridge`, `03_arp_and_flooding`,
@@ -116,4 +118,5 @@ pub mod sim;
 pub mod sys;
 pub mod time;
 pub mod vxlan;
+pub mod web;
 pub mod wire;

@@ -95,6 +95,21 @@ const RULES: &[Rule] = &[
         why: "the lab runs anywhere, and the same each time",
     },
     Rule {
+        rooms: &["web"],
+        forbidden: &[
+            "crate::sys::netns",
+            "crate::datapath",
+            "crate::daemon",
+            "crate::cli",
+            "nix::",
+            "libc",
+            "SystemTime",
+            "println!",
+            "eprintln!",
+        ],
+        why: "the page knows switches by what the control API tells",
+    },
+    Rule {
         rooms: &["sys"],
         forbidden: &[
             "crate::bridge::Bridge",

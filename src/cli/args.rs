@@ -16,6 +16,7 @@ mod explain;
 mod overlay;
 mod trace;
 mod watch;
+mod web;
 mod why;
 
 pub use self::bench::BenchArgs;
@@ -24,6 +25,7 @@ pub use self::explain::{ExplainArgs, FrameRange, StartArg};
 pub use self::overlay::{PeerArgs, PeerCommand, PingArgs, VtepCommand, VtepSetArgs};
 pub use self::trace::{ThenArg, TraceArgs};
 pub use self::watch::{MonitorArgs, StatsArgs, TopArgs};
+pub use self::web::{DemoArgs, NodeArg, WebArgs};
 pub use self::why::{FdbWhyArgs, WhyArgs};
 use super::values::{
     AtLimitArg, ModeArg, MtuArg, OnOff, OrNone, StateArg, or_none, parse_cidr, parse_workers,
@@ -78,7 +80,7 @@ pub struct Globals {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build a small network, show how frames find their way, and clean up
-    Demo,
+    Demo(DemoArgs),
     /// Run the daemon in the foreground
     Run(RunArgs),
     /// Check a configuration file and print every error with line and column
@@ -134,6 +136,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Capture frames and what became of them: as lines, or for Wireshark and tcpdump
     Capture(CaptureArgs),
+    /// Show what daemons do in a browser
+    Web(WebArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -175,6 +179,13 @@ pub struct RunArgs {
     /// Let other hosts read the metrics: --metrics may be any address
     #[arg(long, requires = "metrics")]
     pub metrics_remote: bool,
+    /// Show what it does in a browser, such as on 127.0.0.1:8080; port 0: any that is free
+    #[arg(long, value_name = "IP:PORT")]
+    pub web: Option<SocketAddr>,
+    /// Let whoever knows the word in this file change something from there; --web may then be any
+    /// address
+    #[arg(long, value_name = "FILE", requires = "web")]
+    pub web_token: Option<PathBuf>,
     /// Whether ports take superframes and unfinished checksums; off: none does, whatever it asks for
     #[arg(
         long,

@@ -24,6 +24,7 @@ mod request;
 mod top;
 mod trace;
 pub mod values;
+mod web;
 
 use self::{
     args::{
@@ -98,12 +99,15 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
         json: globals.json,
     };
     match command {
-        Command::Demo => {
+        Command::Demo(args) => {
             // It tells its own story; the log would tell it twice.
             if globals.verbose > 0 {
                 start_log(globals.verbose);
             }
-            Ok(demo::run(out)?)
+            match args.web {
+                None => Ok(demo::run(out)?),
+                Some(_) => Err(CliError::Failed("demo --web: not yet".to_owned())),
+            }
         }
         Command::Run(args) => {
             start_log(globals.verbose);
@@ -147,6 +151,10 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
         Command::Capture(args) => {
             let is_verbose = globals.verbose > 0;
             capture::run(args, &remote.client, remote.json, is_verbose, out)
+        }
+        Command::Web(args) => {
+            start_log(globals.verbose);
+            web::run(args, &remote.client, out)
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -433,6 +441,8 @@ fn daemon_options(args: RunArgs, socket: &Path) -> DaemonOptions {
             true => Audience::Anybody,
             false => Audience::Local,
         },
+        web: args.web,
+        web_token: args.web_token,
         config: args.config,
         workers: args.workers,
         name: args.name,

@@ -44,14 +44,55 @@ impl Client {
     /// # Errors
     /// [`ClientError::Api`] is the daemon's answer, everything else means there was none.
     pub fn request(&self, request: &Request) -> Result<Response, ClientError> {
+        self.block_on(self.ask(request))
+    }
+
+    /// The same for asynchronous code.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub async fn ask(&self, request: &Request) -> Result<Response, ClientError> {
         let body = serde_json::to_vec(request).map_err(|error| self.broken(&error))?;
-        self.block_on(async {
-            let response = self.send(Method::POST, "/v1/request", body).await?;
-            let status = response.status();
-            let body = response.into_body().collect().await;
-            let body = body.map_err(|error| self.broken(&error))?.aggregate();
-            self.judge(status, body.reader())
-        })
+        let response = self.send(Method::POST, "/v1/request", body).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await;
+        let body = body.map_err(|error| self.broken(&error))?.aggregate();
+        self.judge(status, body.reader())
+    }
+
+    /// Everything that happens from now on, one [`Event`] in each line. For asynchronous code.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn follow_events(&self) -> Result<Pieces, ClientError> {
+        self.follow(Method::GET, "/v1/events", Vec::new()).await
+    }
+
+    /// The stream of a capture, which ends when this is dropped. For asynchronous code.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn follow_capture(&self, request: &CaptureRequest) -> Result<Pieces, ClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| self.broken(&error))?;
+        self.follow(Method::POST, "/v1/capture", body).await
+    }
+
+    async fn follow(
+        &self,
+        method: Method,
+        route: &str,
+        body: Vec<u8>,
+    ) -> Result<Pieces, ClientError> {
+        let response = self.send(method, route, body).await?;
+        let status = response.status();
+        let body = response.into_body();
+        if status == StatusCode::OK {
+            let client = self.clone();
+            return Ok(Pieces { client, body });
+        }
+        let body = body.collect().await.map_err(|error| self.broken(&error))?;
+        let refused = self.judge(status, body.aggregate().reader());
+        Err(refused.err().unwrap_or_else(|| self.unexpected()))
     }
 
     /// Calls `take` for every event until it breaks off or the daemon ends.
@@ -215,6 +256,29 @@ impl Client {
             path: self.path.clone(),
             cause,
         }
+    }
+}
+
+/// The answer of a daemon that goes on, piece by piece.
+#[derive(Debug)]
+pub struct Pieces {
+    client: Client,
+    body: Incoming,
+}
+
+impl Pieces {
+    /// The next piece; `None`: it has ended.
+    ///
+    /// # Errors
+    /// The connection broke off.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|error| self.client.broken(&error))?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
     }
 }
 

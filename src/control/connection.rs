@@ -57,7 +57,7 @@ impl Waiting {
 
 /// A connection's place among the waiting ones.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(crate) struct Ticket {
     id: u64,
     waiting: Waiting,
     is_patient: AtomicBool,
@@ -65,7 +65,7 @@ pub(super) struct Ticket {
 
 impl Ticket {
     /// The request is here in full: from now on the connection is not given up for another one.
-    pub(super) fn request_is_complete(&self) {
+    pub(crate) fn request_is_complete(&self) {
         self.waiting.remove(self.id);
     }
 

@@ -11,6 +11,7 @@ pub mod server;
 pub mod socket;
 
 use self::api::{ApiError, CaptureRequest, Event, Request, Response};
+pub(crate) use self::connection::Ticket;
 
 /// What the server needs of a switch: it asks, and it listens.
 pub trait Controller: Send + Sync + 'static {

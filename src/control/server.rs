@@ -1,4 +1,4 @@
-//! HTTP on a unix socket, and for metrics on TCP, for clients that may be slow, many or hostile.
+//! HTTP on a unix socket, and for metrics and the live page on TCP, for clients that may be slow, many or hostile.
 //!
 //! What bounds them: 64 connections, one request each, 5 s for its head and 5 s for its body of at
 //! most 1 MiB, and 10 s without taking any of the answer, unless that is a capture, of which there are
@@ -65,15 +65,30 @@ pub async fn serve_metrics(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let audience = listener.audience();
-    let listener = TcpListener::from_std(listener.into_std())?;
-    let (stop, stopped) = watch::channel(false);
-    let shared = Shared {
-        controller,
-        stop: stopped.clone(),
-        scrapes: Scrapes::kept_for(SCRAPE_LIFETIME),
+    let router = |stop| {
+        let shared = Shared {
+            controller,
+            stop,
+            scrapes: Scrapes::kept_for(SCRAPE_LIFETIME),
+        };
+        metrics_router(shared, audience)
     };
-    let router = metrics_router(shared, audience);
-    let server = Server::new(router, stopped);
+    serve_tcp(listener.into_std(), router, shutdown).await
+}
+
+/// Answers with what `router` makes on `listener` until `shutdown` is ready, with the same bounds.
+/// Answers that do not end by themselves are to end when the value that `router` gets is true.
+///
+/// # Errors
+/// The socket cannot be waited on.
+pub(crate) async fn serve_tcp(
+    listener: std::net::TcpListener,
+    router: impl FnOnce(watch::Receiver<bool>) -> Router,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let (stop, stopped) = watch::channel(false);
+    let server = Server::new(router(stopped.clone()), stopped);
     server.run(listener, shutdown, stop, || ()).await;
     Ok(())
 }

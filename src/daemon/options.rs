@@ -15,6 +15,10 @@ pub struct DaemonOptions {
     pub metrics: Option<SocketAddr>,
     /// Who may read them there.
     pub metrics_audience: Audience,
+    /// Where to serve the live page.
+    pub web: Option<SocketAddr>,
+    /// The file with the word that it takes to change something from there.
+    pub web_token: Option<PathBuf>,
     /// The configuration file.
     pub config: Option<PathBuf>,
     /// Worker threads; by default as many as there are processors to run on.

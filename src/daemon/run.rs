@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
@@ -22,6 +23,7 @@ use crate::{
         server::{serve, serve_metrics},
         socket::{ControlSocket, SocketError},
     },
+    web::{self, Node, Token, WebError, WebListener},
 };
 
 /// Why the daemon did not start, or ended.
@@ -51,6 +53,9 @@ pub enum RunError {
     /// The metrics cannot be served.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// The live page cannot be served.
+    #[error(transparent)]
+    Web(#[from] WebError),
     /// The kernel refused something that every process may have.
     #[error("{step}: {cause}; check the limits of open files and threads (ulimit -a)")]
     System {
@@ -67,13 +72,14 @@ impl RunError {
         match self {
             Self::Config { .. } => true,
             Self::Metrics(error) => error.is_usage(),
+            Self::Web(error) => error.is_usage(),
             _ => false,
         }
     }
 }
 
 /// Runs a switch until SIGTERM or SIGINT; SIGHUP reads the file again. Writes the line `ready` to
-/// `out` when ports forward.
+/// `out` when ports forward, and before it where the live page is, if it is served.
 ///
 /// # Errors
 /// A [`RunError`] before anything is ready; nothing is left behind then.
@@ -92,8 +98,10 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
         .metrics
         .map(|address| MetricsListener::bind(address, options.metrics_audience))
         .transpose()?;
+    let page = page(options)?;
+    let name = options.name.clone().unwrap_or_else(default_name);
     let switch = Switch::start(SwitchOptions {
-        name: options.name.clone().unwrap_or_else(default_name),
+        name: name.clone(),
         workers: options.workers,
         offload: options.offload,
         tuning: options.tuning,
@@ -114,9 +122,17 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
         let hangup = signal(SignalKind::hangup()).map_err(system("wait for SIGHUP"))?;
         let reload = tokio::spawn(reload_on(hangup, switch.clone(), options.clone()));
         let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = stopped.map(drop).shared();
         let metrics = metrics.map(|listener| {
-            let ended = async { drop(stopped.await) };
-            tokio::spawn(serve_metrics(listener, Arc::new(switch.clone()), ended))
+            let switch = Arc::new(switch.clone());
+            tokio::spawn(serve_metrics(listener, switch, stopped.clone()))
+        });
+        if let Some(page) = &page {
+            drop(writeln!(out, "live page: {}", page.url()));
+        }
+        let page = page.map(|listener| {
+            let node = Node::here(name, Arc::new(switch.clone()));
+            tokio::spawn(web::serve(listener, vec![node], stopped.clone()))
         });
         // Whoever started the daemon may have gone: then nobody waits for the line.
         drop(writeln!(out, "ready").and_then(|()| out.flush()));
@@ -132,16 +148,25 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
         let served = serve(socket, Arc::new(switch.clone()), ended).await;
         reload.abort();
         drop(stop);
-        if let Some(metrics) = metrics
-            && let Ok(Err(error)) = metrics.await
-        {
-            tracing::warn!("serve metrics: {error}");
+        for (what, server) in [("metrics", metrics), ("the live page", page)] {
+            if let Some(server) = server
+                && let Ok(Err(error)) = server.await
+            {
+                tracing::warn!("serve {what}: {error}");
+            }
         }
         served.map_err(system("wait for clients"))
     });
     // A request that takes its time, such as a long ping, does not keep the switch.
     runtime.shutdown_timeout(PATIENCE);
     result
+}
+
+/// Where the live page is to be served.
+fn page(options: &DaemonOptions) -> Result<Option<WebListener>, WebError> {
+    let token = options.web_token.as_deref().map(Token::read).transpose()?;
+    let bind = |address| WebListener::bind(address, token);
+    options.web.map(bind).transpose()
 }
 
 /// Reads a configuration file.

@@ -19,6 +19,7 @@ mod icmp;
 mod icmpv6;
 mod ipv4;
 mod ipv6;
+mod json;
 mod link;
 mod mtu;
 mod names;
@@ -37,6 +38,7 @@ use self::{
 };
 pub use self::{
     hex::{HexError, frames_from_text},
+    json::{About, Arithmetic, FrameJson},
     mtu::{Fit, arithmetic},
 };
 use crate::wire::describe;

@@ -7,7 +7,7 @@ mod table;
 use std::io::{self, IsTerminal, Write};
 
 use super::{CliError, args::ExplainArgs};
-use crate::dissect::{Dissection, Fit, Options, arithmetic, dissect};
+use crate::dissect::{Arithmetic, Dissection, Fit, Options, arithmetic, dissect};
 use input::{Frame, Input};
 
 /// Does what `args` say.
@@ -17,7 +17,7 @@ pub(super) fn run(args: &ExplainArgs, json: bool, out: &mut impl Write) -> Resul
         // Only --mtu may come without bytes.
         let fit = arithmetic(path_mtu.unwrap_or(DEFAULT_MTU), args.ipv6, &[], 0);
         let written = match json {
-            true => super::output::json_value(out, &json::Arithmetic::new(&fit)),
+            true => super::output::json_value(out, &Arithmetic::new(&fit)),
             false => table::arithmetic(out, &fit),
         };
         return Ok(written?);

@@ -168,6 +168,9 @@ pub struct CapturedFrame {
     pub to: Option<String>,
     /// Where it came in, if it leaves.
     pub from: Option<String>,
+    /// What its source taught, in words; null if nothing that was not known.
+    #[serde(default)]
+    pub learned: Option<String>,
     /// The row of the FDB that decided.
     pub fdb: Option<CapturedRow>,
     /// Bytes of the frame.

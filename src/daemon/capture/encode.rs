@@ -413,6 +413,7 @@ impl Captured<'_> {
             reason: reason.map(str::to_owned),
             to,
             from: self.from(),
+            learned: self.learned(),
             fdb: record.row.as_ref().map(|row| self.row(row)),
             len: record.len,
             captured: self.bytes.len(),

@@ -1,0 +1,106 @@
+//! The stream of events to one browser.
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::stream;
+use serde::Serialize;
+use tokio::{
+    sync::{
+        OwnedSemaphorePermit,
+        broadcast::{self, error::RecvError},
+        watch,
+    },
+    time::timeout,
+};
+
+use super::{
+    hub::{Hub, Listening, NodeInfo, event_text},
+    refusal::Refusal,
+};
+
+/// What a browser still gets.
+struct Stream {
+    first: VecDeque<Bytes>,
+    ring: broadcast::Receiver<Bytes>,
+    stop: watch::Receiver<bool>,
+    _listening: Listening,
+    _place: OwnedSemaphorePermit,
+}
+
+#[derive(Serialize)]
+struct Hello {
+    nodes: Vec<NodeInfo>,
+    /// Whether whoever has the token can change something.
+    token: bool,
+}
+
+#[derive(Serialize)]
+struct Missed {
+    count: u64,
+}
+
+/// Everything from now on, and before it what holds now.
+pub(super) async fn live(
+    hub: Arc<Hub>,
+    has_token: bool,
+    stop: watch::Receiver<bool>,
+) -> Result<Response, Refusal> {
+    let place = Arc::clone(&hub.places).try_acquire_owned().map_err(|_| {
+        Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "open the live page: too many browsers show it already; close one",
+        )
+    })?;
+    let nodes = hub.infos().await;
+    // Before what is known is read: nothing falls in between.
+    let (ring, listening) = hub.listen();
+    let hello = Hello {
+        nodes,
+        token: has_token,
+    };
+    let mut first = VecDeque::from([
+        Bytes::from_static(b"retry: 1000\n\n"),
+        event_text("hello", &hello),
+    ]);
+    first.extend(hub.last());
+    let stream = Stream {
+        first,
+        ring,
+        stop,
+        _listening: listening,
+        _place: place,
+    };
+    let events = stream::unfold(stream, |mut stream| async move {
+        let event = stream.next().await?;
+        Some((Ok::<_, Infallible>(event), stream))
+    });
+    let headers = [(header::CONTENT_TYPE, "text/event-stream")];
+    Ok((headers, Body::from_stream(events)).into_response())
+}
+
+impl Stream {
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(event) = self.first.pop_front() {
+            return Some(event);
+        }
+        let next = tokio::select! {
+            next = timeout(SILENCE, self.ring.recv()) => next,
+            _ = self.stop.wait_for(|stop| *stop) => return None,
+        };
+        match next {
+            Ok(Ok(event)) => Some(event),
+            Ok(Err(RecvError::Lagged(count))) => Some(event_text("missed", &Missed { count })),
+            Ok(Err(RecvError::Closed)) => None,
+            // A comment, so that a browser that has gone is noticed.
+            Err(_) => Some(Bytes::from_static(b":\n\n")),
+        }
+    }
+}
+
+/// How long a browser hears nothing, at most.
+const SILENCE: Duration = Duration::from_secs(15);
