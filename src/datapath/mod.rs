@@ -3,7 +3,6 @@
 //! [`Datapath::service`] is the whole story. It runs on a worker thread of the daemon, in the lab
 //! and in the benches, over any [`PortIo`]. Steady state: no allocation, no lock, no log line.
 
-mod aqm;
 mod buf;
 pub mod capture;
 mod counters;
@@ -59,7 +58,6 @@ pub struct Datapath {
     tunnel: tunnel::Scratch,
     coalesces: bool,
     gathers: bool,
-    standing: aqm::Standing,
     calls: Arc<Calls>,
     recording: record::Recording,
     learned: Option<SyncSender<Learned>>,
@@ -161,7 +159,6 @@ impl Datapath {
             tunnel: tunnel::Scratch::new(),
             coalesces: true,
             gathers: true,
-            standing: aqm::Standing::new(),
             calls: Arc::default(),
             recording: record::Recording::new(Batch::DATAGRAMS),
             learned: None,
@@ -215,14 +212,6 @@ impl Datapath {
         self
     }
 
-    /// Whether TCP is told to slow down that keeps a queue standing before the tunnel; it is if nobody
-    /// says.
-    #[must_use]
-    pub fn with_aqm(mut self, is_on: bool) -> Self {
-        self.standing.is_on = is_on;
-        self
-    }
-
     /// Whether what becomes of frames is written down in the flight recorders; it is if nobody says.
     #[must_use]
     pub fn with_recorder(mut self, records: bool) -> Self {
@@ -259,7 +248,6 @@ impl Datapath {
             return Serviced::default();
         };
         let serviced = self.receive(port);
-        self.standing.read(now, ingress, serviced.more);
         self.forward(now, topology, port);
         self.record(port);
         self.transmit(now, topology, Ingress::Port(ingress));
