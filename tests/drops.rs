@@ -1,12 +1,12 @@
 //! Every reason for a loss, provoked, and found wherever losses are told: foretold by a rehearsal, in
 //! the counters, in the flight recorder and in captures, with the frame and what to do about it.
 
-use std::{collections::HashSet, net::SocketAddr, sync::Arc};
+use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use tapswitch::{
     bridge::{Decision, DropReason, PeerId, PortFlags, PortId},
     datapath::{
-        Counters, Departure, Detail, Fate, Record, Recorder,
+        Counters, Datapath, Departure, Detail, Fate, Record, Recorder,
         capture::{self, CaptureReader, CaptureRules},
     },
     offload::Offloads,
@@ -135,6 +135,17 @@ impl Scene {
         self.lab.run();
     }
 
+    /// podA sends this twice, and the second waits for 3 ms in a queue that is never empty.
+    fn keep_waiting(&mut self, header: &VirtioNetHdr, frame: &[u8]) {
+        let port = self.ports[0];
+        for _ in 0..2 {
+            assert!(self.lab.io(port).inject_with(header, frame));
+        }
+        self.lab.step(port);
+        self.lab.skip(Duration::from_millis(3));
+        self.lab.step(port);
+    }
+
     fn counters(&self) -> impl Iterator<Item = &Counters> {
         let ports = self.ports.iter().map(|&port| &**self.lab.counters(port));
         let peers = self
@@ -170,6 +181,19 @@ fn losses(rehearsal: &Rehearsal) -> Vec<(DropReason, u64)> {
     let copies = rehearsal.copies.iter().flat_map(|copy| copy.drops.clone());
     let refused = rehearsal.refused.iter().copied();
     decided.chain(copies).chain(refused).collect()
+}
+
+/// A superframe of TCP from host 1 to host 9, with this TOS.
+fn bulk(tos: u8) -> (VirtioNetHdr, Vec<u8>) {
+    let payload = vec![7; 9000];
+    let mut frame = frames::tcp4(1, 9, 1, &payload);
+    frame[15] = tos;
+    let mut header = VirtioNetHdr::none();
+    (header.flags, header.gso_type) = (1, 1);
+    header.set_csum(34, 16);
+    header.set_gso_size(1400);
+    header.set_hdr_len(u16::try_from(frame.len() - payload.len()).unwrap());
+    (header, frame)
 }
 
 const CASES: &[Case] = &[
@@ -326,6 +350,14 @@ const CASES: &[Case] = &[
         },
     },
     Case {
+        reason: DropReason::StandingQueue,
+        provoke: |scene| {
+            let (header, frame) = bulk(0);
+            scene.keep_waiting(&header, &frame);
+            frame
+        },
+    },
+    Case {
         reason: DropReason::EgressGone,
         provoke: |scene| {
             scene.lab.io(scene.ports[1]).set_state(MemState::Gone);
@@ -356,13 +388,20 @@ fn every_loss_is_foretold_counted_remembered_and_captured_with_its_frame_and_its
 
         let frame = provoke(&mut scene);
 
-        let (rehearsal, told) = scene.foretold.take().unwrap();
-        assert_eq!(losses(&rehearsal), [(reason, 1)], "{reason} in a rehearsal");
-        let is_told = |text: &str| text.contains(reason.name()) || text.contains(reason.explain());
-        assert!(
-            told.steps.iter().any(|step| is_told(&step.text)),
-            "{reason}: {told:?}"
+        // What waits, and for how long, is nothing that a rehearsal could know.
+        assert_eq!(
+            scene.foretold.is_none(),
+            reason == DropReason::StandingQueue
         );
+        if let Some((rehearsal, told)) = scene.foretold.take() {
+            assert_eq!(losses(&rehearsal), [(reason, 1)], "{reason} in a rehearsal");
+            let is_told =
+                |text: &str| text.contains(reason.name()) || text.contains(reason.explain());
+            assert!(
+                told.steps.iter().any(|step| is_told(&step.text)),
+                "{reason}: {told:?}"
+            );
+        }
         assert_eq!(scene.lab.drops(reason), 1, "{reason} in the counters");
         for (which, records) in scene.records(reason).iter().enumerate() {
             let [record] = &records[..] else {
@@ -390,6 +429,26 @@ fn every_loss_is_foretold_counted_remembered_and_captured_with_its_frame_and_its
     }
     for reason in DropReason::ALL {
         assert!(provoked.contains(reason), "no case provokes {reason}");
+    }
+}
+
+#[test]
+fn a_sender_that_knows_of_marks_is_told_to_slow_down_by_one_and_loses_nothing() {
+    for (tos, expected) in [(0b10, 0b11), (0b01, 0b11), (0b11, 0b11)] {
+        let mut scene = Scene::new();
+        let (header, frame) = bulk(tos);
+
+        scene.keep_waiting(&header, &frame);
+
+        assert_eq!(scene.lab.drops(DropReason::StandingQueue), 0);
+        let marks: Vec<u8> = std::iter::from_fn(|| scene.io.take_stray())
+            .map(|message| message.departure.tos & 0b11)
+            .collect();
+        let (first, second) = marks.split_at(marks.len() / 2);
+        assert!(first.iter().all(|&mark| mark == tos), "{marks:?}");
+        assert!(second.iter().all(|&mark| mark == expected), "{marks:?}");
+        assert!(!second.is_empty());
+        scene.lab.assert_accounted();
     }
 }
 
@@ -507,7 +566,7 @@ fn a_lost_segment_is_remembered_with_its_own_length_and_not_with_that_of_its_sup
 fn a_worker_without_a_recorder_writes_nothing_down() {
     let (lab, [a, b]) = Lab::switch(["a", "b"]);
     let topology = lab.topology();
-    let mut datapath = tapswitch::datapath::Datapath::new(0).with_recorder(false);
+    let mut datapath = Datapath::new(0).with_recorder(false);
     lab.io(b).set_state(MemState::Full);
     for frame in [broadcast(mac(1)), frames::runt(mac(1), 9)] {
         lab.io(a).inject(&frame);

@@ -306,6 +306,10 @@ drop_reasons! {
     EgressFull = "egress_full",
         "the queue of its egress is full",
         "nothing, if it is rare: the receiver is slower than the sender; else see its CPU, and: tapswitch stats --watch";
+    /// TCP keeps more waiting for the tunnel than helps it, and a loss tells it so (RFC 7567).
+    StandingQueue = "standing_queue",
+        "its TCP keeps a queue standing before the tunnel, and is told to slow down",
+        "nothing: TCP sends it again, and is faster with a short queue; to see the difference: tapswitch run --aqm off";
     /// The egress device or its namespace went away.
     EgressGone = "egress_gone",
         "the device of its egress is gone",

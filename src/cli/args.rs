@@ -246,6 +246,14 @@ pub struct RunArgs {
         default_value = "on"
     )]
     pub gather: OnOff,
+    /// Tell TCP to slow down that keeps a queue standing before the tunnel, by a mark or a loss
+    #[arg(
+        long,
+        value_name = "on|off",
+        hide_possible_values = true,
+        default_value = "on"
+    )]
+    pub aqm: OnOff,
     /// Let a worker's memory of addresses grow with the FDB
     #[arg(
         long,

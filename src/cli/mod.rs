@@ -455,6 +455,7 @@ fn daemon_options(args: RunArgs, socket: &Path) -> DaemonOptions {
             recorder: args.recorder.into(),
             moderate: args.moderate.into(),
             gather: args.gather.into(),
+            aqm: args.aqm.into(),
             cache_growth: args.cache_growth.into(),
             noqueue: args.noqueue.into(),
         },

@@ -50,6 +50,8 @@ pub struct Tuning {
     pub moderate: bool,
     /// What leaves together is put together first, and sent in one piece.
     pub gather: bool,
+    /// TCP that keeps a queue standing before the tunnel is told to slow down.
+    pub aqm: bool,
     /// A worker's memory of addresses grows with the FDB.
     pub cache_growth: bool,
     /// Ports get no queueing discipline in their namespaces, as a veth has none.
@@ -67,6 +69,7 @@ impl Tuning {
             recorder: false,
             moderate: false,
             gather: false,
+            aqm: false,
             cache_growth: false,
             noqueue: false,
         }
@@ -83,6 +86,7 @@ impl Default for Tuning {
             recorder: true,
             moderate: true,
             gather: true,
+            aqm: true,
             cache_growth: true,
             noqueue: true,
         }

@@ -120,6 +120,7 @@ impl Switch {
                 .with_recorder(options.tuning.recorder)
                 .with_cache_growth(options.tuning.cache_growth)
                 .with_gathering(options.tuning.gather)
+                .with_aqm(options.tuning.aqm)
                 .with_learned(learned.clone())
                 .with_overlay_news(overlay.clone());
             match observer.take() {

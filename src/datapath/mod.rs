@@ -3,6 +3,7 @@
 //! [`Datapath::service`] is the whole story. It runs on a worker thread of the daemon, in the lab
 //! and in the benches, over any [`PortIo`]. Steady state: no allocation, no lock, no log line.
 
+mod aqm;
 mod buf;
 pub mod capture;
 mod counters;
@@ -58,6 +59,7 @@ pub struct Datapath {
     tunnel: tunnel::Scratch,
     coalesces: bool,
     gathers: bool,
+    standing: aqm::Standing,
     calls: Arc<Calls>,
     recording: record::Recording,
     learned: Option<SyncSender<Learned>>,
@@ -159,6 +161,7 @@ impl Datapath {
             tunnel: tunnel::Scratch::new(),
             coalesces: true,
             gathers: true,
+            standing: aqm::Standing::new(),
             calls: Arc::default(),
             recording: record::Recording::new(Batch::DATAGRAMS),
             learned: None,
@@ -212,6 +215,14 @@ impl Datapath {
         self
     }
 
+    /// Whether TCP is told to slow down that keeps a queue standing before the tunnel; it is if nobody
+    /// says.
+    #[must_use]
+    pub fn with_aqm(mut self, is_on: bool) -> Self {
+        self.standing.is_on = is_on;
+        self
+    }
+
     /// Whether what becomes of frames is written down in the flight recorders; it is if nobody says.
     #[must_use]
     pub fn with_recorder(mut self, records: bool) -> Self {
@@ -248,6 +259,7 @@ impl Datapath {
             return Serviced::default();
         };
         let serviced = self.receive(port);
+        self.standing.read(now, ingress, serviced.more);
         self.forward(now, topology, port);
         self.record(port);
         self.transmit(now, topology, Ingress::Port(ingress));

@@ -433,10 +433,12 @@ pub(super) fn is_usual(reason: &str) -> bool {
     USUAL.iter().any(|usual| usual.name() == reason)
 }
 
-/// Drops that are no sign of anything: nobody else there, no news, not for a bridge.
-const USUAL: [DropReason; 4] = [
+/// Drops that are no sign of anything: nobody else there, no news, not for a bridge,
+/// TCP that was told to slow down.
+const USUAL: [DropReason; 5] = [
     DropReason::NoEgress,
     DropReason::SamePort,
     DropReason::ReservedAddress,
     DropReason::SplitHorizon,
+    DropReason::StandingQueue,
 ];

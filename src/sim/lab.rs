@@ -239,6 +239,12 @@ impl Lab {
         );
     }
 
+    /// Moves one batch of frames that came from `port`, and no more; returns how many the switch read.
+    pub fn step(&mut self, port: PortId) -> usize {
+        let serviced = self.datapath.service(self.now, &self.topology, port);
+        serviced.frames
+    }
+
     /// Moves frames until neither port nor underlay has any left; returns how many the switch read.
     pub fn run(&mut self) -> usize {
         let mut total = 0;

@@ -32,6 +32,16 @@ pub const fn encapsulate(inner_tos: u8) -> u8 {
     inner_tos & MASK
 }
 
+/// `tos` with congestion experienced; `None` if the sender does not know of marks, and only a loss
+/// tells it (RFC 3168 §5).
+#[inline]
+pub const fn mark(tos: u8) -> Option<u8> {
+    match tos & MASK {
+        NOT_ECT => None,
+        _ => Some(tos | CE),
+    }
+}
+
 /// Merges the ECN bits of the outer TOS or traffic class into the inner packet (RFC 6040 §4.2,
 /// figure 4; the kernel's `INET_ECN_decapsulate`). The IPv4 header checksum follows, so that it is
 /// as right or wrong as it was. What is not IP stays as it is.

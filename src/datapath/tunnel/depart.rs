@@ -6,12 +6,13 @@ use super::{Datagram, is_due};
 use crate::{
     bridge::{DropReason, Egress, Ingress, PeerId},
     datapath::{
-        Datapath, Departed, Departure, Dscp, Peer, Topology, Transmitted, Vtep, capture::Place,
-        gather, record::Lost,
+        Copy, Datapath, Departed, Departure, Dscp, Peer, Topology, Transmitted, Vtep,
+        capture::Place, gather, record::Lost,
     },
     offload,
     time::Timestamp,
     vxlan::{self, ping},
+    wire::GsoType,
 };
 
 impl Datapath {
@@ -35,7 +36,13 @@ impl Datapath {
         let Some(&first) = self.plan.get(position) else {
             return;
         };
-        let departure = self.departure(vtep, peer, usize::from(first.frame));
+        let mut departure = self.departure(vtep, peer, usize::from(first.frame));
+        if self.is_too_much(now, ingress, first) {
+            match vxlan::ecn::mark(departure.tos) {
+                Some(tos) => departure.tos = tos,
+                None => return self.shed(peer, position),
+            }
+        }
         self.segments.clear();
         self.segments.prefix(&vxlan::header(peer.vni));
         self.tunnel.datagrams.clear();
@@ -82,6 +89,36 @@ impl Datapath {
         }
     }
 
+    /// Whether the sender of this superframe of TCP keeps too much waiting, and is to be told so.
+    fn is_too_much(&mut self, now: Timestamp, ingress: Ingress, copy: Copy) -> bool {
+        let Ingress::Port(port) = ingress else {
+            return false;
+        };
+        let gso = self.batch.header(usize::from(copy.frame)).gso();
+        matches!(gso, GsoType::TcpV4 | GsoType::TcpV6) && self.standing.is_due(now, port)
+    }
+
+    /// Loses the copy at `position` of the plan, which tells its sender to slow down.
+    #[cold]
+    fn shed(&mut self, peer: &Peer, position: usize) {
+        let Some(copy) = self.plan.get_mut(position) else {
+            return;
+        };
+        copy.is_done = true;
+        let frame = usize::from(copy.frame);
+        self.lose_whole(peer, frame, DropReason::StandingQueue);
+    }
+
+    /// Loses frame number `frame` before it was made datagrams.
+    fn lose_whole(&mut self, peer: &Peer, frame: usize, reason: DropReason) {
+        let sent = Transmitted::Dropped(reason);
+        let len = self.batch.frame(frame).len();
+        self.copied(&peer.counters, Egress::Peer(peer.id), frame, len, sent);
+        if self.captures.are_on() {
+            self.capture_copy(Place::Peer(peer.id), frame, sent);
+        }
+    }
+
     /// How frame number `frame` travels: what may share a message has this in common.
     pub(in crate::datapath) fn departure(
         &self,
@@ -112,21 +149,13 @@ impl Datapath {
         let bytes = self.batch.frame(frame);
         if ping::decode(bytes).is_some() {
             // Only this switch probes its peers, not who is plugged in.
-            let sent = Transmitted::Dropped(DropReason::ReservedAddress);
-            self.copied(&peer.counters, to, frame, bytes.len(), sent);
-            if self.captures.are_on() {
-                self.capture_copy(Place::Peer(peer.id), frame, sent);
-            }
+            self.lose_whole(peer, frame, DropReason::ReservedAddress);
             return false;
         }
         let limit = peer.max_frame();
         let first = self.segments.len();
         if offload::append(&header, bytes, Some(limit), &mut self.segments).is_err() {
-            let sent = Transmitted::Dropped(DropReason::BadOffload);
-            self.copied(&peer.counters, to, frame, bytes.len(), sent);
-            if self.captures.are_on() {
-                self.capture_copy(Place::Peer(peer.id), frame, sent);
-            }
+            self.lose_whole(peer, frame, DropReason::BadOffload);
             return false;
         }
         let count = self.segments.len() - first;
