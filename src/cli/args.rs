@@ -13,6 +13,7 @@ use ipnet::IpNet;
 mod bench;
 mod capture;
 mod explain;
+mod lab;
 mod overlay;
 mod trace;
 mod watch;
@@ -22,6 +23,7 @@ mod why;
 pub use self::bench::BenchArgs;
 pub use self::capture::CaptureArgs;
 pub use self::explain::{ExplainArgs, FrameRange, StartArg};
+pub use self::lab::{LabBreakArgs, LabCommand, LabRunArgs, LangOption};
 pub use self::overlay::{PeerArgs, PeerCommand, PingArgs, VtepCommand, VtepSetArgs};
 pub use self::trace::{ThenArg, TraceArgs};
 pub use self::watch::{MonitorArgs, StatsArgs, TopArgs};
@@ -148,6 +150,9 @@ pub enum Command {
         /// Where to
         directory: PathBuf,
     },
+    /// Lessons: networks that are built, watched frame by frame, checked, and broken for you to repair
+    #[command(subcommand)]
+    Lab(LabCommand),
     /// Measure this switch against others, all built here and now and gone afterwards
     Bench(BenchArgs),
     /// Make or take traffic for a measurement

@@ -18,6 +18,7 @@ mod capture;
 mod doctor;
 mod explain;
 mod interrupt;
+mod lab;
 mod output;
 mod rates;
 mod request;
@@ -162,6 +163,7 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
             Ok(out.write_all(&script)?)
         }
         Command::Man { directory } => write_manual(&directory),
+        Command::Lab(command) => lab::run(command, remote.json, out),
         Command::Bench(args) => bench::run(&args, remote.json, out),
         Command::Load { order } => load::run(&order, &mut io::stdin().lock(), out)
             .map_err(|error| CliError::Failed(error.to_string())),
@@ -266,39 +268,10 @@ impl Remote {
     }
 
     fn check(&self, file: &Path, out: &mut impl Write) -> Result<(), CliError> {
-        #[derive(Serialize)]
-        struct Place<'a> {
-            line: usize,
-            column: usize,
-            message: &'a str,
-        }
-        #[derive(Serialize)]
-        struct Verdict<'a> {
-            ok: bool,
-            errors: Vec<Place<'a>>,
-        }
-        let outcome = read_file(file)?;
-        if self.json {
-            let errors = outcome.as_ref().err().into_iter().flatten();
-            let errors: Vec<_> = errors
-                .map(|diagnostic| Place {
-                    line: diagnostic.line,
-                    column: diagnostic.column,
-                    message: &diagnostic.message,
-                })
-                .collect();
-            let ok = errors.is_empty();
-            output::json_value(out, &Verdict { ok, errors })?;
-            return if ok { Ok(()) } else { Err(CliError::Said(2)) };
-        }
-        let spec = outcome.map_err(|errors| refuse_file(file, &errors))?;
-        let (bridges, ports) = (spec.bridges.len(), spec.ports.len());
-        writeln!(
-            out,
-            "{}: ok (bridges: {bridges}, ports: {ports})",
-            file.display()
-        )?;
-        Ok(())
+        tell_verdict(file, self.json, read_file(file)?, out, |spec| {
+            let (bridges, ports) = (spec.bridges.len(), spec.ports.len());
+            format!("bridges: {bridges}, ports: {ports}")
+        })
     }
 
     fn vtep_request(&self, command: VtepCommand) -> Result<Request, CliError> {
@@ -408,7 +381,48 @@ fn is_wanted(event: &Event, kinds: &[EventKind]) -> bool {
     kinds.is_empty() || kinds.contains(&kind)
 }
 
+/// Tells whether a file is right, and if so `contents` of it.
+fn tell_verdict<T>(
+    file: &Path,
+    json: bool,
+    outcome: Result<T, Vec<Diagnostic>>,
+    out: &mut impl Write,
+    contents: impl FnOnce(&T) -> String,
+) -> Result<(), CliError> {
+    #[derive(Serialize)]
+    struct Place<'a> {
+        line: usize,
+        column: usize,
+        message: &'a str,
+    }
+    #[derive(Serialize)]
+    struct Verdict<'a> {
+        ok: bool,
+        errors: Vec<Place<'a>>,
+    }
+    if json {
+        let errors = outcome.as_ref().err().into_iter().flatten();
+        let errors: Vec<_> = errors
+            .map(|diagnostic| Place {
+                line: diagnostic.line,
+                column: diagnostic.column,
+                message: &diagnostic.message,
+            })
+            .collect();
+        let ok = errors.is_empty();
+        output::json_value(out, &Verdict { ok, errors })?;
+        return if ok { Ok(()) } else { Err(CliError::Said(2)) };
+    }
+    let value = outcome.map_err(|errors| refuse_file(file, &errors))?;
+    writeln!(out, "{}: ok ({})", file.display(), contents(&value))?;
+    Ok(())
+}
+
 fn read_file(file: &Path) -> Result<Result<SwitchSpec, Vec<Diagnostic>>, CliError> {
+    read_text(file).map(|text| config::parse(&text))
+}
+
+fn read_text(file: &Path) -> Result<String, CliError> {
     let text = if file == Path::new("-") {
         let mut text = Vec::new();
         io::stdin().lock().read_to_end(&mut text).map(|_| text)
@@ -418,13 +432,12 @@ fn read_file(file: &Path) -> Result<Result<SwitchSpec, Vec<Diagnostic>>, CliErro
     let shown = file.display();
     let text =
         text.map_err(|error| CliError::Failed(format!("read {shown}: {error}; check the path")))?;
-    let text = String::from_utf8(text).map_err(|error| {
+    String::from_utf8(text).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         CliError::Usage(format!(
             "read {shown}: byte {at} is not UTF-8; save the file as UTF-8"
         ))
-    })?;
-    Ok(config::parse(&text))
+    })
 }
 
 fn refuse_file(file: &Path, errors: &[Diagnostic]) -> CliError {

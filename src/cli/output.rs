@@ -23,7 +23,7 @@ pub(super) use self::{
     overlay::chain,
     trace::trace,
     watch::{screen, watch},
-    wrap::wrapped,
+    wrap::{columns, hanging, wrapped},
 };
 use crate::{
     config::{BridgeSpec, Diagnostic, Mode, units::format_duration},
@@ -62,7 +62,7 @@ pub(super) fn json(out: &mut impl Write, answer: &Response) -> io::Result<()> {
 }
 
 /// Writes `value` and a newline.
-pub(super) fn json_value(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+pub(in crate::cli) fn json_value(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     let text = serde_json::to_string(value).map_err(io::Error::other)?;
     writeln!(out, "{text}")
 }
@@ -417,7 +417,7 @@ pub(super) fn plain(text: &str) -> String {
         .collect()
 }
 
-fn table(headers: &[&str]) -> Table {
+pub(super) fn table(headers: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
     let headers: Vec<String> = headers.iter().map(|header| header.to_uppercase()).collect();
@@ -425,7 +425,7 @@ fn table(headers: &[&str]) -> Table {
     table
 }
 
-fn write_table(out: &mut impl Write, table: &Table) -> io::Result<()> {
+pub(super) fn write_table(out: &mut impl Write, table: &Table) -> io::Result<()> {
     table
         .lines()
         .try_for_each(|line| writeln!(out, "{}", line.trim_end()))

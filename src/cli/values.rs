@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use crate::{
     config::{Accept, AtLimit, Cidr, Mode, OffloadMode, ParseCidrError},
     control::api::FdbState,
+    lesson::{Lang, System},
 };
 
 macro_rules! value_enum {
@@ -44,6 +45,26 @@ impl From<OnOff> for OffloadMode {
             OnOff::On => Self::On,
             OnOff::Off => Self::Off,
         }
+    }
+}
+
+value_enum! {
+    /// See [`Lang`].
+    LangArg => Lang {
+        /// English
+        En => Lang::En,
+        /// Chinese
+        Zh => Lang::Zh,
+    }
+}
+
+value_enum! {
+    /// See [`System`].
+    SystemArg => System {
+        /// This program
+        Tapswitch => System::Tapswitch,
+        /// The kernel's bridge, veth and vxlan devices
+        Kernel => System::Kernel,
     }
 }
 

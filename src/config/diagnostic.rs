@@ -37,13 +37,13 @@ impl fmt::Display for InFile<'_> {
 
 /// Turns byte offsets of a text into lines and columns.
 #[derive(Debug)]
-pub(super) struct Locator<'a> {
+pub(crate) struct Locator<'a> {
     text: &'a str,
     line_starts: Vec<usize>,
 }
 
 impl<'a> Locator<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         let after_newlines = text.match_indices('\n').map(|(at, _)| at + 1);
         Self {
             text,
@@ -51,7 +51,7 @@ impl<'a> Locator<'a> {
         }
     }
 
-    pub(super) fn diagnostic(&self, span: &Range<usize>, message: String) -> Diagnostic {
+    pub(crate) fn diagnostic(&self, span: &Range<usize>, message: String) -> Diagnostic {
         let offset = span.start.min(self.text.len());
         let line = self.line_starts.partition_point(|&start| start <= offset);
         let start = self.line_starts.get(line - 1).copied().unwrap_or(0);

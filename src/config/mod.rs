@@ -4,11 +4,11 @@
 //! and [`plan`](plan::plan) says how to get from the running switch to it.
 
 pub mod check;
-mod diagnostic;
+pub(crate) mod diagnostic;
 mod file;
 mod overlay;
 pub mod plan;
-mod reader;
+pub(crate) mod reader;
 pub mod spec;
 pub mod units;
 mod write;

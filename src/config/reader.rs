@@ -9,27 +9,27 @@ use toml::{
 
 /// Everything found wrong so far.
 #[derive(Debug, Default)]
-pub(super) struct Report {
-    pub(super) errors: Vec<(Range<usize>, String)>,
+pub(crate) struct Report {
+    pub(crate) errors: Vec<(Range<usize>, String)>,
     /// Keys that are not there. Left out when the text itself is broken, since the key may be in
     /// the broken part.
-    pub(super) missing: Vec<(Range<usize>, String)>,
+    pub(crate) missing: Vec<(Range<usize>, String)>,
 }
 
 impl Report {
-    pub(super) fn error(&mut self, span: Range<usize>, message: impl Into<String>) {
+    pub(crate) fn error(&mut self, span: Range<usize>, message: impl Into<String>) {
         self.errors.push((span, message.into()));
     }
 }
 
 /// Where the values of a table are, by key and by index in a list.
-pub(super) type Spans = BTreeMap<(&'static str, usize), Range<usize>>;
+pub(crate) type Spans = BTreeMap<(&'static str, usize), Range<usize>>;
 
 /// A value and where it is.
-pub(super) type Value<'a, 'i> = &'a Spanned<DeValue<'i>>;
+pub(crate) type Value<'a, 'i> = &'a Spanned<DeValue<'i>>;
 
 /// One table of the tree.
-pub(super) struct Fields<'a, 'i> {
+pub(crate) struct Fields<'a, 'i> {
     /// What the table describes, for messages.
     what: &'static str,
     span: Range<usize>,
@@ -38,7 +38,7 @@ pub(super) struct Fields<'a, 'i> {
 
 impl<'a, 'i> Fields<'a, 'i> {
     /// The table `value`, reported if it is something else or has keys that are not in `known`.
-    pub(super) fn of_value(
+    pub(crate) fn of_value(
         what: &'static str,
         value: Value<'a, 'i>,
         known: &[&str],
@@ -54,7 +54,7 @@ impl<'a, 'i> Fields<'a, 'i> {
         }
     }
 
-    pub(super) fn new(
+    pub(crate) fn new(
         what: &'static str,
         span: Range<usize>,
         table: &'a DeTable<'i>,
@@ -79,16 +79,16 @@ impl<'a, 'i> Fields<'a, 'i> {
         Self { what, span, table }
     }
 
-    pub(super) fn span(&self) -> Range<usize> {
+    pub(crate) fn span(&self) -> Range<usize> {
         self.span.clone()
     }
 
-    pub(super) fn value(&self, key: &str) -> Option<Value<'a, 'i>> {
+    pub(crate) fn value(&self, key: &str) -> Option<Value<'a, 'i>> {
         self.table.get(key)
     }
 
     /// The spans of all values of this table, by key and index in a list.
-    pub(super) fn spans(&self, keys: &[&'static str]) -> Spans {
+    pub(crate) fn spans(&self, keys: &[&'static str]) -> Spans {
         let mut spans = Spans::new();
         for &key in keys {
             let Some(value) = self.value(key) else {
@@ -104,7 +104,7 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     /// A string that means a `T`; reported if it is something else or not there.
-    pub(super) fn required<T>(&self, key: &str, report: &mut Report) -> Option<T>
+    pub(crate) fn required<T>(&self, key: &str, report: &mut Report) -> Option<T>
     where
         T: FromStr<Err: fmt::Display>,
     {
@@ -116,7 +116,7 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     /// A string that means a `T`.
-    pub(super) fn parsed<T>(&self, key: &str, report: &mut Report) -> Option<T>
+    pub(crate) fn parsed<T>(&self, key: &str, report: &mut Report) -> Option<T>
     where
         T: FromStr<Err: fmt::Display>,
     {
@@ -124,7 +124,7 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     /// A list of strings, each of which means a `T`.
-    pub(super) fn list<T>(&self, key: &str, report: &mut Report) -> Vec<T>
+    pub(crate) fn list<T>(&self, key: &str, report: &mut Report) -> Vec<T>
     where
         T: FromStr<Err: fmt::Display>,
     {
@@ -144,7 +144,7 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     /// A string or a list of strings, each of which means a `T`.
-    pub(super) fn one_or_more<T>(&self, key: &str, report: &mut Report) -> Vec<T>
+    pub(crate) fn one_or_more<T>(&self, key: &str, report: &mut Report) -> Vec<T>
     where
         T: FromStr<Err: fmt::Display>,
     {
@@ -155,7 +155,7 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     /// A whole number that fits `T`.
-    pub(super) fn integer<T: TryFrom<i64>>(&self, key: &str, report: &mut Report) -> Option<T> {
+    pub(crate) fn integer<T: TryFrom<i64>>(&self, key: &str, report: &mut Report) -> Option<T> {
         let value = self.value(key)?;
         let DeValue::Integer(_) = value.get_ref() else {
             wrong_type(key, value, "a whole number", report);
@@ -165,7 +165,7 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     /// `true` or `false`.
-    pub(super) fn boolean(&self, key: &str, report: &mut Report) -> Option<bool> {
+    pub(crate) fn boolean(&self, key: &str, report: &mut Report) -> Option<bool> {
         let value = self.value(key)?;
         let found = value.get_ref().as_bool();
         if found.is_none() {
@@ -175,7 +175,7 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     /// One of a few words.
-    pub(super) fn word<T: Copy>(
+    pub(crate) fn word<T: Copy>(
         &self,
         key: &str,
         words: &[(&str, T)],
@@ -194,7 +194,7 @@ impl<'a, 'i> Fields<'a, 'i> {
     }
 
     /// The tables of `[[...]]`; reported if it is something else.
-    pub(super) fn tables(&self, key: &str, report: &mut Report) -> &'a [Spanned<DeValue<'i>>] {
+    pub(crate) fn tables(&self, key: &str, report: &mut Report) -> &'a [Spanned<DeValue<'i>>] {
         match self.value(key).map(|value| (value, value.get_ref())) {
             None => &[],
             Some((_, DeValue::Array(items))) => items,
@@ -224,7 +224,7 @@ where
 }
 
 /// The whole number `value`, reported if it does not fit `T`.
-pub(super) fn integer<T: TryFrom<i64>>(
+pub(crate) fn integer<T: TryFrom<i64>>(
     key: &str,
     value: Value<'_, '_>,
     report: &mut Report,
@@ -239,7 +239,7 @@ pub(super) fn integer<T: TryFrom<i64>>(
     read
 }
 
-pub(super) fn wrong_type(key: &str, value: Value<'_, '_>, wanted: &str, report: &mut Report) {
+pub(crate) fn wrong_type(key: &str, value: Value<'_, '_>, wanted: &str, report: &mut Report) {
     let found = describe(value.get_ref());
     report.error(value.span(), format!("{key} is {wanted}, found {found}"));
 }
@@ -262,7 +262,7 @@ fn describe(value: &DeValue<'_>) -> String {
 }
 
 /// The word of `known` that was probably meant by `word`.
-fn similar<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn similar<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     if word.len() > 32 {
         return None;
     }

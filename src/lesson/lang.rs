@@ -12,3 +12,13 @@ pub enum Lang {
     /// Chinese.
     Zh,
 }
+
+impl Lang {
+    /// The language of a locale, such as the value of `LANG`.
+    pub fn of_locale(locale: &str) -> Self {
+        match locale.to_ascii_lowercase().starts_with("zh") {
+            true => Self::Zh,
+            false => Self::En,
+        }
+    }
+}

@@ -39,6 +39,18 @@ pub fn spawn_in(netns: &NetnsFile, command: &mut Command) -> io::Result<Child> {
     command.process_group(0).spawn()
 }
 
+/// Starts `command` so that the kernel kills it when the calling *thread* ends. It stays in the
+/// process group, so that it may use the terminal, and may be the first of a process namespace.
+///
+/// # Errors
+/// Those of [`Command::spawn`].
+pub fn spawn_bound(command: &mut Command) -> io::Result<Child> {
+    let bind = || Ok(set_pdeathsig(Signal::SIGKILL)?);
+    // SAFETY: between fork and exec one system call is made: no memory, no lock, no panic.
+    unsafe { command.pre_exec(bind) };
+    command.spawn()
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, thread};

@@ -104,6 +104,42 @@ pub fn enter_private_namespaces() -> Result<(), UserNamespaceError> {
     if unshare(both).is_err() {
         enter_user_namespace(Mounts::Private)?;
     }
+    mount_private_run()
+}
+
+/// Moves the process into a mount and a network namespace, inside a user namespace if it is not
+/// root, and its next child into a process namespace, as its first process: when that ends, the kernel
+/// ends all others there.
+///
+/// # Errors
+/// A [`UserNamespaceError`]; the process should end, since it may be half inside.
+pub fn unshare_world() -> Result<(), UserNamespaceError> {
+    let all = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID;
+    if unshare(all).is_ok() {
+        return Ok(());
+    }
+    enter_user_namespace(Mounts::Private)?;
+    unshare(CloneFlags::CLONE_NEWPID).map_err(|errno| UserNamespaceError::Unshare {
+        cause: errno.into(),
+    })
+}
+
+/// What the first process of a world does: an empty `/run`, and a `/proc` that has only the world's
+/// processes, if one may be mounted here.
+///
+/// # Errors
+/// [`UserNamespaceError::Mount`].
+pub fn furnish_world() -> Result<(), UserNamespaceError> {
+    let none: Option<&str> = None;
+    mount_private_run()?;
+    // Inside of a container it may be covered in part, and then the kernel refuses another one. The
+    // old one has other numbers for processes; all else is the same.
+    let _old_one: Result<(), _> =
+        mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none);
+    Ok(())
+}
+
+fn mount_private_run() -> Result<(), UserNamespaceError> {
     let none: Option<&str> = None;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(none, "/", none, private, none)
