@@ -187,9 +187,7 @@ impl Fails {
     pub fn is_on(self, system: System) -> bool {
         matches!(
             (self, system),
-            (Self::Both, _)
-                | (Self::Tapswitch, System::Tapswitch)
-                | (Self::Kernel, System::Kernel)
+            (Self::Both, _) | (Self::Tapswitch, System::Tapswitch) | (Self::Kernel, System::Kernel)
         )
     }
 }

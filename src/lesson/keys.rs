@@ -87,16 +87,48 @@ pub(super) const LANGS: &[&str] = &["en", "zh"];
 pub(super) static LESSON: Section = Section {
     what: "a lesson",
     keys: &[
-        required("id", Kind::Id, "Its name, and that of its file: lower-case words with hyphens"),
+        required(
+            "id",
+            Kind::Id,
+            "Its name, and that of its file: lower-case words with hyphens",
+        ),
         required("title", Kind::Text, "What it is called"),
-        key("about", Kind::Text, "What it teaches; paragraphs are set apart by blank lines"),
-        key("rows", Kind::Words, "The rows of a syllabus that it covers, such as A14"),
-        key("needs", Kind::Words, "Programs that it types; if one is missing the lesson is not run, and says why"),
-        key("kernel_needs", Kind::SomeOf(FEATURES), "Features of the kernel that it needs with --on kernel"),
-        key("on", Kind::SomeOf(SYSTEMS), "Where it can run; both if nothing is said"),
-        key("node", Kind::Tables(&NODE), "The machines; without any there is one, host"),
+        key(
+            "about",
+            Kind::Text,
+            "What it teaches; paragraphs are set apart by blank lines",
+        ),
+        key(
+            "rows",
+            Kind::Words,
+            "The rows of a syllabus that it covers, such as A14",
+        ),
+        key(
+            "needs",
+            Kind::Words,
+            "Programs that it types; if one is missing the lesson is not run, and says why",
+        ),
+        key(
+            "kernel_needs",
+            Kind::SomeOf(FEATURES),
+            "Features of the kernel that it needs with --on kernel",
+        ),
+        key(
+            "on",
+            Kind::SomeOf(SYSTEMS),
+            "Where it can run; both if nothing is said",
+        ),
+        key(
+            "node",
+            Kind::Tables(&NODE),
+            "The machines; without any there is one, host",
+        ),
         required("step", Kind::Tables(&STEP), "What is done, in order"),
-        key("fault", Kind::Tables(&FAULT), "What tapswitch lab break can break"),
+        key(
+            "fault",
+            Kind::Tables(&FAULT),
+            "What tapswitch lab break can break",
+        ),
     ],
 };
 
@@ -104,39 +136,111 @@ static NODE: Section = Section {
     what: "a node",
     keys: &[
         required("name", Kind::Word, "What it is called"),
-        key("underlay", Kind::Cidr, "The address of its eth0 on the cable that joins the nodes; without one it has no eth0"),
-        key("mtu", Kind::Mtu, "The MTU of its eth0, and of its end of the cable; 1500 if nothing is said"),
+        key(
+            "underlay",
+            Kind::Cidr,
+            "The address of its eth0 on the cable that joins the nodes; without one it has no eth0",
+        ),
+        key(
+            "mtu",
+            Kind::Mtu,
+            "The MTU of its eth0, and of its end of the cable; 1500 if nothing is said",
+        ),
     ],
 };
 
 static STEP: Section = Section {
     what: "a step",
     keys: &[
-        key("say", Kind::Text, "What happens and why, said before the commands"),
-        key("node", Kind::Word, "The node on which the commands are typed; the first one if nothing is said"),
+        key(
+            "say",
+            Kind::Text,
+            "What happens and why, said before the commands",
+        ),
+        key(
+            "node",
+            Kind::Word,
+            "The node on which the commands are typed; the first one if nothing is said",
+        ),
         key("run", Kind::Script, "The commands, typed on both systems"),
-        key("tapswitch", Kind::Script, "Commands that are typed after them on tapswitch"),
-        key("kernel", Kind::Script, "Commands that are typed after them on the kernel"),
-        key("background", Kind::Bool, "Whether the command runs until the lesson ends"),
-        key("fails", Kind::OneOf(FAILS), "Where the last command must fail; nowhere if nothing is said"),
-        key("prints", Kind::Patterns, "Regular expressions that the output must match"),
-        key("prints_tapswitch", Kind::Patterns, "Further ones on tapswitch"),
-        key("prints_kernel", Kind::Patterns, "Further ones on the kernel"),
-        key("prints_not", Kind::Patterns, "Regular expressions that the output must not match"),
-        key("watch", Kind::Bool, "Whether the frames of this step are told; true if some are named below"),
-        key("frame", Kind::Tables(&FRAME), "Frames that must be seen, in this order; others may be between"),
+        key(
+            "tapswitch",
+            Kind::Script,
+            "Commands that are typed after them on tapswitch",
+        ),
+        key(
+            "kernel",
+            Kind::Script,
+            "Commands that are typed after them on the kernel",
+        ),
+        key(
+            "background",
+            Kind::Bool,
+            "Whether the command runs until the lesson ends",
+        ),
+        key(
+            "fails",
+            Kind::OneOf(FAILS),
+            "Where the last command must fail; nowhere if nothing is said",
+        ),
+        key(
+            "prints",
+            Kind::Patterns,
+            "Regular expressions that the output must match",
+        ),
+        key(
+            "prints_tapswitch",
+            Kind::Patterns,
+            "Further ones on tapswitch",
+        ),
+        key(
+            "prints_kernel",
+            Kind::Patterns,
+            "Further ones on the kernel",
+        ),
+        key(
+            "prints_not",
+            Kind::Patterns,
+            "Regular expressions that the output must not match",
+        ),
+        key(
+            "watch",
+            Kind::Bool,
+            "Whether the frames of this step are told; true if some are named below",
+        ),
+        key(
+            "frame",
+            Kind::Tables(&FRAME),
+            "Frames that must be seen, in this order; others may be between",
+        ),
     ],
 };
 
 static FRAME: Section = Section {
     what: "a frame",
     keys: &[
-        required("at", Kind::Word, "Where it comes in: a port, a peer's address or vtep; of another node as node2:podC"),
-        required("what", Kind::String, "A part of its text, such as arp who-has 10.1.1.20"),
+        required(
+            "at",
+            Kind::Word,
+            "Where it comes in: a port, a peer's address or vtep; of another node as node2:podC",
+        ),
+        required(
+            "what",
+            Kind::String,
+            "A part of its text, such as arp who-has 10.1.1.20",
+        ),
         key("fate", Kind::OneOf(FATES), "What becomes of it"),
         key("to", Kind::Words, "Where exactly it leaves, in any order"),
-        key("reason", Kind::Word, "Why tapswitch drops it, as in tapswitch stats"),
-        key("on", Kind::OneOf(SYSTEMS), "The only system on which that must be so; both if nothing is said"),
+        key(
+            "reason",
+            Kind::Word,
+            "Why tapswitch drops it, as in tapswitch stats",
+        ),
+        key(
+            "on",
+            Kind::OneOf(SYSTEMS),
+            "The only system on which that must be so; both if nothing is said",
+        ),
         key("say", Kind::Text, "What is said under it"),
     ],
 };
@@ -144,19 +248,63 @@ static FRAME: Section = Section {
 static FAULT: Section = Section {
     what: "a fault",
     keys: &[
-        required("name", Kind::Id, "What it is called, such as mtu or stale-fdb"),
-        key("needs", Kind::Words, "Further programs that its scripts type"),
-        key("on", Kind::SomeOf(SYSTEMS), "Where it is one; wherever something breaks it if nothing is said"),
-        key("node", Kind::Word, "The node where it is, and where the student sits; the first one if nothing is said"),
+        required(
+            "name",
+            Kind::Id,
+            "What it is called, such as mtu or stale-fdb",
+        ),
+        key(
+            "needs",
+            Kind::Words,
+            "Further programs that its scripts type",
+        ),
+        key(
+            "on",
+            Kind::SomeOf(SYSTEMS),
+            "Where it is one; wherever something breaks it if nothing is said",
+        ),
+        key(
+            "node",
+            Kind::Word,
+            "The node where it is, and where the student sits; the first one if nothing is said",
+        ),
         key("run", Kind::Script, "What breaks it, on both systems"),
-        key("tapswitch", Kind::Script, "What breaks it after that on tapswitch"),
-        key("kernel", Kind::Script, "What breaks it after that on the kernel"),
+        key(
+            "tapswitch",
+            Kind::Script,
+            "What breaks it after that on tapswitch",
+        ),
+        key(
+            "kernel",
+            Kind::Script,
+            "What breaks it after that on the kernel",
+        ),
         required("symptom", Kind::Text, "What the student is told"),
-        key("hint", Kind::Text, "What the student is told who asks for a hint"),
-        required("check", Kind::Script, "A script that succeeds if it is repaired, and fails before"),
-        key("solve", Kind::Script, "A script that repairs it, on both systems"),
-        key("solve_tapswitch", Kind::Script, "What repairs it after that on tapswitch"),
-        key("solve_kernel", Kind::Script, "What repairs it after that on the kernel"),
+        key(
+            "hint",
+            Kind::Text,
+            "What the student is told who asks for a hint",
+        ),
+        required(
+            "check",
+            Kind::Script,
+            "A script that succeeds if it is repaired, and fails before",
+        ),
+        key(
+            "solve",
+            Kind::Script,
+            "A script that repairs it, on both systems",
+        ),
+        key(
+            "solve_tapswitch",
+            Kind::Script,
+            "What repairs it after that on tapswitch",
+        ),
+        key(
+            "solve_kernel",
+            Kind::Script,
+            "What repairs it after that on the kernel",
+        ),
     ],
 };
 
@@ -164,7 +312,10 @@ static FAULT: Section = Section {
 pub fn schema() -> Value {
     let mut root = of_section(&LESSON);
     let head = [
-        ("$schema", json!("https://json-schema.org/draft/2020-12/schema")),
+        (
+            "$schema",
+            json!("https://json-schema.org/draft/2020-12/schema"),
+        ),
         ("title", json!("A lesson of tapswitch lab")),
         (
             "$defs",

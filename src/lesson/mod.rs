@@ -49,8 +49,8 @@ pub mod world;
 
 pub use self::{
     format::{
-        Fails, Fault, Feature, FrameSpec, Lesson, NodeSpec, Place, PlaceError, Scripts, Step, System,
-        Text,
+        Fails, Fault, Feature, FrameSpec, Lesson, NodeSpec, Place, PlaceError, Scripts, Step,
+        System, Text,
     },
     keys::schema,
     lang::Lang,

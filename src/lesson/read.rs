@@ -1,19 +1,15 @@
 //! From a file to a [`Lesson`], with everything that is wrong in one go.
 
-use std::{collections::HashSet, ops::Range, str::FromStr};
+use std::{collections::HashSet, ops::Range};
 
 use ipnet::IpNet;
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
+use toml::{Spanned, de::DeTable};
+
+mod values;
 
 use super::{
-    format::{
-        Fails, Fault, Feature, FrameSpec, Lesson, NodeSpec, Place, Scripts, Step, System, Text,
-    },
-    keys::{self, Kind, LANGS, LESSON, Section},
-    pattern,
+    format::{Fails, Fault, Feature, FrameSpec, Lesson, NodeSpec, Place, Step, System},
+    keys::{self, Kind, LESSON, Section},
     watch::Fate,
 };
 use crate::{
@@ -21,7 +17,7 @@ use crate::{
     config::{
         Diagnostic,
         diagnostic::Locator,
-        reader::{Fields, Report, Value, similar, wrong_type},
+        reader::{Fields, Report, Value, similar},
     },
 };
 
@@ -90,7 +86,10 @@ impl Reader<'_> {
             .filter_map(|table| self.step(table))
             .collect();
         if let Some(value) = fields.value("step")
-            && value.get_ref().as_array().is_some_and(|steps| steps.is_empty())
+            && value
+                .get_ref()
+                .as_array()
+                .is_some_and(|steps| steps.is_empty())
         {
             self.report
                 .error(value.span(), "the lesson has no step; add a [[step]]");
@@ -140,7 +139,9 @@ impl Reader<'_> {
             // The name of its file, and of a command.
             if let Some(value) = value
                 && !name.is_empty()
-                && !name.chars().all(|char| char.is_ascii_alphanumeric() || "-_".contains(char))
+                && !name
+                    .chars()
+                    .all(|char| char.is_ascii_alphanumeric() || "-_".contains(char))
             {
                 let message = format!("name: {name:?}; use letters, digits, - and _");
                 self.report.error(value.span(), message);
@@ -170,9 +171,13 @@ impl Reader<'_> {
     }
 
     fn underlay(&mut self, fields: &Fields<'_, '_>, others: &[NodeSpec]) -> Option<IpNet> {
-        let net = fields.parsed::<crate::config::Cidr>("underlay", &mut self.report)?.0;
+        let net = fields
+            .parsed::<crate::config::Cidr>("underlay", &mut self.report)?
+            .0;
         let span = fields.value("underlay")?.span();
-        let others = others.iter().filter_map(|node| Some((node, node.underlay?)));
+        let others = others
+            .iter()
+            .filter_map(|node| Some((node, node.underlay?)));
         for (node, other) in others {
             let name = &node.name;
             if other.addr() == net.addr() {
@@ -224,11 +229,21 @@ impl Reader<'_> {
 
     /// What the keys of a step say about each other.
     fn step_rules(&mut self, step: &Step, watch: Option<bool>, fields: &Fields<'_, '_>) {
-        let at = |key: &str| fields.value(key).map_or_else(|| fields.span(), Spanned::span);
+        let at = |key: &str| {
+            fields
+                .value(key)
+                .map_or_else(|| fields.span(), Spanned::span)
+        };
         if step.scripts.is_empty() {
             let of_commands = [
-                "background", "fails", "prints", "prints_tapswitch", "prints_kernel", "prints_not",
-                "watch", "frame",
+                "background",
+                "fails",
+                "prints",
+                "prints_tapswitch",
+                "prints_kernel",
+                "prints_not",
+                "watch",
+                "frame",
             ];
             for key in of_commands {
                 if fields.value(key).is_some() {
@@ -238,7 +253,9 @@ impl Reader<'_> {
             }
             if step.say.is_empty() {
                 let message = "the step says and does nothing; add say or run";
-                self.report.missing.push((fields.span(), message.to_owned()));
+                self.report
+                    .missing
+                    .push((fields.span(), message.to_owned()));
             }
         }
         if step.is_background && step.fails.is_some() {
@@ -265,9 +282,10 @@ impl Reader<'_> {
     fn frame(&mut self, table: Value<'_, '_>) -> Option<FrameSpec> {
         let fields = self.section(section_of(section_of(&LESSON, "step"), "frame"), table)?;
         let at = fields.parsed::<Place>("at", &mut self.report);
-        if let (Some(value), Some(node)) =
-            (fields.value("at"), at.as_ref().and_then(|at| at.node.clone()))
-        {
+        if let (Some(value), Some(node)) = (
+            fields.value("at"),
+            at.as_ref().and_then(|at| at.node.clone()),
+        ) {
             self.known_node("at", &node, value.span());
         }
         let fates = [
@@ -277,9 +295,7 @@ impl Reader<'_> {
             ("consumed", Fate::Consumed),
         ];
         let fate = fields.word("fate", &fates, &mut self.report);
-        let to = fields
-            .value("to")
-            .map(|_| self.words("to", &fields));
+        let to = fields.value("to").map(|_| self.words("to", &fields));
         let on = fields.word("on", &SYSTEMS, &mut self.report);
         let reason = self.word("reason", &fields);
         if let (Some(Fate::Dropped), Some(value)) = (fate, fields.value("to")) {
@@ -337,231 +353,21 @@ impl Reader<'_> {
         };
         if fault.solve.is_empty() {
             let message = "the fault cannot be repaired; add solve";
-            self.report.missing.push((fields.span(), message.to_owned()));
+            self.report
+                .missing
+                .push((fields.span(), message.to_owned()));
         }
         if fault.scripts.is_empty() {
             let message = "the fault breaks nothing; add run, tapswitch or kernel";
-            self.report.missing.push((fields.span(), message.to_owned()));
+            self.report
+                .missing
+                .push((fields.span(), message.to_owned()));
         }
         Some(fault)
     }
 }
 
-/// Values.
-impl Reader<'_> {
-    /// The table `value`, with all the keys that it must have, or a report.
-    fn section<'a, 'i>(
-        &mut self,
-        section: &Section,
-        value: Value<'a, 'i>,
-    ) -> Option<Fields<'a, 'i>> {
-        let names = section.names();
-        let fields = Fields::of_value(section.what, value, &names, &mut self.report)?;
-        self.missing(&fields, section);
-        Some(fields)
-    }
-
-    fn missing(&mut self, fields: &Fields<'_, '_>, section: &Section) {
-        let keys = section.keys.iter().filter(|key| key.is_required);
-        for key in keys.filter(|key| fields.value(key.name).is_none()) {
-            let (what, name) = (section.what, key.name);
-            let message = match key.kind {
-                Kind::Tables(_) => format!("{what} has no {name}; add a [[{name}]]"),
-                _ => format!("{what} has no {name}; add one"),
-            };
-            self.report.missing.push((fields.span(), message));
-        }
-    }
-
-    fn scripts(&mut self, keys: [&str; 3], fields: &Fields<'_, '_>) -> Scripts {
-        let [both, tapswitch, kernel] = keys;
-        self.must_run_on(System::Tapswitch, tapswitch, fields);
-        self.must_run_on(System::Kernel, kernel, fields);
-        Scripts {
-            both: self.script(both, fields),
-            tapswitch: self.script(tapswitch, fields),
-            kernel: self.script(kernel, fields),
-        }
-    }
-
-    fn script(&mut self, key: &str, fields: &Fields<'_, '_>) -> Option<String> {
-        let script: String = fields.parsed(key, &mut self.report)?;
-        let value = fields.value(key)?;
-        if script.trim().is_empty() {
-            let message = format!("{key}: it is empty; write a command, or leave it out");
-            self.report.error(value.span(), message);
-        }
-        if let Some((line, complaint)) = (self.inspect)(&script) {
-            let span = line_of(self.text, value.span(), line);
-            let message = format!("{key}: the shell says: {complaint}; correct the script");
-            self.report.error(span, message);
-        }
-        Some(script)
-    }
-
-    fn must_run_on(&mut self, system: System, key: &str, fields: &Fields<'_, '_>) {
-        if let Some(value) = fields.value(key)
-            && !self.systems.contains(&system)
-        {
-            self.not_there(system, key, value.span());
-        }
-    }
-
-    fn not_there(&mut self, system: System, key: &str, span: Range<usize>) {
-        let message =
-            format!("{key}: the lesson does not run on {system}; add that to on, or leave this out");
-        self.report.error(span, message);
-    }
-
-    /// The node of a step or a fault: the first if it does not say.
-    fn node(&mut self, fields: &Fields<'_, '_>) -> String {
-        if let (Some(node), Some(value)) = (self.word("node", fields), fields.value("node")) {
-            self.known_node("node", &node, value.span());
-            return node;
-        }
-        self.nodes.first().cloned().unwrap_or_default()
-    }
-
-    fn known_node(&mut self, key: &str, node: &str, span: Range<usize>) {
-        if self.nodes.is_empty() || self.nodes.iter().any(|known| known == node) {
-            return;
-        }
-        let known: Vec<_> = self.nodes.iter().map(String::as_str).collect();
-        let hint = match similar(node, &known) {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => format!("there is {}", known.join(", ")),
-        };
-        self.report
-            .error(span, format!("{key}: no node {node:?}; {hint}"));
-    }
-
-    fn text(&mut self, key: &str, fields: &Fields<'_, '_>) -> Text {
-        let Some(value) = fields.value(key) else {
-            return Text::default();
-        };
-        let text = match value.get_ref() {
-            DeValue::String(text) => Text {
-                en: Some(text.to_string()),
-                zh: None,
-            },
-            DeValue::Table(_) => {
-                let Some(fields) = Fields::of_value("a text", value, LANGS, &mut self.report)
-                else {
-                    return Text::default();
-                };
-                Text {
-                    en: fields.parsed("en", &mut self.report),
-                    zh: fields.parsed("zh", &mut self.report),
-                }
-            }
-            _ => {
-                wrong_type(key, value, "a string, or a table with en and zh", &mut self.report);
-                return Text::default();
-            }
-        };
-        let all = [&text.en, &text.zh];
-        let is_blank = |text: &&Option<String>| {
-            text.as_ref().is_some_and(|text| text.trim().is_empty())
-        };
-        if all.iter().all(|text| text.is_none()) || all.iter().any(is_blank) {
-            let message = format!("{key}: it says nothing; write it in en, zh or both");
-            self.report.error(value.span(), message);
-        }
-        text
-    }
-
-    fn patterns(&mut self, key: &str, fields: &Fields<'_, '_>) -> Vec<String> {
-        let patterns: Vec<String> = fields.list(key, &mut self.report);
-        let items = fields.value(key).and_then(|value| value.get_ref().as_array());
-        for item in items.into_iter().flatten() {
-            let Some(text) = item.get_ref().as_str() else {
-                continue;
-            };
-            if let Err(error) = pattern(text) {
-                let error = error.to_string();
-                let error = error.lines().last().unwrap_or_default();
-                let error = error.strip_prefix("error: ").unwrap_or(error);
-                let message =
-                    format!("{key}: {text:?} is no regular expression: {error}; correct it");
-                self.report.error(item.span(), message);
-            }
-        }
-        patterns
-    }
-
-    fn id(&mut self, key: &str, fields: &Fields<'_, '_>) -> String {
-        let id = self.word(key, fields).unwrap_or_default();
-        let is_word = |word: &str| {
-            let mut chars = word.chars();
-            !word.is_empty() && chars.all(|char| char.is_ascii_lowercase() || char.is_ascii_digit())
-        };
-        if let Some(value) = fields.value(key)
-            && !id.is_empty()
-            && !id.split('-').all(is_word)
-        {
-            let message = format!("{key}: {id:?}; use lower-case words with hyphens: my-lesson");
-            self.report.error(value.span(), message);
-        }
-        id
-    }
-
-    fn word(&mut self, key: &str, fields: &Fields<'_, '_>) -> Option<String> {
-        fields.parsed::<Word>(key, &mut self.report).map(|word| word.0)
-    }
-
-    fn words(&mut self, key: &str, fields: &Fields<'_, '_>) -> Vec<String> {
-        let words: Vec<Word> = fields.list(key, &mut self.report);
-        words.into_iter().map(|word| word.0).collect()
-    }
-
-    /// A list of some of `all`, each once.
-    fn several<T: Copy + PartialEq>(
-        &mut self,
-        key: &str,
-        fields: &Fields<'_, '_>,
-        all: &[T],
-        name: fn(T) -> &'static str,
-    ) -> Vec<T> {
-        let words: Vec<String> = fields.list(key, &mut self.report);
-        let known: Vec<_> = all.iter().map(|&item| name(item)).collect();
-        let Some(value) = fields.value(key) else {
-            return Vec::new();
-        };
-        let mut found = Vec::new();
-        for word in &words {
-            match all.iter().find(|&&item| name(item) == word) {
-                Some(item) if !found.contains(item) => found.push(*item),
-                Some(_) => {
-                    let message = format!("{key}: {word:?} is there twice; leave one out");
-                    self.report.error(value.span(), message);
-                }
-                None => {
-                    let known = known.join(", ");
-                    let message = format!("{key}: {word:?} is unknown; choose from {known}");
-                    self.report.error(value.span(), message);
-                }
-            }
-        }
-        found
-    }
-}
-
-/// A string that is one word.
-struct Word(String);
-
-impl FromStr for Word {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match !text.is_empty() && !text.contains(char::is_whitespace) {
-            true => Ok(Self(text.to_owned())),
-            false => Err(format!("{text:?} is not one word; leave the blanks out")),
-        }
-    }
-}
-
-const SYSTEMS: [(&str, System); 2] =
-    [("tapswitch", System::Tapswitch), ("kernel", System::Kernel)];
+const SYSTEMS: [(&str, System); 2] = [("tapswitch", System::Tapswitch), ("kernel", System::Kernel)];
 
 fn fails_of(system: System) -> Fails {
     match system {
@@ -577,21 +383,4 @@ fn section_of(section: &'static Section, key: &str) -> &'static Section {
         Some(Kind::Tables(inner)) => inner,
         _ => section,
     }
-}
-
-/// Where line `line` of the string at `span` of `text` is.
-fn line_of(text: &str, span: Range<usize>, line: usize) -> Range<usize> {
-    let source = text.get(span.clone()).unwrap_or_default();
-    // A line end right behind the quotes belongs to them.
-    let is_long = source.starts_with("\"\"\"") || source.starts_with("'''");
-    let skipped = usize::from(is_long && source[3..].trim_start_matches('\r').starts_with('\n'));
-    let wanted = line + skipped - 1;
-    let start = match wanted {
-        0 => span.start,
-        _ => source
-            .match_indices('\n')
-            .nth(wanted - 1)
-            .map_or(span.start, |(at, _)| span.start + at + 1),
-    };
-    start..start
 }

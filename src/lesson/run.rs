@@ -257,7 +257,9 @@ impl Runner<'_> {
                 expected: expected.to_owned(),
                 got: None,
             });
-            outcome.asserts.extend(prints(step, system, &outcome.printed()));
+            outcome
+                .asserts
+                .extend(prints(step, system, &outcome.printed()));
         }
         Ok(outcome)
     }
@@ -365,7 +367,8 @@ impl Runner<'_> {
         let flow = self.audience.frames(start, &told)?;
         match found {
             Ok(indices) => {
-                self.diagram.extend(indices.iter().map(|&index| frames[index].clone()));
+                self.diagram
+                    .extend(indices.iter().map(|&index| frames[index].clone()));
                 let holds = expected.iter().map(|frame| Assert {
                     about: "frames",
                     expected: format!("at {} comes in {}", frame.at, frame.what),

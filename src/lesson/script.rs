@@ -105,7 +105,9 @@ pub(super) fn complain(script: &str) -> Option<Complaint> {
     let said = said.lines().next().unwrap_or("it is no script").trim();
     let mut parts = said.splitn(3, ": ");
     let number = (parts.next(), parts.next());
-    let line = number.1.and_then(|part| part.trim_start_matches("line ").parse().ok());
+    let line = number
+        .1
+        .and_then(|part| part.trim_start_matches("line ").parse().ok());
     Some(match (line, parts.next()) {
         (Some(line), Some(rest)) => (line, lower_first(rest)),
         _ => (1, said.to_owned()),

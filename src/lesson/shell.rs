@@ -109,7 +109,11 @@ impl Shell {
                 let mut bytes = [0; 64];
                 let len = self.ends.read(&mut bytes)?;
                 said += &String::from_utf8_lossy(&bytes[..len]);
-                if let Some(end) = said.lines().find_map(end_of).filter(|_| said.ends_with('\n')) {
+                if let Some(end) = said
+                    .lines()
+                    .find_map(end_of)
+                    .filter(|_| said.ends_with('\n'))
+                {
                     // All that it printed was in the pipe before.
                     while self.wait_for(PollTimeout::ZERO)?[0] {
                         self.pass_on(print)?;
@@ -147,7 +151,10 @@ impl Shell {
         let mut pipes = [watched(self.printed.as_fd()), watched(self.ends.as_fd())];
         poll(&mut pipes, timeout)?;
         // A pipe that nobody writes to any more is no news.
-        Ok(pipes.map(|pipe| pipe.revents().is_some_and(|is| is.contains(PollFlags::POLLIN))))
+        Ok(pipes.map(|pipe| {
+            pipe.revents()
+                .is_some_and(|is| is.contains(PollFlags::POLLIN))
+        }))
     }
 
     fn kill(&mut self) {

@@ -128,11 +128,6 @@ impl World {
         nodes.collect()
     }
 
-    pub(super) fn node(&self, name: &str) -> Result<&Node, String> {
-        let node = self.nodes.iter().find(|node| node.name == name);
-        node.ok_or_else(|| format!("find node {name}: there is none; check the lesson"))
-    }
-
     /// Types `command` on a node.
     pub(super) fn run(
         &mut self,
@@ -192,7 +187,10 @@ impl World {
             let bytes = fs::read(&job.output).unwrap_or_default();
             let fresh = bytes.get(job.told..).unwrap_or_default();
             // Half a line waits for its other half.
-            let whole = fresh.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+            let whole = fresh
+                .iter()
+                .rposition(|&byte| byte == b'\n')
+                .map_or(0, |at| at + 1);
             if whole > 0 {
                 let text = String::from_utf8_lossy(&fresh[..whole]).into_owned();
                 news.push((job.command.clone(), text));
@@ -200,16 +198,6 @@ impl World {
             }
         }
         news
-    }
-
-    /// A program in a node's namespace, with what its scripts have in their environment.
-    pub(super) fn spawn(&self, node: &str, command: &mut Command) -> Result<Child, String> {
-        let node = self.node(node)?;
-        environment(command, self.system, &node.socket);
-        spawn_in(&node.netns, command).map_err(|cause| {
-            let program = command.get_program().display().to_string();
-            format!("start {program}: {}; is it installed?", cause_text(&cause))
-        })
     }
 }
 
@@ -330,7 +318,10 @@ fn cable(specs: &[NodeSpec], nodes: &[Node]) -> Result<Option<NetnsFile>, String
         }
     };
     cable.run_in(quieten).map_err(text)?;
-    ip(&cable, "link add cable type bridge mcast_snooping 0\nlink set cable up")?;
+    ip(
+        &cable,
+        "link add cable type bridge mcast_snooping 0\nlink set cable up",
+    )?;
     for (number, (spec, node)) in specs.iter().zip(nodes).enumerate() {
         let Some(net) = spec.underlay else {
             continue;

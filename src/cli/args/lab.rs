@@ -56,7 +56,12 @@ pub struct LabRunArgs {
     #[arg(value_name = "ID|FILE")]
     pub lesson: String,
     /// What it runs on
-    #[arg(long, value_name = "tapswitch|kernel", default_value = "tapswitch", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_name = "tapswitch|kernel",
+        default_value = "tapswitch",
+        hide_possible_values = true
+    )]
     pub on: SystemArg,
     /// Wait at every frame, until you press Enter
     #[arg(long, conflicts_with = "json")]
@@ -86,7 +91,12 @@ pub struct LabBreakArgs {
     #[arg(long, value_name = "N", conflicts_with = "fault")]
     pub seed: Option<u64>,
     /// What it runs on
-    #[arg(long, value_name = "tapswitch|kernel", default_value = "tapswitch", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_name = "tapswitch|kernel",
+        default_value = "tapswitch",
+        hide_possible_values = true
+    )]
     pub on: SystemArg,
     /// Give the hint at once
     #[arg(long)]

@@ -190,7 +190,10 @@ fn style(lang: LangOption) -> Style {
     let width =
         terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
     let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].map(env::var);
-    let mut locale = locale.into_iter().flatten().filter(|value| !value.is_empty());
+    let mut locale = locale
+        .into_iter()
+        .flatten()
+        .filter(|value| !value.is_empty());
     let from_locale = || locale.next().map(|locale| Lang::of_locale(&locale));
     let lang = lang.lang.map(Lang::from).or_else(from_locale);
     Style {
@@ -245,7 +248,11 @@ fn prose(out: &mut impl Write, text: &str, indent: usize, style: Style) -> io::R
 /// The lines of a paragraph as one. Between Chinese characters a line's end is no blank.
 fn joined(paragraph: &str) -> String {
     let mut text = String::new();
-    for line in paragraph.lines().map(str::trim).filter(|line| !line.is_empty()) {
+    for line in paragraph
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+    {
         let is_wide = |char: Option<char>| {
             char.is_some_and(|char| output::columns(char.encode_utf8(&mut [0; 4])) == 2)
         };

@@ -31,12 +31,21 @@ pub(super) fn lesson(out: &mut impl Write, lesson: &Lesson, style: Style) -> io:
             writeln!(out, "    {}", asserted(frame))?;
         }
     }
-    let names: Vec<_> = lesson.faults.iter().map(|fault| fault.name.as_str()).collect();
+    let names: Vec<_> = lesson
+        .faults
+        .iter()
+        .map(|fault| fault.name.as_str())
+        .collect();
     if !names.is_empty() {
         let count = names.len();
         let said = match style.lang {
-            crate::lesson::Lang::En => format!("{count} faults to find: tapswitch lab break {}", lesson.id),
-            crate::lesson::Lang::Zh => format!("可以排查的故障有 {count} 个：tapswitch lab break {}", lesson.id),
+            crate::lesson::Lang::En => {
+                format!("{count} faults to find: tapswitch lab break {}", lesson.id)
+            }
+            crate::lesson::Lang::Zh => format!(
+                "可以排查的故障有 {count} 个：tapswitch lab break {}",
+                lesson.id
+            ),
         };
         writeln!(out, "\n{said}")?;
     }

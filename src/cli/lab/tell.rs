@@ -90,7 +90,11 @@ impl<W: Write> Audience for Teller<'_, W> {
         let style = self.style;
         let head = format!("{number}/{}", self.steps);
         let rule = "─".repeat(style.width.saturating_sub(head.len() + 1));
-        writeln!(self.out, "\n{}", paint(style, DIM, &format!("{head} {rule}")))?;
+        writeln!(
+            self.out,
+            "\n{}",
+            paint(style, DIM, &format!("{head} {rule}"))
+        )?;
         prose(self.out, step.say.in_lang(style.lang), 0, style)?;
         self.is_silent = false;
         self.out.flush()
@@ -215,7 +219,9 @@ pub(super) fn summary(
     let (hold, total, seconds) = (report.asserts.hold, report.asserts.total, report.seconds);
     let verdict = match style.lang {
         crate::lesson::Lang::En => format!("{hold} of {total} asserts hold, in {seconds:.1} s."),
-        crate::lesson::Lang::Zh => format!("{total} 条断言中有 {hold} 条成立，用时 {seconds:.1} 秒。"),
+        crate::lesson::Lang::Zh => {
+            format!("{total} 条断言中有 {hold} 条成立，用时 {seconds:.1} 秒。")
+        }
     };
     let color = match report.state {
         State::Passed => GREEN,
@@ -223,7 +229,11 @@ pub(super) fn summary(
     };
     writeln!(out, "{}", paint(style, color, &verdict))?;
     if let Some(file) = &report.pcapng {
-        let said = pick(style, "The frames, for Wireshark:", "所有帧（可用 Wireshark 打开）：");
+        let said = pick(
+            style,
+            "The frames, for Wireshark:",
+            "所有帧（可用 Wireshark 打开）：",
+        );
         writeln!(out, "{said} {file}")?;
     }
     if let Some(file) = mermaid_file {
