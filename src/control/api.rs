@@ -15,7 +15,7 @@ mod why;
 
 pub use self::capture::{
     CaptureForm, CaptureFormat, CaptureLine, CaptureRequest, CaptureSide, CapturedFrame,
-    CapturedRow,
+    CapturedLesson, CapturedRow, RowChange,
 };
 pub use self::doctor::{DoctorRequest, DoctorTarget};
 pub use self::overlay::{

@@ -160,6 +160,9 @@ impl Inner {
                 "stop capture {id}: there is none of this number; it may have ended"
             )));
         };
+        // What came before the request is part of it: the round that takes it in lies between two
+        // versions, this one and the next.
+        self.workers.hold(|| ());
         // Out of the frame path; then all of it is on its way.
         let ended = state.captures.remove(at);
         self.publish(state);

@@ -5,6 +5,7 @@
 //! calls them through `spawn_blocking`. All use of `rtnetlink`, whose interface changes often, is
 //! in this module.
 
+mod bridge;
 mod configure;
 mod link;
 mod netfilter;
@@ -20,6 +21,7 @@ use ipnet::IpNet;
 use rtnetlink::Handle;
 
 pub use self::{
+    bridge::{BridgeLink, BridgeLinkKind, BridgeRow, bridge_links, bridge_rows},
     configure::{LinkSetup, configure, remove_address, remove_route},
     link::{
         LinkState, LinkStats, OperState, addresses, link_state, move_and_rename, set_gso_max_segs,

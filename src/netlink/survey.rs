@@ -93,7 +93,7 @@ pub(super) fn name(link: &LinkMessage) -> String {
     name.unwrap_or_default()
 }
 
-fn mtu(link: &LinkMessage) -> u32 {
+pub(super) fn mtu(link: &LinkMessage) -> u32 {
     let mtu = link
         .attributes
         .iter()

@@ -14,6 +14,9 @@ use crate::{names::IfName, wire::MacAddr};
 // The kernel copies sizeof(struct ifreq) in and out: 40 on 64-bit machines, 32 on 32-bit ones.
 const _: () = assert!(size_of::<libc::ifreq>() == 24 + 2 * size_of::<usize>());
 
+/// `include/uapi/linux/sockios.h`; not in `libc`.
+const SIOCGIFNAME: libc::Ioctl = 0x8910;
+
 /// The ioctls that take a `struct ifreq` and nothing behind it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum IfreqCall {
@@ -25,6 +28,8 @@ pub(super) enum IfreqCall {
     SetHwAddr,
     /// Read the interface index of `name`.
     GetIndex,
+    /// Read the name of the interface with an index.
+    GetName,
 }
 
 impl IfreqCall {
@@ -35,6 +40,7 @@ impl IfreqCall {
             Self::TunGetIff => libc::TUNGETIFF,
             Self::SetHwAddr => libc::SIOCSIFHWADDR as libc::Ioctl,
             Self::GetIndex => libc::SIOCGIFINDEX as libc::Ioctl,
+            Self::GetName => SIOCGIFNAME,
         }
     }
 }
@@ -72,6 +78,10 @@ impl Ifreq {
             *to = from.cast_signed();
         }
         self.0.ifr_ifru.ifru_hwaddr = address;
+    }
+
+    pub(super) fn set_index(&mut self, index: c_int) {
+        self.0.ifr_ifru.ifru_ifindex = index;
     }
 
     /// Lets the request point at `data`.

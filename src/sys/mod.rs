@@ -18,6 +18,7 @@ pub mod ethtool;
 mod ifreq;
 pub mod memory;
 pub mod netns;
+pub mod packet;
 mod simple_tap;
 mod tap;
 mod tun;

@@ -166,6 +166,15 @@ pub struct CapturedFrame {
     pub reason: Option<String>,
     /// Where it goes, if it is forwarded.
     pub to: Option<String>,
+    /// If it is flooded: `broadcast`, `multicast`, `unknown unicast` or `repeated`.
+    #[serde(default)]
+    pub class: Option<String>,
+    /// If it is delivered: of how many frames it was made.
+    #[serde(default = "one")]
+    pub frames: u16,
+    /// What its source taught, where it came in: [`Self::learned`] for programs.
+    #[serde(default)]
+    pub lesson: Option<CapturedLesson>,
     /// Where it came in, if it leaves.
     pub from: Option<String>,
     /// What its source taught, in words; null if nothing that was not known.
@@ -186,6 +195,39 @@ pub struct CapturedFrame {
     /// The bytes that were kept, if they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hex: Option<Hex>,
+}
+
+/// What a source address taught.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapturedLesson {
+    /// The address.
+    pub mac: MacAddr,
+    /// What happened to its row.
+    pub change: RowChange,
+    /// Where it was before.
+    pub from: Option<String>,
+}
+
+/// What happened to the row of a source address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RowChange {
+    /// It is new.
+    New,
+    /// It moved here.
+    Moved,
+    /// It moved here, as it does too often, and is held now.
+    Flapping,
+    /// It is held elsewhere.
+    Frozen,
+    /// It is static elsewhere.
+    Pinned,
+    /// There is no room for it.
+    Full,
+}
+
+const fn one() -> u16 {
+    1
 }
 
 /// A row of the FDB.

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     bridge::{DropReason, Egress, Ingress, Learn},
     control::api::{
-        CaptureFormat, CaptureLine, CaptureRequest, CapturedFrame, CapturedRow, FdbState, Hex,
+        CaptureFormat, CaptureLine, CaptureRequest, CapturedFrame, CapturedLesson, CapturedRow,
+        FdbState, Hex, RowChange,
     },
     daemon::{
         events::{Directory, EventBus},
@@ -354,6 +355,20 @@ impl Captured<'_> {
         })
     }
 
+    fn lesson(&self) -> Option<CapturedLesson> {
+        let (change, from) = match self.record.learn {
+            Learn::Off | Learn::Known => return None,
+            Learn::New => (RowChange::New, None),
+            Learn::Moved { from } => (RowChange::Moved, Some(self.at(from))),
+            Learn::Flapping { from } => (RowChange::Flapping, Some(self.at(from))),
+            Learn::Frozen => (RowChange::Frozen, None),
+            Learn::Pinned => (RowChange::Pinned, None),
+            Learn::Full => (RowChange::Full, None),
+        };
+        let mac = Frame::new_checked(self.bytes).ok()?.src();
+        Some(CapturedLesson { mac, change, from })
+    }
+
     fn row_text(&self, row: &Row) -> String {
         let Row { key, entry } = row;
         let CapturedRow {
@@ -398,6 +413,14 @@ impl Captured<'_> {
             Fate::Consumed => ("consumed", None, None),
             Fate::Delivered(_) => ("delivered", None, None),
         };
+        let class = match record.fate {
+            Fate::Flooded(class, _) => Some(class.to_string()),
+            _ => None,
+        };
+        let frames = match record.fate {
+            Fate::Delivered(frames) => frames,
+            _ => 1,
+        };
         CapturedFrame {
             time: std::time::Duration::from_nanos(at.as_nanos()).as_secs_f64(),
             interface: self.interface.name.clone(),
@@ -412,6 +435,9 @@ impl Captured<'_> {
             verdict: verdict.to_owned(),
             reason: reason.map(str::to_owned),
             to,
+            class,
+            frames,
+            lesson: self.lesson(),
             from: self.from(),
             learned: self.learned(),
             fdb: record.row.as_ref().map(|row| self.row(row)),

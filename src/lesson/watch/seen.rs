@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{time::Timestamp, wire::MacAddr};
+use crate::{control::api::RowChange, time::Timestamp, wire::MacAddr};
 
 /// A frame that came into a node's switch, and all that became of it there.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,7 +18,7 @@ pub struct Seen {
     pub place: String,
     /// What became of it.
     pub fate: Fate,
-    /// Flooded: `broadcast`, `multicast`, `unknown unicast` or `repeat`.
+    /// Flooded: `broadcast`, `multicast`, `unknown unicast` or `repeated`.
     pub class: Option<String>,
     /// Dropped: the reason's name. On the kernel, which tells none, `None`.
     pub reason: Option<String>,
@@ -97,8 +97,8 @@ pub struct Row {
     pub at: String,
     /// Whether it was learned; else somebody said so.
     pub is_learned: bool,
-    /// Seconds since it was last seen there.
-    pub age_s: f64,
+    /// Seconds since it was last seen there, if that is known.
+    pub age_s: Option<f64>,
 }
 
 /// What a source address taught.
@@ -107,27 +107,9 @@ pub struct Learned {
     /// The address.
     pub mac: MacAddr,
     /// What happened to its row.
-    pub lesson: Lesson,
+    pub change: RowChange,
     /// Where it was before.
     pub from: Option<String>,
-}
-
-/// What happened to the row of a source address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Lesson {
-    /// A new row.
-    New,
-    /// It moved here.
-    Moved,
-    /// It moved here too often, and is held now.
-    Flapping,
-    /// It is held elsewhere.
-    Frozen,
-    /// A static row has it elsewhere.
-    Pinned,
-    /// There is no room.
-    Full,
 }
 
 /// The place of a datagram from no VTEP that is known.
