@@ -45,7 +45,7 @@ use crate::{
         socket::default_path,
     },
     daemon::{self, DaemonOptions, Tuning},
-    demo,
+    demo::{self, LiveOptions},
     names::Name,
     sys::clock,
     wire::MacAddr,
@@ -107,7 +107,15 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
             }
             match args.web {
                 None => Ok(demo::run(out)?),
-                Some(_) => Err(CliError::Failed("demo --web: not yet".to_owned())),
+                Some(address) => {
+                    let token = args.web_token;
+                    let options = LiveOptions { address, token };
+                    let shown = demo::live(&options, web::ended, out);
+                    shown.map_err(|error| match error.is_usage() {
+                        true => CliError::Usage(error.to_string()),
+                        false => CliError::Failed(error.to_string()),
+                    })
+                }
             }
         }
         Command::Run(args) => {

@@ -44,7 +44,7 @@ pub(super) fn run(args: WebArgs, own: &Client, out: &mut impl Write) -> Result<(
 }
 
 /// Ready at the first Ctrl-C or SIGTERM.
-fn ended() -> io::Result<impl Future<Output = ()>> {
+pub(super) fn ended() -> io::Result<impl Future<Output = ()>> {
     let wish = Arc::new(Notify::new());
     let told = Arc::clone(&wish);
     Interrupt::tell(move || told.notify_one())?;

@@ -3,24 +3,28 @@
 //! Two nodes with two pods each, a switch on each node, and VXLAN between them over a cable: real
 //! pings, and the story of the first one across told frame by frame. As root in real namespaces; as
 //! an ordinary user in a user namespace; where neither is possible, in memory. Everything hangs on
-//! descriptors of this process, so the kernel cleans up however it ends.
+//! descriptors of this process, so the kernel cleans up however it ends. [`live()`] shows the same in a
+//! browser.
 
+mod live;
 mod memory;
 mod namespaces;
 mod ping;
 mod tell;
+mod traffic;
 
 use std::{
     env, io,
     io::Write,
     net::{IpAddr, Ipv4Addr},
-    os::unix::process::CommandExt,
+    os::{fd::RawFd, unix::process::CommandExt},
     process::Command,
     time::Duration,
 };
 
 use nix::unistd::{Uid, geteuid};
 
+pub use self::live::{LiveError, LiveOptions, live};
 use crate::{
     control::api::MtuChain,
     sim::Scene,
@@ -34,7 +38,7 @@ use crate::{
 /// # Errors
 /// If `out` cannot be written, or the demo itself fails, which is a bug.
 pub fn run(out: &mut impl Write) -> io::Result<()> {
-    match prepare() {
+    match prepare(None) {
         Ok(place) => match namespaces::Stage::build() {
             Ok(stage) => {
                 writeln!(out, "{place}\n")?;
@@ -54,8 +58,9 @@ fn in_memory(out: &mut impl Write, reason: &str) -> io::Result<()> {
     tell::play(&memory::play()?, out)
 }
 
-/// Moves to where namespaces can be made, and says where that is; or why there is no such place.
-fn prepare() -> Result<&'static str, String> {
+/// Moves to where namespaces can be made, and says where that is; or why there is no such place. If
+/// that takes to start this program again, it finds the number in `left` in its environment.
+fn prepare(left: Option<(&str, RawFd)>) -> Result<&'static str, String> {
     const MARK: &str = "TAPSWITCH_DEMO_IN_USER_NAMESPACE";
     if env::var_os(MARK).is_some() {
         return Ok(
@@ -70,6 +75,7 @@ fn prepare() -> Result<&'static str, String> {
     let error = Command::new("/proc/self/exe")
         .args(env::args_os().skip(1))
         .env(MARK, "1")
+        .envs(left.map(|(name, number)| (name, number.to_string())))
         .exec();
     Err(format!("run myself again in a user namespace: {error}"))
 }

@@ -13,7 +13,7 @@ use std::{
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 
-use super::{PINGS, PODS, Place, Play, Pod, VTEPS, ping::ping};
+use super::{PINGS, PODS, Place, Play, Pod, VTEPS, ping::ping, traffic::TOO_MUCH};
 use crate::{
     config::{BridgeSpec, Mode, PeerAddr, PortSpec, VtepSpec},
     control::api::{BridgeInfo, FdbSelector, MtuChain, Request, Response, StatsInfo},
@@ -23,7 +23,7 @@ use crate::{
     sim::{Crossing, Nodes, Scene, Story, StoryLog},
     sys::netns::{NetnsFile, create_anonymous},
     time::Timestamp,
-    vxlan,
+    vxlan, web,
     wire::{MacAddr, Vni, describe},
 };
 
@@ -41,7 +41,7 @@ struct Node {
 }
 
 /// A namespace without a name, which lives as long as this.
-struct Netns {
+pub(super) struct Netns {
     reference: NetnsRef,
     _anchor: OwnedFd,
 }
@@ -51,10 +51,22 @@ struct Netns {
 struct Scenes(Arc<Mutex<Vec<Scene>>>);
 
 impl Stage {
-    /// Builds everything; the error says why it is not possible here.
+    /// Builds everything, with witnesses; the error says why it is not possible here.
     pub(super) fn build() -> Result<Self, String> {
+        Self::build_with(true)
+    }
+
+    /// The same without witnesses, for any length of time, and with a pod that may send more than
+    /// there is room for.
+    pub(super) fn build_silent() -> Result<Self, String> {
+        Self::build_with(false)
+    }
+
+    fn build_with(is_witnessed: bool) -> Result<Self, String> {
         let scenes = Scenes::default();
-        let cable = start("cable", Box::new(CableWitness(scenes.clone())))?;
+        let witness = CableWitness(scenes.clone());
+        let witness = is_witnessed.then(|| Box::new(witness) as Box<dyn Observer>);
+        let cable = start("cable", witness)?;
         let mut spec = BridgeSpec::new(name("cable")?);
         spec.mode = Mode::Wire;
         execute(&cable, Request::BridgeAdd(spec))?;
@@ -72,13 +84,18 @@ impl Stage {
             execute(&stage.cable, Request::PortAdd(port))?;
         }
         for (node, netns) in netns.into_iter().enumerate() {
-            let node = stage.build_node(node, netns)?;
+            let node = stage.build_node(node, netns, is_witnessed)?;
             stage.nodes.push(node);
         }
         Ok(stage)
     }
 
-    fn build_node(&mut self, node: usize, netns: Netns) -> Result<Node, String> {
+    fn build_node(
+        &mut self,
+        node: usize,
+        netns: Netns,
+        is_witnessed: bool,
+    ) -> Result<Node, String> {
         let (story, log) = Story::new(1);
         let witness = NodeWitness {
             node,
@@ -86,7 +103,8 @@ impl Stage {
             log: log.clone(),
             scenes: self.scenes.clone(),
         };
-        let switch = start(&format!("node{}", node + 1), Box::new(witness))?;
+        let witness = is_witnessed.then(|| Box::new(witness) as Box<dyn Observer>);
+        let switch = start(&node_name(node), witness)?;
         let mut vtep = VtepSpec::new(VTEPS[node].into());
         vtep.netns = Some(netns.reference.clone());
         execute(&switch, Request::VtepSet(vtep))?;
@@ -101,7 +119,9 @@ impl Stage {
         }
         for pod in PODS.iter().filter(|pod| pod.node == node) {
             let netns = Netns::new()?;
-            plug(&switch, &bridge, pod, &netns)?;
+            let is_last = pod.ip == PODS[PODS.len() - 1].ip;
+            let mtu = (is_last && !is_witnessed).then_some(TOO_MUCH);
+            plug(&switch, &bridge, pod, &netns, mtu)?;
             if let Some(port) = switch.port_id(&name(pod.name)?) {
                 log.name_port(port, pod.name);
             }
@@ -110,14 +130,27 @@ impl Stage {
         Ok(Node { switch, netns })
     }
 
+    /// The pods' namespaces, in the order of [`PODS`].
+    pub(super) fn pods(&self) -> &[Netns] {
+        &self.pods
+    }
+
+    /// The nodes for the live page.
+    pub(super) fn web_nodes(&self) -> Vec<web::Node> {
+        let named = |(index, node): (usize, &Node)| {
+            web::Node::here(node_name(index), Arc::new(node.switch.clone()))
+        };
+        self.nodes.iter().enumerate().map(named).collect()
+    }
+
     /// Pings, and collects what can be seen of it.
     pub(super) fn play(&self) -> io::Result<Play> {
         // The nodes find each other first: that is the cable's story, not the pods'.
-        self.nodes[0].netns.ping(VTEPS[1], 0, 1)?;
+        self.nodes[0].netns.ping(VTEPS[1], 0, 1, PATIENCE)?;
         self.scenes.take();
         let (mut trips, mut story, mut longest) = (Vec::new(), Vec::new(), 0);
         for (sequence, (from, to, len)) in (1..).zip(PINGS) {
-            trips.push(self.pods[from].ping(PODS[to].ip, len, sequence)?);
+            trips.push(self.pods[from].ping(PODS[to].ip, len, sequence, PATIENCE)?);
             let scenes = self.scenes.take();
             let crossings = scenes.iter().filter_map(Scene::crossing);
             longest = crossings
@@ -192,11 +225,23 @@ impl Netns {
         Ok(netns)
     }
 
-    fn ping(&self, to: Ipv4Addr, len: usize, sequence: u16) -> io::Result<Duration> {
-        let netns = NetnsFile::open(&self.reference).map_err(io::Error::other)?;
-        netns
-            .run_in(|| ping(to, len, sequence, PATIENCE))
-            .map_err(io::Error::other)?
+    pub(super) fn open(&self) -> io::Result<NetnsFile> {
+        NetnsFile::open(&self.reference).map_err(io::Error::other)
+    }
+
+    /// Calls `work` inside.
+    pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+        self.open()?.run_in(work).map_err(io::Error::other)
+    }
+
+    pub(super) fn ping(
+        &self,
+        to: Ipv4Addr,
+        len: usize,
+        sequence: u16,
+        patience: Duration,
+    ) -> io::Result<Duration> {
+        self.run(|| ping(to, len, sequence, patience))?
     }
 }
 
@@ -271,23 +316,34 @@ fn crossing(at: Timestamp, frame: &[u8]) -> Option<Crossing> {
     })
 }
 
-fn start(switch: &str, observer: Box<dyn Observer>) -> Result<Switch, String> {
+fn node_name(node: usize) -> String {
+    format!("node{}", node + 1)
+}
+
+fn start(switch: &str, observer: Option<Box<dyn Observer>>) -> Result<Switch, String> {
     let options = SwitchOptions {
         name: switch.to_owned(),
         workers: Some(1),
-        observer: Some(observer),
+        observer,
         ..SwitchOptions::default()
     };
     Switch::start(options).map_err(|error| format!("start switch {switch}: {error}"))
 }
 
-fn plug(switch: &Switch, bridge: &Name, pod: &Pod, netns: &Netns) -> Result<(), String> {
+fn plug(
+    switch: &Switch,
+    bridge: &Name,
+    pod: &Pod,
+    netns: &Netns,
+    mtu: Option<usize>,
+) -> Result<(), String> {
     let mut port = PortSpec::new(name(pod.name)?, bridge.clone());
     port.netns = Some(netns.reference.clone());
     // Easier to recognise in the story than a derived one.
     let [.., number] = pod.ip.octets();
     port.mac = Some(MacAddr::new([2, 0, 0, 0, 0, number]));
     port.addresses = vec![ipnet::Ipv4Net::new_assert(pod.ip, 24).into()];
+    port.mtu = mtu.and_then(|mtu| u32::try_from(mtu).ok());
     execute(switch, Request::PortAdd(port))
 }
 

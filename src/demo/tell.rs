@@ -11,6 +11,7 @@ use crate::{
 };
 
 pub(super) fn play(play: &Play, out: &mut impl Write) -> io::Result<()> {
+    out.write_all(PICTURE.as_bytes())?;
     out.write_all(SETTING.as_bytes())?;
     pings(play, out)?;
     story(&play.story, out)?;
@@ -23,14 +24,16 @@ pub(super) fn play(play: &Play, out: &mut impl Write) -> io::Result<()> {
     )
 }
 
-const SETTING: &str = r"   podA 192.0.2.1    podB 192.0.2.2         podC 192.0.2.3    podD 192.0.2.4
+pub(super) const PICTURE: &str = r"   podA 192.0.2.1    podB 192.0.2.2         podC 192.0.2.3    podD 192.0.2.4
      |                 |                      |                 |
   +--+-----------------+--+                +--+-----------------+--+
   | node 1: switch, VTEP  |                | node 2: switch, VTEP  |
   +-----------+-----------+                +-----------+-----------+
               | 198.51.100.1              198.51.100.2 |
               +---------------- a cable ---------------+
+";
 
+const SETTING: &str = "
 For the pods it is one network. The VTEPs (VXLAN tunnel endpoints) make it one: each puts whole
 frames for the other side into UDP datagrams to port 4789, marked as network (VNI) 42.
 

@@ -8,6 +8,7 @@
 mod bridge;
 mod configure;
 mod link;
+mod neighbour;
 mod netfilter;
 mod survey;
 mod view;
@@ -27,6 +28,7 @@ pub use self::{
         LinkState, LinkStats, OperState, addresses, link_state, move_and_rename, set_gso_max_segs,
         set_mac, set_mtu, set_up,
     },
+    neighbour::forget_neighbours,
     netfilter::{Dropping, Hook, Netfilter},
     survey::{AddressState, HeldAddress, held_addresses, vxlan_devices},
     view::{

@@ -3,7 +3,8 @@
 //! Nothing here knows of bridges. The rules: one unsafe operation per block, a `// SAFETY:` that
 //! names the invariant, `libc`'s structures with their sizes asserted, and safe functions of `std`,
 //! `nix` and `socket2` wherever they exist, which leaves `ioctl`, messages and rare options of
-//! sockets, and what a child does before it is another program, as the only reasons for `unsafe`.
+//! sockets, what a child does before it is another program, and a socket that one program leaves to
+//! the next as the only reasons for `unsafe`.
 
 #![allow(
     unsafe_code,
@@ -16,6 +17,7 @@ pub mod clock;
 pub mod epoll;
 pub mod ethtool;
 mod ifreq;
+pub mod inherit;
 pub mod memory;
 pub mod netns;
 pub mod packet;

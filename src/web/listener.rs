@@ -49,6 +49,11 @@ impl WebListener {
         self.address
     }
 
+    /// The socket itself.
+    pub fn socket(&self) -> &TcpListener {
+        &self.socket
+    }
+
     /// What to type into a browser of this host.
     pub fn url(&self) -> impl fmt::Display + use<> {
         let mut address = self.address;
