@@ -25,11 +25,13 @@ pub enum Entered {
 /// Runs the program again, with the same arguments, inside a world of its own; or says that this is
 /// it. Must be called before the process has started threads.
 ///
+/// The program that runs again has `variables` in its environment.
+///
 /// A signal that ends the outer process, also SIGKILL, ends everything inside.
 ///
 /// # Errors
 /// Why there can be no such world here, and what to do.
-pub fn enter() -> Result<Entered, String> {
+pub fn enter(variables: &[(&'static str, String)]) -> Result<Entered, String> {
     if env::var_os(MARK).is_some() && process::id() == 1 {
         return match furnish_world() {
             Ok(()) => Ok(Entered::Inside),
@@ -39,6 +41,7 @@ pub fn enter() -> Result<Entered, String> {
     unshare_world().map_err(|error| error.to_string())?;
     let mut command = Command::new("/proc/self/exe");
     command.args(env::args_os().skip(1)).env(MARK, "1");
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
     let failed = |cause| {
         let cause = cause_text(&cause);
         format!("run myself again in namespaces of my own: {cause}; see ulimit -u")

@@ -26,11 +26,13 @@
 //! # Where it runs
 //! [`World`] is where the commands are typed: namespaces that nobody else sees. The program enters
 //! them with [`enter`](enter::enter) before anything else. [`run`](run::run) then goes through the
-//! steps, tells its [`Audience`] what happens, and returns a [`Report`].
+//! steps, tells its [`Audience`] what happens, and returns a [`Report`]. [`fault`] breaks what was
+//! built, for a student to repair.
 
 use crate::config::Diagnostic;
 
 pub mod enter;
+pub mod fault;
 mod format;
 mod keys;
 pub mod lang;

@@ -15,12 +15,9 @@ pub(super) fn missing(lesson: &Lesson, system: System) -> Option<String> {
         let on = on.join(", ");
         return Some(format!("it is a lesson for {on} only; run it --on {on}"));
     }
-    let always = ["sh", "ip"].into_iter();
-    let needs = always.chain(lesson.needs.iter().map(String::as_str));
-    for program in needs {
-        if !is_installed(program) {
-            return Some(format!("{program} is not installed; install it"));
-        }
+    let always = ["sh", "ip"].map(str::to_owned);
+    if let Some(because) = programs(&always).or_else(|| programs(&lesson.needs)) {
+        return Some(because);
     }
     if system == System::Tapswitch && !Path::new("/dev/net/tun").exists() {
         return Some("/dev/net/tun is not there; load it: modprobe tun".to_owned());
@@ -33,6 +30,12 @@ pub(super) fn missing(lesson: &Lesson, system: System) -> Option<String> {
             let name = feature.name();
             format!("the kernel has no {name}; load it: modprobe {name}")
         })
+}
+
+/// Which of `programs` is not here.
+pub(super) fn programs(programs: &[String]) -> Option<String> {
+    let missing = programs.iter().find(|program| !is_installed(program))?;
+    Some(format!("{missing} is not installed; install it"))
 }
 
 /// Whether a program is on the path, or where only root has it.

@@ -94,6 +94,9 @@ impl Audience for Nobody {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
+    /// It cannot be run here.
+    #[error("{0}")]
+    NotRun(String),
     /// Its world could not be built, or broke.
     #[error("{0}")]
     World(String),
@@ -112,7 +115,16 @@ pub fn run(
     lang: Lang,
     audience: &mut dyn Audience,
 ) -> Result<Report, RunError> {
-    play(lesson, system, lang, audience).map(|(report, _)| report)
+    play(lesson, system, lang, Frames::Seen, audience).map(|(report, _)| report)
+}
+
+/// Whether frames are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Frames {
+    /// Where the steps say so.
+    Seen,
+    /// Nowhere, and nothing is asserted of them.
+    Unseen,
 }
 
 /// The same, and what was built is still there afterwards.
@@ -120,6 +132,7 @@ pub(super) fn play(
     lesson: &Lesson,
     system: System,
     lang: Lang,
+    seen: Frames,
     audience: &mut dyn Audience,
 ) -> Result<(Report, Option<World>), RunError> {
     let start = clock::now();
@@ -132,6 +145,7 @@ pub(super) fn play(
         world,
         audience,
         report,
+        seen,
         diagram: Vec::new(),
     };
     for (number, step) in (1..).zip(&lesson.steps) {
@@ -159,6 +173,7 @@ struct Runner<'a> {
     world: World,
     audience: &'a mut dyn Audience,
     report: Report,
+    seen: Frames,
     /// The frames of the diagram.
     diagram: Vec<Seen>,
 }
@@ -184,7 +199,8 @@ impl Runner<'_> {
     fn step(&mut self, number: usize, step: &Step) -> Result<ControlFlow<()>, RunError> {
         self.audience.step(number, step)?;
         let system = self.world.system();
-        let watch = match step.is_watched && step.scripts.on(system).next().is_some() {
+        let is_typed = step.scripts.on(system).next().is_some();
+        let watch = match self.seen == Frames::Seen && step.is_watched && is_typed {
             true => {
                 let watch = Watch::begin(&self.world.watched());
                 Some(watch.map_err(|error| RunError::World(error.to_string()))?)

@@ -128,6 +128,11 @@ impl World {
         nodes.collect()
     }
 
+    pub(super) fn node(&self, name: &str) -> Result<&Node, String> {
+        let node = self.nodes.iter().find(|node| node.name == name);
+        node.ok_or_else(|| format!("find node {name}: there is none; check the lesson"))
+    }
+
     /// Types `command` on a node.
     pub(super) fn run(
         &mut self,
@@ -198,6 +203,21 @@ impl World {
             }
         }
         news
+    }
+}
+
+/// For a shell that somebody sits at.
+impl World {
+    /// Starts a program in a node's namespace, with what its scripts have in their environment. It
+    /// has the terminal, and is not bound to the calling thread.
+    pub(super) fn spawn_here(&self, node: &str, command: &mut Command) -> Result<Child, String> {
+        let node = self.node(node)?;
+        environment(command, self.system, &node.socket);
+        let started = node.netns.run_in(|| command.spawn()).map_err(text)?;
+        started.map_err(|cause| {
+            let program = command.get_program().display().to_string();
+            format!("start {program}: {}; set SHELL", cause_text(&cause))
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 
 use comfy_table::{ContentArrangement, Table};
 
+mod breaks;
 mod list;
 mod show;
 mod tell;
@@ -45,7 +46,7 @@ pub(super) fn run(command: LabCommand, json: bool, out: &mut impl Write) -> Resu
             }?)
         }
         LabCommand::Run(args) => run_lesson(&args, json, out),
-        LabCommand::Break(_) => Err(CliError::Failed("break: not yet".to_owned())),
+        LabCommand::Break(args) => breaks::run(&args, json, out),
         LabCommand::Check { file } => check(&file, json, out),
         LabCommand::Schema => {
             let text = serde_json::to_string_pretty(&lesson::schema()).map_err(io::Error::other)?;
@@ -61,7 +62,7 @@ fn run_lesson(args: &LabRunArgs, json: bool, out: &mut impl Write) -> Result<(),
     // Before the lesson has a /run of its own, and before it takes its time.
     let mut diagram = args.mermaid.as_deref().map(open).transpose()?;
     let pcap = args.pcap.as_deref().map(open).transpose()?;
-    match enter() {
+    match enter(&[]) {
         Ok(Entered::Inside) => {}
         Ok(Entered::Outside(0)) => return Ok(()),
         Ok(Entered::Outside(code)) => return Err(CliError::Said(code)),

@@ -244,7 +244,7 @@ pub(super) fn summary(
 }
 
 /// Without what would move the cursor of a terminal.
-fn printable(line: &str) -> String {
+pub(super) fn printable(line: &str) -> String {
     let is_plain = |char: &char| !char.is_control() || matches!(char, '\n' | '\t');
     line.chars().filter(is_plain).collect()
 }
