@@ -155,12 +155,10 @@ fn symptom(fault: &Fault, with_hint: bool, style: Style, out: &mut impl Write) -
     let head = pick(style, "What is seen", "现象");
     writeln!(out, "{}", paint(style, BOLD, head))?;
     prose(out, fault.symptom.in_lang(style.lang), 2, style)?;
-    writeln!(out)?;
     if with_hint {
         let head = pick(style, "A hint", "提示");
-        writeln!(out, "{}", paint(style, BOLD, head))?;
+        writeln!(out, "\n{}", paint(style, BOLD, head))?;
         prose(out, &hint(fault, style), 2, style)?;
-        writeln!(out)?;
     }
     Ok(())
 }
@@ -194,6 +192,7 @@ fn sit_down(lesson: &Lesson, fault: &Fault, style: Style, out: &mut impl Write) 
             Lang::Zh => format!("在其他机器上执行：{}。", others.join("，")),
         };
     }
+    writeln!(out)?;
     prose(out, &text, 0, style)?;
     writeln!(out)
 }
@@ -208,7 +207,12 @@ fn hint(fault: &Fault, style: Style) -> String {
 
 fn words(fault: &Fault, style: Style) -> Words {
     Words {
-        hint: hint(fault, style),
+        hint: {
+            let mut text = Vec::new();
+            // A Vec takes everything.
+            drop(prose(&mut text, &hint(fault, style), 0, style));
+            String::from_utf8_lossy(&text).trim_end().to_owned()
+        },
         repaired: pick(style, "Repaired. `exit` ends it.", "修好了。用 exit 结束。").to_owned(),
         not_yet: pick(style, "Not repaired yet.", "还没有修好。").to_owned(),
     }
@@ -231,7 +235,7 @@ fn verdict(
         (Lang::Zh, false) => format!("没有修好。故障是：{name}。这样可以修好："),
     };
     let color = if is_repaired { GREEN } else { RED };
-    writeln!(out, "{}", paint(style, color, &text))?;
+    writeln!(out, "\n{}", paint(style, color, &text))?;
     if is_repaired {
         return Ok(());
     }
