@@ -1,7 +1,6 @@
 //! What happens, told to whoever listens.
 
 use std::{
-    collections::HashMap,
     io,
     sync::{Arc, mpsc::Receiver},
     thread,
@@ -12,19 +11,19 @@ use tokio::sync::broadcast;
 
 use super::{
     clock::Clock,
+    directory::{Directory, Whereabouts},
     engine::Ear,
     history::{Change, History},
     overlay::PeerState,
     state::{PortState, State},
 };
 use crate::{
-    bridge::{Egress, FdbEntry, FdbKey, Ingress, Learn, PeerId, PortId},
+    bridge::{Egress, FdbEntry, FdbKey, Ingress, Learn},
     control::api::{Event, PortState as Condition},
     datapath::Learned,
     names::Name,
     overlay::Local,
     sys::clock,
-    time::Timestamp,
     wire::Vni,
 };
 
@@ -40,103 +39,12 @@ pub(super) struct EventBus {
     ear: Option<Ear>,
 }
 
-/// Numbers to names, for news that come from workers.
-#[derive(Debug, Default)]
-pub(super) struct Directory {
-    pub(super) ports: Vec<Option<Known<Name>>>,
-    /// Of bridges that have one.
-    pub(super) vnis: HashMap<Name, Vni>,
-    /// Remote VTEPs.
-    pub(super) peers: HashMap<PeerId, Known<String>>,
-}
-
-/// A port or a remote VTEP.
-#[derive(Clone, Debug)]
-pub(super) struct Known<N> {
-    pub(super) name: N,
-    pub(super) bridge: Name,
-    /// What is older and has its number was another one.
-    pub(super) added: Timestamp,
-}
-
-/// A place as events name it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Whereabouts {
-    pub(super) port: Option<Name>,
-    pub(super) remote: Option<String>,
-}
-
 /// Where frames were lost; neither port nor remote: at the endpoint.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Losing<'a> {
     pub(super) bridge: Option<&'a Name>,
     pub(super) port: Option<&'a Name>,
     pub(super) remote: Option<&'a str>,
-}
-
-impl Directory {
-    pub(super) fn of(state: &State) -> Self {
-        let mut ports = Vec::new();
-        for port in &state.ports {
-            let index = port.id.index();
-            if ports.len() <= index {
-                ports.resize(index + 1, None);
-            }
-            ports[index] = Some(Known {
-                name: port.spec.name.clone(),
-                bridge: port.spec.bridge.clone(),
-                added: port.added,
-            });
-        }
-        let known = |peer: &PeerState| Known {
-            name: state.remote_name(peer),
-            bridge: peer.bridge.clone(),
-            added: peer.added,
-        };
-        let peers = state.peers.iter().map(|peer| (peer.id, known(peer)));
-        let vnis = state.bridges.iter();
-        let vnis = vnis.filter_map(|bridge| Some((bridge.spec.name.clone(), bridge.spec.vni?)));
-        Self {
-            ports,
-            vnis: vnis.collect(),
-            peers: peers.collect(),
-        }
-    }
-
-    pub(super) fn port(&self, id: PortId) -> Option<&Known<Name>> {
-        self.ports.get(id.index())?.as_ref()
-    }
-
-    fn bridge(&self, egress: Egress) -> Option<&Name> {
-        match egress {
-            Egress::Port(port) => self.port(port).map(|port| &port.bridge),
-            Egress::Peer(peer) => self.peer(peer).map(|peer| &peer.bridge),
-        }
-    }
-
-    pub(super) fn peer(&self, id: PeerId) -> Option<&Known<String>> {
-        self.peers.get(&id)
-    }
-
-    pub(super) fn vni(&self, bridge: &Name) -> Option<Vni> {
-        self.vnis.get(bridge).copied()
-    }
-
-    pub(super) fn whereabouts(&self, egress: Egress) -> Whereabouts {
-        self.whereabouts_at(egress, Timestamp::from_nanos(u64::MAX))
-    }
-
-    /// The same, as it was at `time`.
-    pub(super) fn whereabouts_at(&self, egress: Egress, time: Timestamp) -> Whereabouts {
-        let port = egress.port().and_then(|id| self.port(id));
-        let port = port.filter(|port| port.added <= time);
-        let peer = egress.peer().and_then(|id| self.peer(id));
-        let peer = peer.filter(|peer| peer.added <= time);
-        Whereabouts {
-            port: port.map(|port| port.name.clone()),
-            remote: peer.map(|peer| peer.name.clone()),
-        }
-    }
 }
 
 impl EventBus {
@@ -343,7 +251,7 @@ impl EventBus {
     fn learned(&self, news: &Learned) {
         let directory = self.directory.load();
         let here = news.ingress.back();
-        let Some(bridge) = directory.bridge(here) else {
+        let Some(bridge) = directory.bridge_of(here) else {
             return;
         };
         let (change, from) = match news.learn {

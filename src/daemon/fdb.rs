@@ -1,7 +1,7 @@
 //! Requests about the FDB.
 
 use super::{
-    events::Whereabouts,
+    directory::Whereabouts,
     state::{BridgeState, PortState, State},
     switch::Inner,
 };

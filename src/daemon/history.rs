@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::events::Whereabouts;
+use super::directory::Whereabouts;
 use crate::{
     bridge::FdbKey,
     datapath::Counter,

@@ -3,6 +3,7 @@
 mod apply;
 mod capture;
 mod clock;
+mod directory;
 mod doctor;
 mod engine;
 mod events;

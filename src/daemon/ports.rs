@@ -3,7 +3,7 @@
 use std::{fmt::Display, sync::Arc};
 
 use super::{
-    events::Whereabouts,
+    directory::Whereabouts,
     overlay::{ANY_SEGMENTS, fit_superframes},
     report::SET_DOWN,
     rules::{check_port, check_together, check_wire},

@@ -16,8 +16,8 @@ use crate::{
 
 use super::{
     capture::CaptureState,
+    directory::Whereabouts,
     engine::Engines,
-    events::Whereabouts,
     overlay::{Met, PeerState, VtepState},
 };
 

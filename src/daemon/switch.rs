@@ -15,8 +15,9 @@ use tokio::sync::broadcast;
 
 use super::{
     clock::Clock,
+    directory::Directory,
     engine::Engines,
-    events::{Directory, EventBus},
+    events::EventBus,
     history::History,
     housekeeping::Housekeeping,
     options::Tuning,

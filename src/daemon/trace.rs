@@ -3,18 +3,16 @@
 //! Control changes wait meanwhile, so that no device outlives its port because of it; workers do
 //! not.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
+    directory::{Directory, Whereabouts},
     state::{PortState, State},
     switch::Inner,
     why::words::{fill, port_for},
 };
 use crate::{
-    bridge::{Decision, DropReason, Egress, PeerId, PortId},
+    bridge::{Decision, DropReason, Egress, PortId},
     config::PortSpec,
     control::api::{
         ApiError, Hex, Response, TraceAnswer, TraceCopy, TraceDatagrams, TraceFrom, TraceReport,
@@ -68,13 +66,6 @@ struct Station {
     addresses: Vec<IpAddr>,
 }
 
-#[derive(Debug)]
-struct Directory {
-    ports: HashMap<PortId, Name>,
-    peers: HashMap<PeerId, String>,
-    bridges: Vec<Name>,
-}
-
 /// What comes in, as bytes.
 enum Incoming {
     Frame(VirtioNetHdr, Vec<u8>),
@@ -119,25 +110,10 @@ fn prepare(state: &State, request: TraceRequest) -> Result<Trace, ApiError> {
             mac: port.mac,
             addresses: port.spec.addresses.iter().map(|net| net.addr()).collect(),
         });
-    let ports = state.ports.iter();
-    let peers = state.peers.iter();
-    let names = Directory {
-        ports: ports
-            .map(|port| (port.id, port.spec.name.clone()))
-            .collect(),
-        peers: peers
-            .map(|peer| (peer.id, state.remote_name(peer)))
-            .collect(),
-        bridges: state
-            .bridges
-            .iter()
-            .map(|bridge| bridge.spec.name.clone())
-            .collect(),
-    };
     Ok(Trace {
         request,
         topology: state.topology(),
-        names,
+        names: Directory::of(state),
         ingress,
         stations: stations.collect(),
         local: state.vtep.as_ref().map(|vtep| vtep.spec.local),
@@ -398,7 +374,11 @@ impl Trace {
             Where::Port(entry) => Some(entry.spec.name.to_string()),
             Where::Peer { .. } => None,
         };
-        let port = port_for(reason, from_port, to_port.map(|port| self.names.port(port)));
+        let port = port_for(
+            reason,
+            from_port,
+            to_port.map(|port| Names::port(&self.names, port)),
+        );
         let ip = match (reason, &self.ingress) {
             (DropReason::NoRoute, _) => peer.map(|peer| peer.to.ip()),
             (_, Where::Peer { remote, .. }) => Some(*remote),
@@ -437,12 +417,10 @@ impl Trace {
                 }
             };
             let drops = copy.drops.iter();
+            let Whereabouts { port, remote } = self.names.whereabouts(copy.to);
             TraceCopy {
-                port: copy
-                    .to
-                    .port()
-                    .and_then(|port| self.names.ports.get(&port).cloned()),
-                remote: copy.to.peer().map(|peer| self.names.peer(peer)),
+                port,
+                remote,
                 frames: copy.totals.tx_frames,
                 bytes: copy.totals.tx_bytes,
                 drops: drops
@@ -470,7 +448,7 @@ impl Trace {
     fn answers(&self, played: &Rehearsal) -> Vec<TraceAnswer> {
         let answers = played.answers.iter().map(|answer| match answer {
             Answer::TooBig { port, frame } => TraceAnswer {
-                port: self.names.ports.get(port).cloned(),
+                port: self.names.whereabouts(Egress::Port(*port)).port,
                 remote: None,
                 frame: describe(frame),
                 data: Hex(frame.clone()),
@@ -483,23 +461,6 @@ impl Trace {
             },
         });
         answers.collect()
-    }
-}
-
-impl Names for Directory {
-    fn port(&self, port: PortId) -> String {
-        let name = self.ports.get(&port);
-        name.map_or_else(|| format!("port {port}"), Name::to_string)
-    }
-
-    fn peer(&self, peer: PeerId) -> String {
-        let name = self.peers.get(&peer).cloned();
-        name.unwrap_or_else(|| format!("peer {peer}"))
-    }
-
-    fn bridge(&self, bridge: usize) -> String {
-        let name = self.bridges.get(bridge);
-        name.map_or_else(|| format!("bridge {bridge}"), Name::to_string)
     }
 }
 

@@ -8,11 +8,7 @@ use crate::{
         CaptureFormat, CaptureLine, CaptureRequest, CapturedFrame, CapturedLesson, CapturedRow,
         FdbState, Hex, RowChange,
     },
-    daemon::{
-        events::{Directory, EventBus},
-        fdb,
-        history::in_words,
-    },
+    daemon::{directory::Directory, events::EventBus, fdb, history::in_words},
     datapath::capture::{Fate, Form, Lost, Place, Record, Row, Side},
     names::Name,
     pcap::{Direction, Drops, InterfaceId, Writer},

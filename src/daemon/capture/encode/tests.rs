@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     bridge::PortId,
-    daemon::{clock::Clock, events::Known, history::History},
+    daemon::{clock::Clock, directory::Known, history::History},
     pcap::Reader,
     sim::{Lab, captured, frames},
     wire::Vni,
