@@ -194,9 +194,7 @@ fn message(from: u8, to: u8) -> (Vec<u8>, usize) {
     segments.prefix(&vxlan::header(vni()));
     offload::segment(&header, &frame, None, &mut segments).expect("it is well made");
     let sizes: Vec<usize> = segments.iter().map(|segment| segment.len()).collect();
-    let pieces = segments
-        .iter()
-        .flat_map(|segment| [segment.head, segment.payload_of(&frame)].concat());
+    let pieces = segments.iter().flat_map(|segment| segment.to_frame(&frame));
     (pieces.collect(), sizes[0])
 }
 

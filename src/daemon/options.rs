@@ -31,6 +31,23 @@ pub struct DaemonOptions {
     pub tuning: Tuning,
 }
 
+impl DaemonOptions {
+    /// A daemon for its owner only, that starts empty, with default settings.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self {
+            socket: socket.into(),
+            group: None,
+            metrics: None,
+            metrics_audience: Audience::default(),
+            config: None,
+            workers: None,
+            name: None,
+            offload: OffloadMode::default(),
+            tuning: Tuning::default(),
+        }
+    }
+}
+
 /// What only changes how fast a switch is. Each can be turned off, so that its effect shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {

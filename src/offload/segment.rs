@@ -127,6 +127,11 @@ impl Segment<'_> {
         self.len() == 0
     }
 
+    /// Both pieces in one, for who has to look at it and not to send it.
+    pub fn to_frame(&self, frame: &[u8]) -> Vec<u8> {
+        [self.head, self.payload_of(frame)].concat()
+    }
+
     /// The second piece, of the `frame` that was segmented.
     pub fn payload_of<'f>(&self, frame: &'f [u8]) -> &'f [u8] {
         frame.get(self.payload.clone()).unwrap_or_default()
@@ -583,8 +588,6 @@ mod tests {
     }
 
     fn frames(out: &Segments, frame: &[u8]) -> Vec<Vec<u8>> {
-        out.iter()
-            .map(|segment| [segment.head, segment.payload_of(frame)].concat())
-            .collect()
+        out.iter().map(|segment| segment.to_frame(frame)).collect()
     }
 }

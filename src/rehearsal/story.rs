@@ -3,7 +3,7 @@
 mod copies;
 mod decision;
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use super::{Considered, Entrance, Message, Rehearsal};
 use crate::{
@@ -40,6 +40,17 @@ pub struct Story {
     pub frame: String,
     /// Step by step.
     pub steps: Vec<Step>,
+}
+
+impl fmt::Display for Story {
+    /// The frame, and below it a line for each step.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.frame)?;
+        let numbered = (1..).zip(&self.steps);
+        numbered
+            .map(|(number, Step { step, text })| write!(f, "\n{number:>3}. {step:<8} {text}"))
+            .collect()
+    }
 }
 
 /// Tells what `rehearsal` is about, which played `entrance` at `now` on `topology`.

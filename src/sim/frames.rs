@@ -2,11 +2,14 @@
 //!
 //! Host number `n` has the address `02:00:00:00:00:0n`, 192.0.2.`n` and 2001:db8::`n`.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::{ArpHardwareId, ArpOperation, ArpPacket, EtherType as Type, PacketBuilder};
 
-use crate::wire::{EtherType, MacAddr};
+use crate::{
+    craft::{self, Built, Sender},
+    wire::{EtherType, MacAddr},
+};
 
 /// The address of host number `n`.
 pub const fn mac(n: u16) -> MacAddr {
@@ -142,6 +145,86 @@ pub fn tcp6(from: u8, to: u8, sequence: u32, payload: &[u8]) -> Vec<u8> {
         .tcp(1000, 2000, sequence, 0xffff)
         .ack(1);
     build(|frame| builder.write_to_vec(frame, payload))
+}
+
+/// What host `from` sends in words, as its kernel would: `icmp 192.0.2.2`, `tcp 192.0.2.2:80 len 4000
+/// mss 1000`; see [`craft`]. Whoever it is for is one of the hosts here, or everybody.
+///
+/// ```
+/// use tapswitch::{sim::frames, wire::describe};
+///
+/// let echo = frames::packet(1, "icmp 192.0.2.2");
+/// assert_eq!(describe(&echo.frame), "icmp 192.0.2.1 > 192.0.2.2 echo request 1");
+/// assert!(echo.header.is_plain());
+/// ```
+///
+/// # Panics
+/// If that is no packet, or for a host that is none of these.
+pub fn packet(from: u8, words: &str) -> Built {
+    let packet = craft::parse(words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+    let sender = Sender {
+        mac: mac(from.into()),
+        addresses: vec![ip(from).into(), ip6(from.into()).into()],
+    };
+    let to = packet.asks_for().and_then(mac_of);
+    let built = packet.build(&sender, to);
+    built.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+}
+
+/// The address of the host that has this IP address.
+fn mac_of(host: IpAddr) -> Option<MacAddr> {
+    match host {
+        IpAddr::V4(host) => {
+            let [.., n] = host.octets();
+            (host == ip(n)).then(|| mac(n.into()))
+        }
+        IpAddr::V6(host) => {
+            let [.., n] = host.segments();
+            (host == ip6(n)).then(|| mac(n))
+        }
+    }
+}
+
+/// Endless talk between so many hosts, at least two, one behind each port: who sends, counted from
+/// 0, and what. Mostly to one host, seldom to everybody, and some of them move now and then to the
+/// port of another, where they speak from then on. The same `seed` yields the same.
+///
+/// ```
+/// use tapswitch::sim::frames;
+///
+/// let talk: Vec<_> = frames::talk(1, 4).take(1000).collect();
+/// assert_eq!(talk, frames::talk(1, 4).take(1000).collect::<Vec<_>>());
+/// assert!(talk.iter().all(|&(port, _)| port < 4));
+/// ```
+///
+/// # Panics
+/// For fewer than two hosts.
+pub fn talk(seed: u64, hosts: u16) -> impl Iterator<Item = (usize, Vec<u8>)> {
+    assert!(hosts >= 2, "nobody talks alone");
+    let mut state = seed;
+    let mut random = move |below: u16| {
+        // SplitMix64 (Steele, Lea, Flood 2014).
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut number = state;
+        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let [.., low, lower] = (number ^ (number >> 31)).to_be_bytes();
+        u16::from_be_bytes([low, lower]) % below
+    };
+    let mut places: Vec<usize> = (0..usize::from(hosts)).collect();
+    std::iter::repeat_with(move || {
+        let from = random(hosts);
+        if random(50) == 0 {
+            places[usize::from(from)] = random(hosts).into();
+        }
+        let to = match random(10) {
+            0 => MacAddr::BROADCAST,
+            // One that never says anything.
+            1 => mac(hosts + 1),
+            _ => mac(random(hosts) + 1),
+        };
+        (places[usize::from(from)], unicast(mac(from + 1), to))
+    })
 }
 
 fn arp(operation: ArpOperation, from: u8, target: MacAddr, to: u8) -> ArpPacket {

@@ -1,6 +1,11 @@
 //! Hosts that live in memory: smoltcp behind a [`MemPort`], on the lab's clock.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use smoltcp::{
@@ -20,7 +25,24 @@ use crate::{time::Timestamp, wire::MacAddr};
 /// A host with one interface, whose cable is a [`MemPort`].
 ///
 /// It does nothing on its own: time passes for it in [`Self::poll`], which
-/// [`Network`](super::Network) calls.
+/// [`Network`](super::Network) calls. Sockets are those of [`smoltcp`]; [`Self::tcp`] and
+/// [`Self::udp`] have all of them, the methods beside these what exercises mostly need.
+///
+/// ```
+/// use std::time::Duration;
+/// use tapswitch::sim::{Network, frames};
+///
+/// let mut network = Network::new(["client", "server"]);
+/// let server = network.hosts[1].udp_bind(53);
+/// let client = network.hosts[0].udp_bind(5353);
+/// network.hosts[0].udp_send(client, (frames::ip(2), 53).into(), b"who?");
+///
+/// network.run_for(Duration::from_millis(1));
+///
+/// let (from, question) = network.hosts[1].udp_receive(server).unwrap();
+/// assert_eq!(from, (frames::ip(1), 5353).into());
+/// assert_eq!(question, b"who?");
+/// ```
 pub struct Host {
     mac: MacAddr,
     cable: Cable,
@@ -203,6 +225,21 @@ impl Host {
         self.sockets.get_mut(handle)
     }
 
+    /// Sends as much of `bytes` as there is room for; returns how much that was. 0 too while the
+    /// connection is not open yet, or no more.
+    pub fn tcp_send(&mut self, handle: SocketHandle, bytes: &[u8]) -> usize {
+        self.tcp(handle).send_slice(bytes).unwrap_or(0)
+    }
+
+    /// Takes everything that has come on a connection.
+    pub fn tcp_receive(&mut self, handle: SocketHandle) -> Vec<u8> {
+        let socket = self.tcp(handle);
+        let mut bytes = vec![0; socket.recv_queue()];
+        let len = socket.recv_slice(&mut bytes).unwrap_or(0);
+        bytes.truncate(len);
+        bytes
+    }
+
     // ------------------------------------------------------------------------------------ udp
 
     /// A UDP socket bound to `port`.
@@ -222,6 +259,19 @@ impl Host {
     /// The UDP socket itself.
     pub fn udp(&mut self, handle: SocketHandle) -> &mut udp::Socket<'static> {
         self.sockets.get_mut(handle)
+    }
+
+    /// Sends one datagram; false if there is no room for it.
+    pub fn udp_send(&mut self, handle: SocketHandle, to: SocketAddr, bytes: &[u8]) -> bool {
+        let to = (IpAddress::from(to.ip()), to.port());
+        self.udp(handle).send_slice(bytes, to).is_ok()
+    }
+
+    /// Takes the oldest datagram that has come, and who sent it.
+    pub fn udp_receive(&mut self, handle: SocketHandle) -> Option<(SocketAddr, Vec<u8>)> {
+        let (bytes, from) = self.udp(handle).recv().ok()?;
+        let from = SocketAddr::new(from.endpoint.addr.into(), from.endpoint.port);
+        Some((from, bytes.to_vec()))
     }
 }
 

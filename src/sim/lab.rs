@@ -3,6 +3,7 @@
 mod capture;
 mod look;
 mod overlay;
+mod trace;
 
 pub use self::capture::captured;
 

@@ -17,6 +17,20 @@ use crate::{
 
 /// A [`PortIo`] made of two bounded queues: what a host sent and the switch has not read yet, and
 /// what the switch delivered and nobody has taken yet. Any thread may use either end.
+///
+/// ```
+/// use tapswitch::sim::{Lab, MemState, frames};
+///
+/// let (mut lab, [a, b]) = Lab::switch(["podA", "podB"]);
+/// let frame = frames::broadcast(frames::mac(1));
+/// assert!(lab.io(a).inject(&frame));
+/// assert_eq!(lab.run(), 1);
+/// assert_eq!(lab.io(b).take(), Some(frame.clone()));
+///
+/// // What a port can do to the switch, it can be told to do.
+/// lab.io(b).set_state(MemState::Full);
+/// assert_eq!(lab.relay(a, &frame), []);
+/// ```
 #[derive(Debug)]
 pub struct MemPort {
     offloads: Offloads,
@@ -51,6 +65,15 @@ struct Queues {
     spare: Vec<Vec<u8>>,
     received_by_switch: u64,
     accepted_from_switch: u64,
+    loss: Option<Loss>,
+    lost: u64,
+}
+
+/// A cable that loses frames.
+#[derive(Debug)]
+struct Loss {
+    one_in: u64,
+    random: u64,
 }
 
 impl Default for MemPort {
@@ -94,6 +117,33 @@ impl MemPort {
         self.queues().state
     }
 
+    /// From now on the cable loses one frame in `one_in` on average, in either direction; 0 is none.
+    /// The same `seed` loses the same ones. The switch does not notice, so its counters do not tell.
+    ///
+    /// ```
+    /// use tapswitch::sim::{Lab, frames};
+    ///
+    /// let (mut lab, [a, b]) = Lab::switch(["podA", "podB"]);
+    /// lab.io(b).lose(10, 1);
+    /// for _ in 0..1000 {
+    ///     lab.relay(a, &frames::broadcast(frames::mac(1)));
+    /// }
+    /// assert_eq!(lab.totals(b).tx_frames, 1000);
+    /// assert_eq!(lab.io(b).lost(), 95);
+    /// ```
+    pub fn lose(&self, one_in: u32, seed: u64) {
+        self.queues().loss = (one_in > 0).then(|| Loss {
+            one_in: one_in.into(),
+            // Xorshift stays at zero for ever.
+            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+        });
+    }
+
+    /// Frames that the cable has lost.
+    pub fn lost(&self) -> u64 {
+        self.queues().lost
+    }
+
     /// The host sends `frame`; false if the queue towards the switch is full, and it is lost.
     pub fn inject(&self, frame: &[u8]) -> bool {
         self.inject_with(&VirtioNetHdr::none(), frame)
@@ -104,6 +154,9 @@ impl MemPort {
         let mut queues = self.queues();
         if queues.sent.len() >= self.capacity {
             return false;
+        }
+        if queues.loses_one() {
+            return true;
         }
         let mut bytes = queues.buffer();
         bytes.extend_from_slice(header.as_bytes());
@@ -187,12 +240,15 @@ impl PortIo for MemPort {
         if let Some(reason) = queues.refusal(self.capacity) {
             return Transmitted::Dropped(reason);
         }
+        queues.accepted_from_switch += 1;
+        if queues.loses_one() {
+            return Transmitted::Sent;
+        }
         let mut bytes = queues.buffer();
         for part in parts {
             bytes.extend_from_slice(part);
         }
         queues.delivered.push_back(bytes);
-        queues.accepted_from_switch += 1;
         Transmitted::Sent
     }
 
@@ -217,6 +273,13 @@ impl Queues {
         }
     }
 
+    /// Whether the cable loses the next frame.
+    fn loses_one(&mut self) -> bool {
+        let is_lost = self.loss.as_mut().is_some_and(Loss::takes_one);
+        self.lost += u64::from(is_lost);
+        is_lost
+    }
+
     fn buffer(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_default()
     }
@@ -227,6 +290,16 @@ impl Queues {
             bytes.clear();
             self.spare.push(bytes);
         }
+    }
+}
+
+impl Loss {
+    fn takes_one(&mut self) -> bool {
+        // Xorshift64 (Marsaglia 2003); its upper bits are the better ones.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 32).is_multiple_of(self.one_in)
     }
 }
 

@@ -12,6 +12,7 @@
 //! - [`MemNet`]: an underlay between labs, for VXLAN.
 //! - [`Nodes`]: several networks that are one by such an underlay.
 
+pub mod exercises;
 pub mod frames;
 mod host;
 mod lab;
@@ -20,6 +21,11 @@ mod network;
 mod nodes;
 mod story;
 mod underlay;
+
+/// The TCP/IP stack of the lab's hosts, in the version that [`Host`] uses.
+pub use smoltcp;
+/// Names a socket of a [`Host`].
+pub use smoltcp::iface::SocketHandle;
 
 pub use self::{
     host::{Host, Pong},

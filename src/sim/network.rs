@@ -180,15 +180,8 @@ mod tests {
         let (mut sent, mut received) = (0, Vec::new());
 
         let done = network.run_until(Duration::from_secs(60), |network| {
-            let socket = network.hosts[0].tcp(client);
-            if socket.can_send() {
-                sent += socket.send_slice(&data[sent..]).unwrap();
-            }
-            let socket = network.hosts[1].tcp(server);
-            while socket.can_recv() {
-                let more = socket.recv(|bytes| (bytes.len(), bytes.to_vec())).unwrap();
-                received.extend(more);
-            }
+            sent += network.hosts[0].tcp_send(client, &data[sent..]);
+            received.extend(network.hosts[1].tcp_receive(server));
             received.len() == data.len()
         });
 

@@ -81,6 +81,19 @@ impl Nodes {
     /// # Panics
     /// For more than 254 nodes or hosts.
     pub fn new(names: &[&[&str]]) -> Self {
+        // What the underlay's 1500 leave.
+        Self::with_mtu(
+            BridgeSpec::DEFAULT_MTU - vxlan::overhead(Self::vtep(0).is_ipv6()),
+            names,
+        )
+    }
+
+    /// The same, with hosts that have this MTU. The underlay's is 1500, so more than
+    /// 1450 does not fit.
+    ///
+    /// # Panics
+    /// For more than 254 nodes or hosts.
+    pub fn with_mtu(mtu: u32, names: &[&[&str]]) -> Self {
         let net = MemNet::new();
         net.hold();
         let mut nodes = Self {
@@ -92,7 +105,7 @@ impl Nodes {
         };
         let mut hosts = 0;
         for names in names {
-            nodes.add_node(hosts, names);
+            nodes.add_node(mtu, hosts, names);
             hosts += names.len();
         }
         for node in 0..names.len() {
@@ -104,12 +117,11 @@ impl Nodes {
         nodes
     }
 
-    fn add_node(&mut self, offset: usize, names: &[&str]) {
+    fn add_node(&mut self, mtu: u32, offset: usize, names: &[&str]) {
         let vtep = Self::vtep(self.networks.len());
         let underlay = self.net.attach(vtep);
         let mut spec = Lab::spec("br0");
-        // What the underlay's 1500 leave.
-        spec.mtu = Some(BridgeSpec::DEFAULT_MTU - vxlan::overhead(vtep.is_ipv6()));
+        spec.mtu = Some(mtu);
         let mut network = Network::numbered_from(offset, spec, names);
         network.lab.add_vtep(underlay);
         let vni = Vni::new(Self::VNI).expect("it has 24 bits");

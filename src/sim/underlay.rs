@@ -15,6 +15,27 @@ use crate::{
 
 /// Connects VXLAN endpoints in memory: every datagram arrives, in order, and at once unless
 /// [`MemNet::hold`] says otherwise. Clones are the same network.
+///
+/// An endpoint is for a lab ([`Lab::add_vtep`](super::Lab::add_vtep)), or to be played by hand:
+///
+/// ```
+/// use tapswitch::{sim::{Lab, MemNet, frames}, vxlan, wire::Vni};
+///
+/// let net = MemNet::new();
+/// let [here, there] = ["198.51.100.1:4789", "198.51.100.2:4789"].map(|at| at.parse().unwrap());
+/// let (mut lab, [a]) = Lab::switch(["podA"]);
+/// lab.add_vtep(net.attach(here));
+/// lab.set_vni(0, Vni::new(42).unwrap());
+/// lab.add_peer(0, there);
+///
+/// let me = net.attach(there);
+/// let frame = frames::broadcast(frames::mac(1));
+/// lab.send(a, &frame);
+/// lab.run();
+/// let (from, payload) = me.take().unwrap();
+/// assert_eq!(from, here);
+/// assert_eq!(payload, [&vxlan::header(Vni::new(42).unwrap())[..], &frame].concat());
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct MemNet(Arc<Mutex<Wires>>);
 
@@ -132,6 +153,25 @@ impl MemUnderlay {
     /// Puts a message into the inbox, as if somebody had sent it.
     pub fn inject(&self, message: MemMessage) {
         self.state().inbox.push_back(message);
+    }
+
+    /// Sends one datagram from here by hand, as an endpoint that is no switch; false if the path
+    /// does not take it.
+    pub fn send(&self, to: SocketAddr, payload: &[u8]) -> bool {
+        let departure = Departure {
+            to,
+            flow: 0,
+            tos: 0,
+            segment: None,
+        };
+        self.transmit(&departure, &[IoSlice::new(payload)]) == Departed::Sent
+    }
+
+    /// Takes the oldest message that has come here, which a switch would have read: who sent it, and
+    /// the payload of its datagram (of all of them, if it has several).
+    pub fn take(&self) -> Option<(SocketAddr, Vec<u8>)> {
+        let message = self.state().inbox.pop_front()?;
+        Some((message.from, message.bytes))
     }
 
     /// Takes the oldest message that was sent from here to where nobody is.

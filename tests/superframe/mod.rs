@@ -195,7 +195,7 @@ impl Superframe {
 pub(crate) fn whole(segments: &Segments, frame: &[u8]) -> Vec<Vec<u8>> {
     segments
         .iter()
-        .map(|segment| [segment.head, segment.payload_of(frame)].concat())
+        .map(|segment| segment.to_frame(frame))
         .collect()
 }
 

@@ -1,12 +1,16 @@
 //! Captures in a lab.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::Lab;
 use crate::{
-    bridge::{PeerId, PortId},
-    datapath::capture::{Capture, CaptureReader, CaptureRules, Installed, Next, Record, Selection},
+    bridge::{Egress, PeerId, PortId},
+    datapath::capture::{
+        Capture, CaptureReader, CaptureRules, Fate, Installed, Next, Place, Record, Selection, Side,
+    },
     filter::Filter,
+    pcap::{Direction, Writer},
+    rehearsal::Names,
 };
 
 impl Lab {
@@ -46,6 +50,72 @@ impl Lab {
         }
     }
 
+    /// A pcapng file of what was [`captured`], with an interface for each place. The comment of a
+    /// frame says what became of it there.
+    ///
+    /// ```
+    /// use tapswitch::{pcap::Reader, sim::{Lab, captured, frames}};
+    ///
+    /// let (mut lab, [a, _b]) = Lab::switch(["podA", "podB"]);
+    /// let (id, reader) = lab.capture(Lab::rules("arp"));
+    /// lab.relay(a, &frames::arp_request(1, 2));
+    /// lab.end_capture(id);
+    /// let file = lab.pcapng(&captured(&reader));
+    ///
+    /// let packets: Vec<_> = Reader::new(std::io::Cursor::new(file)).unwrap().map(Result::unwrap).collect();
+    /// let told = packets.iter().map(|packet| (packet.interface.as_deref(), &packet.comments[..]));
+    /// assert_eq!(told.collect::<Vec<_>>(), [
+    ///     (Some("podA"), &["in: flooded to 1".to_owned()][..]),
+    ///     (Some("podB"), &["out: delivered".to_owned()][..]),
+    /// ]);
+    /// ```
+    pub fn pcapng(&self, frames: &[(Record, Vec<u8>)]) -> Vec<u8> {
+        let mut writer = Writer::new(0);
+        let mut file = Vec::new();
+        writer.section(&mut file, "tapswitch lab");
+        let mut interfaces = BTreeMap::new();
+        for (record, bytes) in frames {
+            let interface = *interfaces.entry(record.place).or_insert_with(|| {
+                let name = self.place(record.place);
+                writer.interface(&mut file, &name, "in the lab")
+            });
+            let (direction, way) = match record.side {
+                Side::In => (Direction::Inbound, "in"),
+                Side::Out => (Direction::Outbound, "out"),
+            };
+            let comment = format!("{way}: {}", self.fate(record.fate));
+            let data = (record.len, &bytes[..]);
+            writer.packet(&mut file, (interface, direction), record.at, data, &comment);
+        }
+        file
+    }
+
+    fn place(&self, place: Place) -> String {
+        match place {
+            Place::Port(port) => self.name(port).to_owned(),
+            Place::Peer(peer) => Names::peer(self, peer),
+            Place::Vtep => "vtep".to_owned(),
+        }
+    }
+
+    fn fate(&self, fate: Fate) -> String {
+        match fate {
+            Fate::Forwarded(to) => {
+                let place = match to {
+                    Egress::Port(port) => Place::Port(port),
+                    Egress::Peer(peer) => Place::Peer(peer),
+                };
+                format!("forwarded to {}", self.place(place))
+            }
+            Fate::Flooded(_, copies) => format!("flooded to {copies}"),
+            Fate::Dropped(reason) => format!("dropped: {}", reason.explain()),
+            Fate::Decapsulated => "decapsulated".to_owned(),
+            Fate::Consumed => "taken by the endpoint".to_owned(),
+            Fate::Delivered(1) => "delivered".to_owned(),
+            Fate::Delivered(frames) => format!("delivered, {frames} joined"),
+        }
+    }
+
     /// Rules for all frames that match `filter`, in both directions, in full.
     ///
     /// # Panics
@@ -64,7 +134,7 @@ impl Lab {
     }
 }
 
-/// All that a capture has caught and not been asked for.
+/// All that a capture has caught and not been asked for. [`Lab::pcapng`] makes a file of it.
 pub fn captured(reader: &CaptureReader) -> Vec<(Record, Vec<u8>)> {
     let mut frames = Vec::new();
     while let Next::Chunk(chunk) = reader.next(Duration::ZERO) {

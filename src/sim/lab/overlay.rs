@@ -177,6 +177,11 @@ impl LabVtep {
         Some((listed.map(|peer| peer.peer.id).collect(), *learns))
     }
 
+    /// Where a remote VTEP is, also one that was removed.
+    pub(super) fn address_of(&self, peer: PeerId) -> Option<SocketAddr> {
+        self.peers.get(peer.index()).map(|peer| peer.peer.to)
+    }
+
     /// As the datapath sees it.
     pub(super) fn build(&self) -> Vtep {
         let io = Arc::clone(&self.io);

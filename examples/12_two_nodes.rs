@@ -1,6 +1,6 @@
 //! How one network spans two machines: each switch puts what is for the other into UDP datagrams.
 //!
-//! Run: `cargo run --example 07_two_nodes` (no root)
+//! Run: `cargo run --example 12_two_nodes` (no root)
 //!
 //! ```text
 //! podA pings podC on the other node:

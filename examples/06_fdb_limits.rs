@@ -4,7 +4,7 @@
 //! honest hosts, and everything for them is flooded, where the attacker can read it. Fairness takes
 //! the room from the port that has most.
 //!
-//! Run: `cargo run --example 05_fdb_limits` (no root)
+//! Run: `cargo run --example 06_fdb_limits` (no root)
 //!
 //! ```text
 //! at the limit: Refuse

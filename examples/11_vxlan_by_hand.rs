@@ -1,6 +1,6 @@
 //! VXLAN, byte by byte: how a frame of one machine gets to a bridge on another, and what it costs.
 //!
-//! Run: `cargo run --example 06_vxlan_by_hand` (no root)
+//! Run: `cargo run --example 11_vxlan_by_hand` (no root)
 //!
 //! ```text
 //! A pod asks, and the pod it asks for is on another machine:
