@@ -2,7 +2,7 @@
 //! cable, and may be a whole host: this one answers ARP and ping in some 40 lines.
 //!
 //! Run: `cargo run --example 14_tap_by_hand` (namespaces: as root, or as anybody who may make user
-//! namespaces; needs `ip` and `ping`)
+//! namespaces; needs `ip`, `sysctl` and `ping`)
 //!
 //! ```text
 //! eth0             UP             192.0.2.1/24

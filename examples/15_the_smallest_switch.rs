@@ -2,7 +2,7 @@
 //! written. The daemon does the same, with batches, superframes and many workers.
 //!
 //! Run: `cargo run --example 15_the_smallest_switch` (namespaces: as root, or as anybody who may
-//! make user namespaces; needs `ip` and `ping`)
+//! make user namespaces; needs `ip`, `sysctl` and `ping`)
 //!
 //! ```text
 //! red: arp who-has 192.0.2.2 tell 192.0.2.1

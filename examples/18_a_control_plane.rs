@@ -20,7 +20,7 @@ use std::{
     error::Error,
     fs,
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex, PoisonError},
     thread::sleep,
@@ -145,12 +145,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// A switch with a VTEP, a bridge on VNI 42 and one pod.
 fn machine(
     number: u8,
-    file: &PathBuf,
+    file: &Path,
     heard: &Arc<Mutex<Vec<String>>>,
 ) -> Result<Switch, Box<dyn Error>> {
     let local: IpAddr = [127, 0, 0, number].into();
     let engine = FromFile {
-        file: file.clone(),
+        file: file.to_owned(),
         local,
         vni: None,
         told: Places::new(),

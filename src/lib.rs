@@ -2,7 +2,78 @@
 //!
 //! One process owns TAP devices in many namespaces, is a learning bridge between them, and carries
 //! bridges to other machines as a VXLAN endpoint (RFC 7348). The README says how to use the
-//! program; this is the map of the house.
+//! program. Here is how to build on the library, and the map of the house.
+//!
+//! # Start
+//! Everything but the kernel is a library: a whole network with hosts, switches and VXLAN between them
+//! fits into a test, needs no privileges, and runs in virtual time, the same on every run.
+//!
+//! ```toml
+//! [dependencies]
+//! tapswitch = { path = "../tapswitch" }   # a clone of the repository
+//! ```
+//!
+//! ```
+//! use tapswitch::sim::{Network, frames};
+//!
+//! // Three hosts with IP stacks of their own on one switch.
+//! let mut network = Network::new(["podA", "podB", "podC"]);
+//! let log = network.lab.tell(100);
+//!
+//! // The first host pings the second one, whose address it has to ask for first.
+//! let pong = network.ping(0, frames::ip(2).into()).expect("podB answers");
+//! assert_eq!(pong.round_trip.as_micros(), 40);
+//!
+//! let story: Vec<String> = log.take().iter().map(|told| format!("{}: {}", told.frame, told.fate)).collect();
+//! assert_eq!(story, [
+//!     "arp who-has 192.0.2.2 tell 192.0.2.1: broadcast: flooded to podB, podC",
+//!     "arp 192.0.2.2 is-at 02:00:00:00:00:02: known: forwarded to podA",
+//!     "icmp 192.0.2.1 > 192.0.2.2 echo request 1: known: forwarded to podB",
+//!     "icmp 192.0.2.2 > 192.0.2.1 echo reply 1: known: forwarded to podA",
+//! ]);
+//! ```
+//!
+//! | to | begin with |
+//! | --- | --- |
+//! | send single frames through a switch, and look at everything | [`sim::Lab`] |
+//! | have hosts that talk, TCP included, with or without loss | [`sim::Network`], [`sim::Host`] |
+//! | have several machines and an overlay between them | [`sim::Nodes`] |
+//! | decide about frames without any of that | [`bridge::Bridge`] |
+//! | read, make, explain and select frames | [`wire`], [`craft`], [`dissect`], [`filter`] |
+//! | cut and join superframes | [`offload`] |
+//! | speak VXLAN | [`vxlan`] |
+//! | write a control plane | [`overlay::Engine`] |
+//! | run a real switch between namespaces, in one's own program | [`daemon::Switch`] |
+//! | talk to a running one | [`control::client::Client`] |
+//!
+//! [`sim::exercises`] are tasks for a course, each with a beginning and an end that tests know.
+//!
+//! # The course
+//! Each example says in its first lines what it teaches and what it prints; `cargo run --example
+//! 01_read_a_frame` runs one. Those marked *ns* build namespaces, as root or as anybody who may make
+//! user namespaces, and leave nothing behind.
+//!
+//! | example | what it is about |
+//! | --- | --- |
+//! | `01_read_a_frame` | what the bytes mean, and how few of them a switch reads |
+//! | `02_learning_bridge` | how it learns where everybody is, by looking at who sends |
+//! | `03_arp_and_flooding` | why the first ping is slow |
+//! | `04_hub_switch_wire` | what learning saves, counted |
+//! | `05_ageing_and_moving` | how long it believes what it has learned, and what of an address that wanders |
+//! | `06_fdb_limits` | what an attacker with made-up addresses gets |
+//! | `07_capture_and_explain` | a file for Wireshark, and what each byte means |
+//! | `08_what_would_happen` | a prediction that cannot be wrong |
+//! | `09_superframes` | why bulk TCP is fast: cut, joined, and the checksums |
+//! | `10_tcp_and_loss` | one thing measured in virtual time: what loss does to TCP |
+//! | `11_vxlan_by_hand` | the overlay byte by byte, and what it costs |
+//! | `12_two_nodes` | one network on two machines: head-end replication |
+//! | `13_too_big` | the MTU of an overlay, packet too big, and a black hole |
+//! | `14_tap_by_hand` | *ns* a TAP is a file: a host in 40 lines |
+//! | `15_the_smallest_switch` | *ns* two namespaces, one loop |
+//! | `16_linux_vxlan` | *ns* the other end is the kernel's vxlan device |
+//! | `17_control_socket` | HTTP and JSON, by hand and with types |
+//! | `18_a_control_plane` | *ns* who is behind which VTEP is in a file: an engine of one's own |
+//! | `19_cni_plugin` | *ns* what a container runtime calls |
 //!
 //! # The way of a frame
 //! ```text
@@ -82,9 +153,6 @@
 //! | control connections | 64, each with a deadline |
 //! | connections for the live page | 64, of which 16 get events: 256 wait for each, then the oldest are lost; 100 frames of a node in a second |
 //! | connections for metrics over TCP | likewise; the counters are read four times a second at most |
-//!
-//! The examples, in order: `01_read_a_frame`, `02_learning_bridge`, `03_arp_and_flooding`,
-//! `04_hub_switch_wire`, `05_fdb_limits`, `06_vxlan_by_hand`, `07_two_nodes`.
 
 #![warn(
     missing_docs,

@@ -18,7 +18,7 @@ mod world;
 
 use std::process::ExitCode;
 
-use common::{Env, command};
+use common::{Env, no_vxlan};
 use libtest_mimic::Trial;
 
 /// Its name, and itself.
@@ -34,20 +34,4 @@ fn main() -> ExitCode {
         let trial = |&(name, body): &Test| env.trial(name, body);
         tests.iter().map(trial).collect()
     })
-}
-
-/// Why the kernel makes no vxlan device; `None` if it does.
-fn no_vxlan() -> Option<String> {
-    let ip = |words: &str| command("ip").args(words.split(' ')).output();
-    match ip("link add probe type vxlan id 1 dstport 4789") {
-        Ok(output) if output.status.success() => {
-            drop(ip("link del probe"));
-            None
-        }
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            Some(format!("ip link add type vxlan: {}", said.trim()))
-        }
-        Err(error) => Some(format!("run ip: {error}")),
-    }
 }

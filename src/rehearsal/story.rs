@@ -46,10 +46,10 @@ impl fmt::Display for Story {
     /// The frame, and below it a line for each step.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.frame)?;
-        let numbered = (1..).zip(&self.steps);
-        numbered
-            .map(|(number, Step { step, text })| write!(f, "\n{number:>3}. {step:<8} {text}"))
-            .collect()
+        for (number, Step { step, text }) in (1..).zip(&self.steps) {
+            write!(f, "\n{number:>3}. {step:<8} {text}")?;
+        }
+        Ok(())
     }
 }
 

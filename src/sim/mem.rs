@@ -129,7 +129,7 @@ impl MemPort {
     ///     lab.relay(a, &frames::broadcast(frames::mac(1)));
     /// }
     /// assert_eq!(lab.totals(b).tx_frames, 1000);
-    /// assert_eq!(lab.io(b).lost(), 95);
+    /// assert_eq!(lab.io(b).lost(), 93);
     /// ```
     pub fn lose(&self, one_in: u32, seed: u64) {
         self.queues().loss = (one_in > 0).then(|| Loss {

@@ -96,6 +96,22 @@ fn check_tools() -> Result<(), String> {
     tap.map(drop).map_err(|error| error.to_string())
 }
 
+/// Why the kernel makes no vxlan device; `None` if it does.
+pub fn no_vxlan() -> Option<String> {
+    let ip = |words: &str| command("ip").args(words.split(' ')).output();
+    match ip("link add probe type vxlan id 1 dstport 4789") {
+        Ok(output) if output.status.success() => {
+            drop(ip("link del probe"));
+            None
+        }
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Some(format!("ip link add type vxlan: {}", said.trim()))
+        }
+        Err(error) => Some(format!("run ip: {error}")),
+    }
+}
+
 /// A command that is found also where an ordinary user's `PATH` lacks the sbin directories.
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
