@@ -39,6 +39,8 @@ impl DaemonOptions {
             group: None,
             metrics: None,
             metrics_audience: Audience::default(),
+            web: None,
+            web_token: None,
             config: None,
             workers: None,
             name: None,
