@@ -10,6 +10,17 @@ use std::{
 };
 
 /// A point on a monotonic clock, in nanoseconds since an origin that only the caller knows.
+///
+/// ```
+/// use std::time::Duration;
+/// use tapswitch::time::Timestamp;
+///
+/// let then = Timestamp::from_secs(5);
+/// let now = then + Duration::from_micros(1500);
+/// assert_eq!(now.since(then), Duration::from_micros(1500));
+/// assert_eq!(then.since(now), Duration::ZERO);
+/// assert_eq!(now.to_string(), "5.001500");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 

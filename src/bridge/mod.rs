@@ -3,6 +3,35 @@
 //! [`Bridge::process`] is the one function that decides. The daemon, the lab, the benches and the
 //! tests all call it; it does no I/O, reads no clock and never panics, whatever the frame.
 //!
+//! ```
+//! use std::sync::Arc;
+//! use tapswitch::{
+//!     bridge::{Bridge, Decision, DropReason, Egress, Fdb, FdbCache, FloodClass, Ingress, Learn, PortFlags, PortId},
+//!     config::BridgeSpec,
+//!     names::Name,
+//!     sim::frames::{mac, unicast},
+//!     time::Timestamp,
+//! };
+//!
+//! let [a, b] = [0, 1].map(|number| PortId::new(number).unwrap());
+//! let spec = BridgeSpec::new(Name::new("br0").unwrap());
+//! let ports = [(a, PortFlags::DEFAULT), (b, PortFlags::DEFAULT)];
+//! let bridge = Bridge::new(&spec, &ports, Arc::new(Fdb::new()));
+//! // The memory of whoever calls, such as a worker.
+//! let mut cache = FdbCache::new();
+//! let mut decide = |secs, port, src, dst| {
+//!     let frame = unicast(mac(src), mac(dst));
+//!     bridge.process(Timestamp::from_secs(secs), Ingress::Port(port), &frame, &mut cache)
+//! };
+//!
+//! let first = decide(0, a, 1, 2);
+//! assert_eq!(first.learn, Learn::New);
+//! assert_eq!(first.decision, Decision::Flood(FloodClass::UnknownUnicast));
+//! assert_eq!(decide(1, b, 2, 1).decision, Decision::Forward(Egress::Port(a)));
+//! assert_eq!(decide(2, a, 1, 1).decision, Decision::Drop(DropReason::SamePort));
+//! assert_eq!(decide(400, b, 2, 1).decision, Decision::Flood(FloodClass::UnknownUnicast));
+//! ```
+//!
 //! # Where trusted systems disagree
 //! | question | here | others |
 //! | --- | --- | --- |

@@ -27,6 +27,20 @@ pub use self::{
 use crate::wire::{MacAddr, group_address};
 
 /// A packet, described. What is `None` is for the sender to fill in.
+///
+/// ```
+/// use tapswitch::craft::{Kind, Packet, parse};
+///
+/// let packet = parse("icmp 192.0.2.1 > 192.0.2.2 len 100 ttl 3").unwrap();
+/// assert_eq!(packet.kind, Kind::Echo { sequence: 1 });
+/// assert_eq!((packet.len, packet.ttl, packet.df), (Some(100), 3, true));
+/// // Somebody has to say which station that is; of a group nobody has to.
+/// assert_eq!(packet.asks_for(), Some("192.0.2.2".parse().unwrap()));
+/// assert_eq!(Packet::new(packet.kind, "224.0.0.1".parse().unwrap()).asks_for(), None);
+///
+/// let error = parse("icmp 192.0.2.1 > 2001:db8::2").unwrap_err();
+/// assert_eq!(error.column, 18);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// What it is.

@@ -11,6 +11,24 @@
 //! a check, and [`MAX_LAYERS`] ends what would go round in circles.
 //!
 //! The forwarding path does not use this. It reads what it needs and no more.
+//!
+//! ```
+//! use tapswitch::{dissect::{Options, ProblemKind, dissect}, sim::frames};
+//!
+//! let mut frame = frames::echo_request(1, 2, 7);
+//! let all = dissect(&frame, &Options::default());
+//! assert_eq!(all.summary, "icmp 192.0.2.1 > 192.0.2.2 echo request 7");
+//! let layers: Vec<_> = all.layers.iter().map(|layer| (layer.title, layer.len)).collect();
+//! assert_eq!(layers, [("Ethernet", 14), ("IPv4", 20), ("ICMP", 8), ("Payload", 4)]);
+//! let ttl = all.layers[1].fields.iter().find(|field| field.name == "TTL").unwrap();
+//! assert_eq!((ttl.offset, ttl.value.to_string()), (22, "64".to_owned()));
+//!
+//! // A router that forgets the checksum when it counts down.
+//! frame[22] -= 1;
+//! let problems: Vec<_> = dissect(&frame, &Options::default()).problems().cloned().collect();
+//! assert_eq!(problems.len(), 1);
+//! assert_eq!(problems[0].kind, ProblemKind::WrongChecksum);
+//! ```
 
 mod arp;
 mod draft;

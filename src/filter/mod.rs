@@ -18,6 +18,22 @@
 //! behind the tag, or in the inner frame. A frame that ends before what is asked for does not match,
 //! whatever stands around the question, `not` included. Names of hosts and services are not looked
 //! up: only the person who asks can know in which namespace they should be.
+//!
+//! ```
+//! use tapswitch::{filter::Filter, sim::frames};
+//!
+//! let filter = Filter::parse("arp or (host 192.0.2.1 and udp dst port 2000)").unwrap();
+//! assert!(filter.matches(&frames::arp_request(1, 2)));
+//! assert!(filter.matches(&frames::udp4(1, 2, b"")));
+//! assert!(!filter.matches(&frames::tcp4(1, 2, 0, b"")));
+//! // Behind a tag it is something else, unless one asks for it there.
+//! let tagged = frames::tagged(&frames::udp4(1, 2, b""), 10);
+//! assert!(!filter.matches(&tagged));
+//! assert!(Filter::parse("vlan 10 and udp").unwrap().matches(&tagged));
+//!
+//! let error = Filter::parse("host 192.0.2.1 adn arp").unwrap_err();
+//! assert_eq!(error.column, 16);
+//! ```
 
 mod eval;
 mod lexer;

@@ -9,6 +9,27 @@
 //!
 //! Whoever may open a packet socket in a namespace chooses every bit of the header, so [`check()`]
 //! comes first. A frame out of a tunnel has no header, and [`Mark::of`] finds out what it would say.
+//!
+//! ```
+//! use tapswitch::{offload::{Offloads, Run, Segments, needed, segment}, sim::frames};
+//!
+//! // 3000 bytes that TCP left to its device to cut.
+//! let tcp = frames::packet(1, "tcp 192.0.2.2:80 len 3000 mss 1448");
+//! assert_eq!(needed(&tcp.header), Offloads::CSUM | Offloads::TSO4);
+//!
+//! let mut segments = Segments::new();
+//! segment(&tcp.header, &tcp.frame, None, &mut segments).unwrap();
+//! let pieces: Vec<Vec<u8>> = segments.iter().map(|piece| piece.to_frame(&tcp.frame)).collect();
+//! assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<_>>(), [1502, 1502, 158]);
+//!
+//! // And back.
+//! let mut run = Run::start(None, &pieces[0]).unwrap();
+//! assert!(run.join(None, &pieces[1]) && run.join(None, &pieces[2]));
+//! let payload: Vec<u8> = pieces.iter().flat_map(|piece| run.payload_of(piece)).copied().collect();
+//! let (header, head) = run.finish();
+//! assert_eq!(header.gso_size(), 1448);
+//! assert_eq!([head, &payload].concat(), tcp.frame);
+//! ```
 
 mod check;
 mod coalesce;

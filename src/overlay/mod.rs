@@ -78,6 +78,38 @@ pub enum Local {
 
 /// A control plane. Neither call may wait for anything: what talks to a network does so on a
 /// thread of its own.
+///
+/// [`SwitchOptions::engine`](crate::daemon::SwitchOptions::engine) takes one; the example
+/// `18_a_control_plane` reads a file. This one floods to a fixed list of VTEPs:
+///
+/// ```
+/// use tapswitch::{config::PeerAddr, overlay::{Change, Engine, Local}, wire::Vni};
+///
+/// #[derive(Debug)]
+/// struct Fixed { peers: Vec<PeerAddr>, to_say: Vec<Change> }
+///
+/// impl Engine for Fixed {
+///     fn name(&self) -> &'static str { "fixed" }
+///
+///     fn local(&mut self, event: &Local) {
+///         // A bridge that carries the VNI from now on knows nothing yet.
+///         if let &Local::VniUp { vni } = event {
+///             self.to_say.extend(self.peers.iter().map(|&remote| Change::FloodAdd { vni, remote }));
+///         }
+///     }
+///
+///     fn poll(&mut self) -> Vec<Change> { std::mem::take(&mut self.to_say) }
+///
+///     fn learns_from_peers(&self) -> bool { true }
+/// }
+///
+/// let peer = PeerAddr::new("192.168.50.20".parse().unwrap());
+/// let mut engine = Fixed { peers: vec![peer], to_say: Vec::new() };
+/// let vni = Vni::new(42).unwrap();
+/// engine.local(&Local::VniUp { vni });
+/// assert_eq!(engine.poll(), [Change::FloodAdd { vni, remote: peer }]);
+/// assert_eq!(engine.poll(), []);
+/// ```
 pub trait Engine: fmt::Debug + Send {
     /// Its name in logs and `show`.
     fn name(&self) -> &'static str;

@@ -6,6 +6,19 @@
 //! comes would meet, and it changes nothing: nothing is learned, counted or sent, and a worker
 //! waits for it only where an FDB's shard is being copied when it learns. [`story()`] tells the outcome step by step.
 //!
+//! ```
+//! use tapswitch::{bridge::{Decision, Egress}, sim::{Lab, frames}};
+//!
+//! let (mut lab, [a, b, _c]) = Lab::switch(["podA", "podB", "podC"]);
+//! lab.relay(b, &frames::broadcast(frames::mac(2)));
+//!
+//! // The lab calls `rehearse` with its own topology and clock.
+//! let rehearsal = lab.rehearse(a, &frames::echo_request(1, 2, 1));
+//! assert_eq!(rehearsal.frames[0].verdict.decision, Decision::Forward(Egress::Port(b)));
+//! assert_eq!(rehearsal.copies.len(), 1);
+//! assert_eq!(lab.frames(), 1);
+//! ```
+//!
 //! What depends on other frames is not in it: the limits of how often the switch sends something by
 //! itself, and joining with what waits in the same batch.
 

@@ -3,6 +3,19 @@
 //! A router on the underlay that is congested marks the outer header. The mark has to reach the
 //! inner receiver, which is the one to slow its sender down, and must not appear where the inner
 //! sender does not understand marks: there the packet is lost, which everybody understands.
+//!
+//! ```
+//! use tapswitch::{sim::frames, vxlan::ecn};
+//!
+//! // Byte 15 is the TOS of the inner IPv4 header. The router on the way marked the outer one.
+//! let mut frame = frames::udp4(1, 2, b"");
+//! frame[15] = ecn::ECT_0;
+//! assert_eq!(ecn::decapsulate(ecn::CE, &mut frame), Ok(()));
+//! assert_eq!(frame[15], ecn::CE);
+//!
+//! let mut frame = frames::udp4(1, 2, b"");
+//! assert_eq!(ecn::decapsulate(ecn::CE, &mut frame), Err(ecn::EcnDrop));
+//! ```
 
 use super::inner::{V4_HEADER, V6_HEADER, array, network};
 use crate::wire::{EtherType, checksum::Sum};

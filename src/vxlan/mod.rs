@@ -13,6 +13,26 @@
 //! Heads up: a datagram comes from anybody who can reach the port, and what is in it from anybody
 //! behind that. Nothing here fails on any bytes, and no loop is longer than the message.
 //!
+//! ```
+//! use tapswitch::{sim::frames, vxlan, wire::Vni};
+//!
+//! let frame = frames::arp_request(1, 2);
+//! let vni = Vni::new(42).unwrap();
+//! assert_eq!(vxlan::header(vni), [0x08, 0, 0, 0, 0, 0, 42, 0]);
+//!
+//! let payload = [&vxlan::header(vni)[..], &frame].concat();
+//! let (header, inner) = vxlan::parse(&payload).unwrap();
+//! assert_eq!((header.vni, header.reserved, inner), (vni, false, &frame[..]));
+//! assert_eq!(vxlan::parse(&[0; 8]).unwrap_err(), vxlan::BadDatagram::NoVni);
+//!
+//! // One flow keeps to one source port, whatever its segments carry.
+//! let flow = |sequence| vxlan::entropy(&frames::tcp4(1, 2, sequence, b"x"));
+//! assert_eq!(flow(1), flow(1000));
+//!
+//! // What pods may have of a path of 1500 bytes.
+//! assert_eq!((1500 - vxlan::overhead(false), 1500 - vxlan::overhead(true)), (1450, 1430));
+//! ```
+//!
 //! # Where trusted systems disagree
 //! | question | here | others |
 //! | --- | --- | --- |

@@ -2,6 +2,19 @@
 //!
 //! One's complement addition does not care about byte order (RFC 1071 §2 (B)), so sums are kept as
 //! the machine loads them and only [`Sum::fold`] turns them into a number.
+//!
+//! ```
+//! use tapswitch::wire::checksum::{Sum, sum};
+//!
+//! // The example of RFC 1071 §3.
+//! let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+//! assert_eq!(sum(&bytes).fold(), 0xddf2);
+//! assert_eq!(sum(&bytes).checksum(), 0x220d);
+//!
+//! // Parts add up, and what changes can be exchanged (RFC 1624).
+//! assert_eq!((sum(&bytes[..4]) + sum(&bytes[4..])).fold(), 0xddf2);
+//! assert_eq!((sum(&bytes) + Sum::word(!0x0001_f203) + Sum::word(0x0001_f204)).fold(), 0xddf3);
+//! ```
 
 use std::ops::Add;
 

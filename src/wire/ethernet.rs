@@ -35,6 +35,18 @@ pub struct Truncated {
 }
 
 /// A view of one Ethernet frame. After [`Frame::new_checked`] no accessor can fail.
+///
+/// ```
+/// use tapswitch::wire::{EtherType, Frame};
+///
+/// let mut bytes = [0; 18];
+/// bytes[12..].copy_from_slice(&[0x81, 0x00, 0x20, 0x0a, 0x08, 0x00]);
+/// let frame = Frame::new_checked(&bytes).unwrap();
+/// assert_eq!((frame.ether_type(), frame.vlan()), (EtherType::VLAN, 10));
+///
+/// let error = Frame::new_checked(&bytes[..17]).unwrap_err();
+/// assert_eq!(error.to_string(), "frame has 17 bytes, its Ethernet header needs 18");
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
     head: &'a [u8; 14],

@@ -8,6 +8,15 @@ use serde::{Deserialize, Serialize};
 ///
 /// Kept as a number, first octet most significant: comparing, hashing and looking at its bits then
 /// costs one instruction each, and ordering is that of the octets.
+///
+/// ```
+/// use tapswitch::wire::MacAddr;
+///
+/// let mac: MacAddr = "01:80:c2:00:00:0e".parse().unwrap();
+/// assert!(mac.is_group() && !mac.is_broadcast());
+/// assert_eq!(mac.reserved(), Some(0xe)); // LLDP; a bridge does not relay it.
+/// assert_eq!(MacAddr::new([2, 0, 0, 0, 0, 1]).to_string(), "02:00:00:00:00:01");
+/// ```
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
