@@ -17,13 +17,14 @@ mod wrap;
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use serde::Serialize;
 
+pub(crate) use self::wrap::{columns, wrapped};
 pub(super) use self::{
     doctor::report as doctor_report,
     event::{clock, event, explain, line, time_of_day},
     overlay::chain,
     trace::trace,
     watch::{screen, watch},
-    wrap::{columns, hanging, wrapped},
+    wrap::hanging,
 };
 use crate::{
     config::{BridgeSpec, Diagnostic, Mode, units::format_duration},

@@ -47,6 +47,7 @@ pub mod run;
 mod script;
 mod shell;
 pub mod watch;
+mod words;
 pub mod world;
 
 pub use self::{

@@ -41,6 +41,14 @@ impl Frame {
         }
     }
 
+    /// The first bytes of an Ethernet frame of `len` bytes.
+    pub(super) fn of_ethernet(bytes: &[u8], len: usize) -> Self {
+        Self {
+            original_len: len.max(bytes.len()),
+            ..Self::of_bytes(1, bytes.to_vec())
+        }
+    }
+
     fn of_packet(packet: Packet) -> Self {
         let Packet {
             number,

@@ -7,7 +7,7 @@ mod table;
 use std::io::{self, IsTerminal, Write};
 
 use super::{CliError, args::ExplainArgs};
-use crate::dissect::{Arithmetic, Dissection, Fit, Options, arithmetic, dissect};
+use crate::dissect::{Arithmetic, Dissection, Fit, Options, Start, arithmetic, dissect};
 use input::{Frame, Input};
 
 /// Does what `args` say.
@@ -46,7 +46,29 @@ pub(super) fn run(args: &ExplainArgs, json: bool, out: &mut impl Write) -> Resul
     }
 }
 
+/// One Ethernet frame of `len` bytes, of which `bytes` are known, as a table.
+pub(crate) fn frame(
+    out: &mut impl Write,
+    bytes: &[u8],
+    len: usize,
+    width: usize,
+    has_color: bool,
+) -> io::Result<()> {
+    let width = width.max(LEAST_WIDTH);
+    let style = table::Style { has_color, width };
+    let frame = Frame::of_ethernet(bytes, len);
+    let options = Options {
+        start: Start::Ethernet,
+        missing: frame.missing(),
+        vxlan_port: None,
+    };
+    let dissection = dissect(bytes, &options);
+    table::Frames::one(style).frame(out, &frame, &dissection, None)
+}
+
 const DEFAULT_MTU: u32 = 1500;
+/// The table needs so many columns.
+const LEAST_WIDTH: usize = 80;
 
 /// How frames are written.
 trait Show<W: Write> {
@@ -129,6 +151,6 @@ fn style() -> table::Style {
     table::Style {
         // https://no-color.org
         has_color: is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-        width: width.unwrap_or(100).clamp(80, 120),
+        width: width.unwrap_or(100).clamp(LEAST_WIDTH, 120),
     }
 }

@@ -44,6 +44,17 @@ pub(super) struct Frames {
 }
 
 impl Frames {
+    /// For a single frame.
+    pub(super) const fn one(style: Style) -> Self {
+        Self {
+            style,
+            has_numbers: false,
+            is_brief: false,
+            is_full: false,
+            count: 0,
+        }
+    }
+
     pub(super) const fn new(args: &ExplainArgs, has_numbers: bool, style: Style) -> Self {
         Self {
             style,

@@ -6,7 +6,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// `text` in lines of at most `width` columns, if its words let it: broken at blanks, and between
 /// Chinese characters, of which each has two columns.
-pub(in crate::cli) fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         let mut glue = " ";
@@ -25,7 +25,7 @@ pub(in crate::cli) fn wrapped(text: &str, width: usize) -> Vec<String> {
 }
 
 /// How many columns of a terminal `text` takes.
-pub(in crate::cli) fn columns(text: &str) -> usize {
+pub(crate) fn columns(text: &str) -> usize {
     text.width()
 }
 

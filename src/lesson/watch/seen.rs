@@ -127,6 +127,17 @@ impl Seen {
         places
     }
 
+    /// Whether it is only a host that introduces itself, as all do when their interfaces come up:
+    /// to routers, to groups, or asking whether anybody has its IPv6 address (RFC 4862).
+    pub fn is_noise(&self) -> bool {
+        let text = &self.text;
+        text.starts_with("igmp ")
+            || text.starts_with("icmp6 ")
+                && (text.contains(" router solicitation")
+                    || text.contains(" multicast listener report")
+                    || text.starts_with("icmp6 :: > "))
+    }
+
     /// Whether it is several packets in one, which are cut where it leaves.
     pub fn is_superframe(&self) -> bool {
         let offload = self.offload.as_ref();
