@@ -312,7 +312,8 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
   const target = /** @type {HTMLElement} */ (event.target);
   if (target.matches("input, textarea, select")) {
-    if (event.key === "Escape") target.blur();
+    // Out of the filter, with what was written: Escape would empty it.
+    if (event.key === "Enter" || event.key === "Escape") target.blur();
     return;
   }
   // A button takes the space bar itself.

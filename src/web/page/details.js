@@ -13,6 +13,8 @@ import { verdictText } from "./stage.js";
 /** @typedef {import("./live.js").Live} Live */
 /** @typedef {{title: string, element: HTMLElement, update?: () => void}} View */
 
+const NO_ADDRESSES = "0".repeat(24);
+
 /**
  * @param {Scene} scene
  * @param {Live} live
@@ -92,15 +94,17 @@ function bytesOf(scene, live) {
   const show = async (/** @type {number} */ at) => {
     tabs.forEach((tab, index) => tab.setAttribute("aria-pressed", String(index === at)));
     const record = forms[at][1];
-    const hex = record.hex ?? "";
+    const cut = record.len - (record.hex ?? "").length / 2;
+    // A datagram is captured at the socket: it has no Ethernet header yet, and zeros stand there.
+    const isBare = record.form === "datagram" && record.hex?.startsWith(NO_ADDRESSES);
+    const hex = (record.hex ?? "").slice(isBare ? 28 : 0);
     place.replaceChildren(hexView(hex, null));
-    const query = { hex, start: "ethernet", missing: Math.max(0, record.len - hex.length / 2) };
+    const query = { hex, start: isBare ? "ip" : "ethernet", missing: Math.max(0, cut) };
     try {
       place.replaceChildren(hexView(hex, await live.get("/api/explain", query)));
     } catch (error) {
       place.append(h("p", { class: "problem", text: /** @type {Error} */ (error).message }));
     }
-    const cut = record.len - hex.length / 2;
     if (cut > 0) place.append(h("p", { class: "quiet", text: t("hex.cut", { count: cut }) }));
   };
   const tabs = forms.map(([name], at) =>

@@ -17,6 +17,8 @@ const PER_ROW = 16;
 export function hexView(hex, explained) {
   const bytes = hex.match(/../g) ?? [];
   const layers = explained?.frames?.[0]?.layers ?? [];
+  /** @type {any[]} */
+  const remarks = explained?.frames?.[0]?.problems ?? [];
   const view = h("div", { class: "hexview" });
   /** @type {{range: Range, button: HTMLElement}[]} */
   const fields = [];
@@ -43,7 +45,8 @@ export function hexView(hex, explained) {
   for (const layer of layers) {
     const rows = layer.fields.map((/** @type {any} */ field) => {
       const range = { offset: field.offset, len: field.len };
-      const button = fieldLine(field);
+      const problems = remarks.filter((one) => one.offset === field.offset && one.field === field.name);
+      const button = fieldLine(field, problems.map(({ text }) => text));
       button.addEventListener("pointerenter", () => point(range));
       button.addEventListener("focus", () => point(range));
       button.addEventListener("blur", () => point(null));
@@ -63,11 +66,13 @@ export function hexView(hex, explained) {
   return view;
 }
 
-/** @param {any} field */
-function fieldLine(field) {
+/**
+ * @param {any} field
+ * @param {string[]} problems
+ */
+function fieldLine(field, problems) {
   const name = tOr(`field.${field.name}`, field.name.replaceAll("_", " "));
   const value = typeof field.value === "object" ? JSON.stringify(field.value) : field.value;
-  const problems = (field.problems ?? []).map((/** @type {any} */ problem) => problem.text ?? problem.message ?? String(problem));
   return h(
     "button",
     { type: "button", class: problems.length > 0 ? "field odd" : "field", tabindex: "-1" },
@@ -75,7 +80,7 @@ function fieldLine(field) {
     h("span", { class: "name", text: clean(name) }),
     h("span", { class: "value", text: clean(value) }),
     h("span", { class: "meaning", text: clean(field.meaning) }),
-    ...problems.map((/** @type {string} */ text) => h("span", { class: "problem", text: `! ${clean(text)}` })),
+    ...problems.map((text) => h("span", { class: "problem", text: `! ${clean(text)}` })),
   );
 }
 

@@ -194,7 +194,18 @@ export class Grouper {
   settled(now) {
     const ready = this.open.filter(({ seen }) => now - seen >= SETTLE);
     if (ready.length > 0) this.open = this.open.filter(({ seen }) => now - seen < SETTLE);
-    return ready.map(({ scene }) => scene);
+    return ready.map(({ scene }) => this.completed(scene));
+  }
+
+  /**
+   * Where a frame went is known although the record of its copy was left out.
+   * @param {Scene} scene
+   */
+  completed(scene) {
+    if (scene.verdict === "forwarded" && scene.to && scene.copies.length === 0) {
+      scene.copies.push({ to: this.source(scene.to), reason: null, record: null, outer: null });
+    }
+    return scene;
   }
 }
 

@@ -192,7 +192,7 @@ export const EN = {
   "log.places": "{count} places",
 
   "token.title": "Changes need the token",
-  "token.text": "It is the text of the file that was given with --web-token. It stays in this page only until it is closed.",
+  "token.text": "It is the word in the file that the server was started with (--web-token, or --token of tapswitch web). This page forgets it when it is closed.",
   "token.label": "Token",
   "token.use": "Use it",
 
@@ -248,5 +248,6 @@ export const EN = {
   "drop.egress_full": "queue is full",
   "drop.egress_gone": "the device is gone",
   "drop.no_route": "no route to the VTEP",
+  "drop.standing_queue": "TCP is told to slow down",
   "drop.egress_refused": "refused by the kernel",
 };

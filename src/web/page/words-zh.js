@@ -194,7 +194,7 @@ export const ZH = {
   "log.places": "{count} 处",
 
   "token.title": "更改需要令牌",
-  "token.text": "令牌是 --web-token 所给文件的内容。它只保存在本页面中，关闭页面即消失。",
+  "token.text": "令牌是启动服务器时所给文件（--web-token，或 tapswitch web 的 --token）里的内容。它只保存在本页面中，关闭页面即消失。",
   "token.label": "令牌",
   "token.use": "使用",
 
@@ -297,5 +297,6 @@ export const ZH = {
   "drop.egress_full": "队列已满",
   "drop.egress_gone": "设备已消失",
   "drop.no_route": "没有到该 VTEP 的路由",
+  "drop.standing_queue": "让 TCP 慢下来",
   "drop.egress_refused": "被内核拒绝",
 };
