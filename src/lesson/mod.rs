@@ -78,6 +78,18 @@ pub fn check(text: &str) -> Result<Lesson, Vec<Diagnostic>> {
     read::read(text, &script::complain)
 }
 
+/// The commands of a script, in order; each may have several lines. If the shell has a complaint, the
+/// script as a whole.
+pub fn commands_of(script: &str) -> Vec<String> {
+    match script::commands(script) {
+        Ok(commands) => commands
+            .into_iter()
+            .map(|script::Typed(text)| text)
+            .collect(),
+        Err(_) => vec![script.trim().to_owned()],
+    }
+}
+
 /// A regular expression of a lesson: `^` and `$` are the ends of lines.
 fn pattern(text: &str) -> Result<regex::Regex, regex::Error> {
     regex::RegexBuilder::new(text).multi_line(true).build()

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{BOLD, CYAN, DIM, paint, pick, prose, tell::title, typed};
-use crate::lesson::{FrameSpec, Lesson, Step, System, narrate::Style};
+use crate::lesson::{FrameSpec, Lang, Lesson, Step, System, commands_of, narrate::Style};
 
 pub(super) fn lesson(out: &mut impl Write, lesson: &Lesson, style: Style) -> io::Result<()> {
     title(out, lesson, style)?;
@@ -39,10 +39,14 @@ pub(super) fn lesson(out: &mut impl Write, lesson: &Lesson, style: Style) -> io:
     if !names.is_empty() {
         let count = names.len();
         let said = match style.lang {
-            crate::lesson::Lang::En => {
-                format!("{count} faults to find: tapswitch lab break {}", lesson.id)
+            Lang::En => {
+                let s = if count == 1 { "" } else { "s" };
+                format!(
+                    "{count} fault{s} to find: tapswitch lab break {}",
+                    lesson.id
+                )
             }
-            crate::lesson::Lang::Zh => format!(
+            Lang::Zh => format!(
                 "可以排查的故障有 {count} 个：tapswitch lab break {}",
                 lesson.id
             ),
@@ -89,17 +93,15 @@ fn commands(out: &mut impl Write, lesson: &Lesson, step: &Step, style: Style) ->
         };
         if let Some(system) = system {
             let head = match style.lang {
-                crate::lesson::Lang::En => format!("on {system}:"),
-                crate::lesson::Lang::Zh => format!("在 {system} 上："),
+                Lang::En => format!("on {system}:"),
+                Lang::Zh => format!("在 {system} 上："),
             };
             writeln!(out, "    {}", paint(style, DIM, &head))?;
         }
-        for line in script.trim().lines() {
-            let line = match line.trim().is_empty() {
-                true => String::new(),
-                false => typed(line, node).join("\n"),
-            };
-            writeln!(out, "    {}", paint(style, CYAN, &line))?;
+        for command in commands_of(script) {
+            for line in typed(&command, node) {
+                writeln!(out, "    {}", paint(style, CYAN, &line))?;
+            }
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use super::{BOLD, CYAN, DIM, GREEN, RED, paint, pick, prose, typed};
 use crate::{
     cli::output,
     lesson::{
-        Assert, Audience, Lesson, Report, State, Step, System,
+        Assert, Audience, Lang, Lesson, Report, State, Step, System,
         narrate::{Narrator, Style},
         pause::{Next, pause},
         run::Told,
@@ -218,8 +218,8 @@ pub(super) fn summary(
     }
     let (hold, total, seconds) = (report.asserts.hold, report.asserts.total, report.seconds);
     let verdict = match style.lang {
-        crate::lesson::Lang::En => format!("{hold} of {total} asserts hold, in {seconds:.1} s."),
-        crate::lesson::Lang::Zh => {
+        Lang::En => format!("{hold} of {total} asserts hold, in {seconds:.1} s."),
+        Lang::Zh => {
             format!("{total} 条断言中有 {hold} 条成立，用时 {seconds:.1} 秒。")
         }
     };

@@ -1,0 +1,398 @@
+//! `tapswitch lab` with lessons of a teacher's own: run, failed, broken, interrupted.
+
+mod common;
+
+use std::{
+    fs,
+    io::Write,
+    path::PathBuf,
+    process::{Command, ExitCode, Output, Stdio},
+    time::Duration,
+};
+
+use common::{Env, command, wait_until};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+fn main() -> ExitCode {
+    common::main(|env: &Env| {
+        vec![
+            env.trial_with(
+                &["ping"],
+                "a_lesson_runs_on_both_systems_and_all_holds",
+                both,
+            ),
+            env.trial(
+                "what_does_not_hold_is_told_with_what_is_so_instead",
+                broken_assert,
+            ),
+            env.trial("a_command_that_fails_ends_the_lesson", failing_command),
+            env.trial("a_command_that_must_fail_may_not_succeed", must_fail),
+            env.trial("variables_live_on_and_each_node_has_its_own", variables),
+            env.trial("no_command_reads_the_lines_that_follow_it", input),
+            env.trial_with(
+                &["ping"],
+                "nodes_are_joined_by_a_cable_and_have_names",
+                nodes,
+            ),
+            env.trial(
+                "a_command_in_the_background_is_waited_for_until_it_is_ready",
+                background,
+            ),
+            env.trial("what_is_missing_is_why_a_lesson_is_not_run", not_run),
+            env.trial("a_lesson_is_told_in_chinese_to_whom_speaks_it", chinese),
+            env.trial("nothing_is_left_whatever_ends_it", interrupted),
+            env.trial_with(
+                &["ping"],
+                "a_fault_is_told_found_and_repaired",
+                break_and_solve,
+            ),
+            env.trial_with(
+                &["ping"],
+                "a_student_asks_for_a_hint_and_for_the_check",
+                student,
+            ),
+            env.trial("a_fault_that_breaks_nothing_is_refused", no_fault),
+        ]
+    })
+}
+
+const TWO_PODS: &str = include_str!("cmd/lab.in/two-pods.toml");
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A lesson with these steps.
+fn lesson(id: &str, rest: &str) -> String {
+    format!("id = \"{id}\"\ntitle = \"A lesson\"\n{rest}")
+}
+
+/// A directory with a lesson in it.
+struct Desk(PathBuf);
+
+impl Desk {
+    fn new(name: &str, lesson: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("tapswitch-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join("lesson.toml"), lesson).unwrap();
+        Self(path)
+    }
+
+    fn lab(&self, arguments: &str) -> Command {
+        let mut words = arguments.split(' ');
+        let mut lab = command(env!("CARGO_BIN_EXE_tapswitch"));
+        lab.args(["lab", words.next().unwrap(), "lesson.toml"])
+            .args(words)
+            .current_dir(&self.0)
+            .env_remove("LANG")
+            .env_remove("LC_MESSAGES")
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null());
+        lab
+    }
+
+    fn output(&self, arguments: &str) -> Output {
+        self.lab(arguments).output().unwrap()
+    }
+
+    /// What it told, which must end with `code`.
+    #[track_caller]
+    fn told(&self, arguments: &str, code: i32) -> String {
+        let output = self.output(arguments);
+        let told = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments}: {told}");
+        told
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &str, code: i32) -> Value {
+        let told = self.told(&format!("{arguments} --json"), code);
+        serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"))
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+fn both() {
+    let desk = Desk::new("both", TWO_PODS);
+    for on in ["tapswitch", "kernel"] {
+        let report = desk.json(&format!("run --on {on}"), 0);
+        assert_eq!(report["state"], "passed", "{report}");
+        assert_eq!(
+            report["asserts"]["total"], report["asserts"]["hold"],
+            "{report}"
+        );
+        let frames = report["steps"][1]["frames"].as_array().unwrap();
+        assert!(frames.len() >= 4, "{report}");
+        assert!(desk.0.join("two-pods.pcapng").exists());
+        assert!(
+            report["mermaid"]
+                .as_str()
+                .unwrap()
+                .starts_with("sequenceDiagram")
+        );
+    }
+    let told = desk.told("run --mermaid diagram --pcap frames", 0);
+    for line in [
+        "Two pods on one bridge",
+        "1/2 ───",
+        "  # ip netns add podA\n  # ip netns add podB\n",
+        "1 received",
+        "Everybody is asked.",
+        "asserts hold, in ",
+        "The frames, for Wireshark: frames",
+        "The sequence diagram: diagram",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    assert!(!told.contains('\x1b') && !told.contains("```"), "{told}");
+    assert!(
+        fs::read_to_string(desk.0.join("diagram"))
+            .unwrap()
+            .contains("podA")
+    );
+    assert!(fs::metadata(desk.0.join("frames")).unwrap().len() > 100);
+}
+
+fn broken_assert() {
+    let steps = "[[step]]\nrun = \"echo seven\"\nprints = ['^eight$', 'seven']\nprints_not = ['sev']\n\
+                 [[step]]\nrun = \"echo later\"\n";
+    let desk = Desk::new("broken", &lesson("broken", steps));
+    let told = desk.told("run", 1);
+    for line in [
+        "! step 1: must print \"^eight$\"\n    printed was:\n    seven",
+        "! step 1: must not print \"sev\"",
+        "# echo later\n  later",
+        "3 of 5 asserts hold",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    let report = desk.json("run", 1);
+    let assert = &report["steps"][0]["asserts"][1];
+    assert_eq!(report["state"], "failed");
+    assert_eq!(assert["about"], "prints");
+    assert_eq!(assert["expected"], "^eight$");
+    assert_eq!(assert["got"], "printed was:\nseven");
+}
+
+fn failing_command() {
+    let steps = "[[step]]\nrun = \"echo a\\nls /nowhere\\necho b\"\n[[step]]\nrun = \"echo c\"\n";
+    let desk = Desk::new("failing", &lesson("failing", steps));
+    let report = desk.json("run", 1);
+    assert_eq!(report["steps"].as_array().unwrap().len(), 1, "{report}");
+    let commands = report["steps"][0]["commands"].as_array().unwrap();
+    assert_eq!(commands.len(), 2, "{report}");
+    assert_eq!(commands[1]["exit"], 2);
+    assert!(commands[1]["output"].as_str().unwrap().contains("/nowhere"));
+    let assert = &report["steps"][0]["asserts"][0];
+    assert_eq!(assert["expected"], "ls /nowhere succeeds");
+    assert_eq!(assert["got"], "it ended with exit code 2");
+}
+
+fn must_fail() {
+    let steps = "[[step]]\nrun = \"x=7\\nls /nowhere\"\nfails = \"both\"\n\
+                 [[step]]\nrun = \"echo $x\"\nprints = ['^7$']\nfails = \"kernel\"\n";
+    let desk = Desk::new("must-fail", &lesson("must-fail", steps));
+    assert_eq!(desk.json("run", 0)["state"], "passed");
+    let report = desk.json("run --on kernel", 1);
+    let assert = &report["steps"][1]["asserts"][0];
+    assert_eq!(assert["expected"], "echo $x fails");
+    assert_eq!(assert["got"], "it succeeded");
+}
+
+fn variables() {
+    let steps = "[[node]]\nname = \"node1\"\n[[node]]\nname = \"node2\"\n\
+                 [[step]]\nrun = \"\"\"\nx=1\ndouble() {\n  echo $(($1 * 2))\n}\n\"\"\"\n\
+                 [[step]]\nnode = \"node2\"\nrun = \"echo x=$x in $LAB; pwd\"\n\
+                 prints = ['^x= in /run/lab$', '^/run/lab$']\n\
+                 [[step]]\nrun = \"double 21; echo $x\"\nprints = ['^42\\n1$']\n";
+    let desk = Desk::new("variables", &lesson("variables", steps));
+    let told = desk.told("run", 0);
+    assert!(
+        told.contains("node1# x=1\n  node1# double() {\n       >   echo"),
+        "{told}"
+    );
+}
+
+fn input() {
+    let steps = "[[step]]\nrun = \"cat\\necho next\"\nprints = ['^next$']\n";
+    let desk = Desk::new("input", &lesson("input", steps));
+    desk.told("run", 0);
+}
+
+fn nodes() {
+    let steps = "[[node]]\nname = \"node1\"\nunderlay = \"192.168.50.10/24\"\nmtu = 1400\n\
+                 [[node]]\nname = \"node2\"\nunderlay = \"192.168.50.20/24\"\n\
+                 [[step]]\nrun = \"\"\"\nping -c 1 -W 2 192.168.50.20\nip -br link show eth0\n\
+                 ip link show eth0\n! ping -c 1 -W 0.2 -s 1400 -M do 192.168.50.20\n\"\"\"\n\
+                 prints = ['1 received', 'mtu 1400']\n\
+                 [[step]]\nrun = \"node2 ip -br addr\"\nprints = ['192.168.50.20/24']\n";
+    let desk = Desk::new("nodes", &lesson("nodes", steps));
+    for on in ["tapswitch", "kernel"] {
+        desk.told(&format!("run --on {on}"), 0);
+    }
+}
+
+fn background() {
+    let steps = "[[step]]\nrun = \"sh -c 'sleep 0.2; echo ready; sleep 0.1; echo later; sleep 60'\"\n\
+                 background = true\nprints = ['^ready$']\n\
+                 [[step]]\nrun = \"kill -0 $!\\nsleep 0.5\\nkill $!\"\n";
+    let desk = Desk::new("background", &lesson("background", steps));
+    let told = desk.told("run", 0);
+    assert!(told.contains("  # sh -c 'sleep 0.2"), "{told}");
+    assert!(told.contains("echo later; sleep 60':\n  later\n"), "{told}");
+    assert!(told.contains("2 of 2 asserts hold"), "{told}");
+}
+
+fn not_run() {
+    let text = "needs = [\"no-such-program\"]\n[[step]]\nrun = \"no-such-program\"\n";
+    let desk = Desk::new("missing", &lesson("missing", text));
+    let told = desk.told("run", 77);
+    assert!(
+        told.ends_with("not run, because no-such-program is not installed; install it\n"),
+        "{told}"
+    );
+    let report = desk.json("run", 77);
+    assert_eq!(report["state"], "not-run");
+    assert_eq!(
+        report["because"],
+        "no-such-program is not installed; install it"
+    );
+    let text = "on = [\"kernel\"]\n[[step]]\nrun = \"true\"\n";
+    let desk = Desk::new("elsewhere", &lesson("elsewhere", text));
+    let because = &desk.json("run", 77)["because"];
+    assert_eq!(
+        because,
+        "it is a lesson for kernel only; run it --on kernel"
+    );
+}
+
+fn chinese() {
+    let desk = Desk::new("chinese", TWO_PODS);
+    let of = |name: &str, value: &str| {
+        let output = desk.lab("show").env("LC_ALL", "").env(name, value).output();
+        text(&output.unwrap().stdout)
+    };
+    assert!(of("LANG", "zh_CN.UTF-8").contains("接入两个命名空间"));
+    assert!(of("LC_ALL", "C.UTF-8").contains("Plug two namespaces in."));
+    assert!(desk.told("show --lang zh", 0).contains("接入两个命名空间"));
+    let steps = "[[step]]\nsay.en = \"In English.\"\nsay.zh = \"用中文。\"\nrun = \"echo a\"\n";
+    let desk = Desk::new("zh-run", &lesson("zh-run", steps));
+    let told = desk.told("run --lang zh", 0);
+    assert!(
+        told.contains("用中文。") && told.contains("1 条断言中有 1 条成立"),
+        "{told}"
+    );
+}
+
+fn interrupted() {
+    // Nobody else sleeps as long as that.
+    let nap = format!("{}", 100_000 + std::process::id());
+    let steps = format!(
+        "[[step]]\nrun = \"\"\"\nip netns add podA\nip netns exec podA sleep {nap} &\n\
+         setsid sleep {nap} &\nsleep 60\n\"\"\"\n"
+    );
+    let desk = Desk::new("interrupted", &lesson("interrupted", &steps));
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
+        let mut lab = desk.lab("run");
+        let mut lab = lab.stdout(Stdio::null()).spawn().unwrap();
+        wait_until("it sleeps", Duration::from_secs(10), || sleepers(&nap) == 2);
+        kill(Pid::from_raw(i32::try_from(lab.id()).unwrap()), signal).unwrap();
+        assert!(!lab.wait().unwrap().success());
+        let what = format!("all has gone after {signal}");
+        wait_until(&what, Duration::from_secs(5), || sleepers(&nap) == 0);
+    }
+    let netns = text(
+        &command("ip")
+            .args(["netns", "list"])
+            .output()
+            .unwrap()
+            .stdout,
+    );
+    assert!(!netns.contains("podA"), "{netns}");
+}
+
+/// How many processes sleep for that long.
+fn sleepers(nap: &str) -> usize {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    let wanted = format!("sleep\0{nap}\0");
+    lines.filter(|line| line == wanted.as_bytes()).count()
+}
+
+fn break_and_solve() {
+    let desk = Desk::new("break", TWO_PODS);
+    let told = desk.told("break --seed 5 --solve --hint", 0);
+    for line in [
+        "(--seed 5)",
+        "podB does not answer",
+        "What does podB call",
+        "It was: wrong-address",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    let report = desk.json("break --solve --on kernel --fault wrong-address", 0);
+    assert_eq!(report["state"], "passed");
+    assert_eq!(report["fault"], "wrong-address");
+    assert_eq!(report["seed"], Value::Null);
+}
+
+fn student() {
+    let desk = Desk::new("student", TWO_PODS);
+    let sit = |typed: &str| {
+        let mut lab = desk.lab("break --seed 5");
+        let lab = lab
+            .env("SHELL", "/bin/sh")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut lab = lab.spawn().unwrap();
+        lab.stdin
+            .take()
+            .unwrap()
+            .write_all(typed.as_bytes())
+            .unwrap();
+        let output = lab.wait_with_output().unwrap();
+        (text(&output.stdout), output.status.code())
+    };
+    let (told, code) = sit("hint\ncheck || echo not so\nexit\n");
+    assert_eq!(code, Some(1), "{told}");
+    for line in [
+        "What does podB call itself?",
+        "Not repaired yet.\nnot so",
+        "# ip -n podB addr add",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    let (told, code) = sit("ip -n podB addr add 10.1.1.20/24 dev eth0\ncheck && echo so\n");
+    assert_eq!(code, Some(0), "{told}");
+    assert!(
+        told.contains("\nso\n") && told.contains("Repaired. It was"),
+        "{told}"
+    );
+}
+
+fn no_fault() {
+    let rest = "[[step]]\nrun = \"touch whole\"\n[[fault]]\nname = \"none\"\nsymptom = \"s\"\n\
+                run = \"true\"\ncheck = \"ls whole\"\nsolve = \"touch whole\"\n";
+    let desk = Desk::new("no-fault", &lesson("no-fault", rest));
+    let told = desk.told("break --solve", 1);
+    let expected = "check fault none: it succeeds although something is broken; correct the lesson";
+    assert!(told.contains(expected), "{told}");
+    let desk = Desk::new(
+        "no-fault",
+        &lesson("no-fault", &rest.replace("touch whole\"\n[[", "true\"\n[[")),
+    );
+    let told = desk.told("break --solve", 1);
+    assert!(
+        told.contains("it fails before anything is broken"),
+        "{told}"
+    );
+}
