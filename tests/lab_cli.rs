@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     })
 }
 
-const TWO_PODS: &str = include_str!("cmd/lab.in/two-pods.toml");
+const TWO_PODS: &str = include_str!("cmd/lesson.in/two-pods.toml");
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
