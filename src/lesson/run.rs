@@ -383,8 +383,10 @@ impl Runner<'_> {
         let flow = self.audience.frames(start, &told)?;
         match found {
             Ok(indices) => {
-                self.diagram
-                    .extend(indices.iter().map(|&index| frames[index].clone()));
+                // Those between two that are asserted are the way from one to the other.
+                let all = frames.iter().enumerate();
+                let drawn = all.filter(|(index, seen)| indices.contains(index) || !seen.is_noise());
+                self.diagram.extend(drawn.map(|(_, seen)| seen.clone()));
                 let holds = expected.iter().map(|frame| Assert {
                     about: "frames",
                     expected: format!("at {} comes in {}", frame.at, frame.what),

@@ -31,6 +31,8 @@ pub(super) struct Teller<'o, W: Write> {
     is_at_start: bool,
     /// Whether the last thing told was a command that has printed nothing.
     is_silent: bool,
+    /// Whether the last line of output was blank.
+    is_blank: bool,
 }
 
 impl<'o, W: Write> Teller<'o, W> {
@@ -43,6 +45,7 @@ impl<'o, W: Write> Teller<'o, W> {
             pauses: has_pauses.then(|| BufReader::new(io::stdin())),
             is_at_start: true,
             is_silent: false,
+            is_blank: false,
         }
     }
 
@@ -66,13 +69,16 @@ impl<'o, W: Write> Teller<'o, W> {
         self.out.flush()
     }
 
-    /// Ends a line of output that did not end.
-    fn end_line(&mut self) -> io::Result<()> {
+    /// Ends a line of output that did not end, and sets what follows apart.
+    fn gap(&mut self) -> io::Result<()> {
         if !self.is_at_start {
             self.is_at_start = true;
             writeln!(self.out)?;
         }
-        Ok(())
+        match std::mem::take(&mut self.is_blank) {
+            true => Ok(()),
+            false => writeln!(self.out),
+        }
     }
 }
 
@@ -101,14 +107,13 @@ impl<W: Write> Audience for Teller<'_, W> {
     }
 
     fn command(&mut self, step: &Step, command: &str) -> io::Result<()> {
-        self.end_line()?;
+        // Silent commands stay together.
+        if !self.is_silent {
+            self.gap()?;
+        }
         let node = self.has_nodes.then_some(step.node.as_str());
-        for (index, line) in typed(command, node).iter().enumerate() {
-            // Silent commands stay together.
-            if index == 0 && !self.is_silent {
-                writeln!(self.out)?;
-            }
-            writeln!(self.out, "  {}", paint(self.style, CYAN, line))?;
+        for line in typed(command, node) {
+            writeln!(self.out, "  {}", paint(self.style, CYAN, &line))?;
         }
         self.is_silent = true;
         self.out.flush()
@@ -124,15 +129,16 @@ impl<W: Write> Audience for Teller<'_, W> {
             }
             write!(self.out, "{}", printable(line))?;
             self.is_at_start = line.ends_with('\n');
+            self.is_blank = is_blank && self.is_at_start;
         }
         self.out.flush()
     }
 
     fn news(&mut self, command: &str, text: &str) -> io::Result<()> {
-        self.end_line()?;
+        self.gap()?;
         let said = pick(self.style, "meanwhile", "与此同时");
         let head = format!("{said}, {command}:");
-        writeln!(self.out, "\n  {}", paint(self.style, DIM, &head))?;
+        writeln!(self.out, "  {}", paint(self.style, DIM, &head))?;
         for line in text.lines() {
             writeln!(self.out, "  {}", printable(line))?;
         }
@@ -140,14 +146,14 @@ impl<W: Write> Audience for Teller<'_, W> {
     }
 
     fn frames(&mut self, start: Timestamp, frames: &[Told<'_>]) -> io::Result<ControlFlow<()>> {
-        self.end_line()?;
+        self.gap()?;
         let style = self.style;
         let head = match frames.is_empty() {
             true => pick(style, "No frame came in.", "没有帧进来。"),
             false => pick(style, "The frames:", "经过的帧："),
         };
-        writeln!(self.out, "\n{}", paint(style, BOLD, head))?;
-        let mut narrator = Narrator::new(style, start);
+        writeln!(self.out, "{}", paint(style, BOLD, head))?;
+        let mut narrator = Narrator::new(style, start).with_nodes(self.has_nodes);
         for told in frames {
             let say = told.spec.map(|spec| spec.say.in_lang(style.lang));
             let say = say.filter(|say| !say.is_empty());
@@ -167,8 +173,7 @@ impl<W: Write> Audience for Teller<'_, W> {
     }
 
     fn broken(&mut self, _: usize, assert: &Assert) -> io::Result<()> {
-        self.end_line()?;
-        writeln!(self.out)?;
+        self.gap()?;
         broken(self.out, "", assert, self.style)
     }
 }
