@@ -267,8 +267,7 @@ export class Picture {
   port(node, port) {
     const info = node.show.ports.find((/** @type {any} */ one) => one.name === port.name);
     const { x, y, w, h: height } = port.box;
-    const netns = info.netns === null ? t("port.host") : info.netns;
-    const where = `${clean(netns)} · ${clean(info.ifname)}`;
+    const where = `${clean(netnsName(info.netns))} · ${clean(info.ifname)}`;
     const address = info.addresses[0]?.replace(/\/\d+$/, "") ?? info.mac;
     const more = info.addresses.length > 1 ? ` +${info.addresses.length - 1}` : "";
     const sign = /** @type {Record<string, string>} */ ({ up: "●", down: "▼", gone: "✕" })[info.state];
@@ -285,9 +284,9 @@ export class Picture {
       label,
       `port ${info.state} ${info.netns === null ? "host" : "pod"}`,
       s("rect", { class: "card", x, y, width: w, height, rx: 8 }),
-      s("text", { class: "port-name", x: x + 12, y: y + 23, text: fit(port.name, w - 44, FONT.name) }),
+      s("text", { class: "port-name", x: x + 12, y: y + 23, text: fit(port.name, w - 38, FONT.name) }),
       s("text", { class: `state ${info.state}`, x: x + w - 12, y: y + 22, "text-anchor": "end", text: sign + isolated }),
-      s("text", { class: "quiet", x: x + 12, y: y + 42, text: fit(where, w - 20, FONT.small) }),
+      s("text", { class: "quiet", x: x + 12, y: y + 42, text: fit(w < 130 ? netnsName(info.netns) : where, w - 20, FONT.small) }),
       s("text", { class: "mono", x: x + 12, y: y + 61, text: fit(address + more, w - 18, FONT.mono) }),
       s("path", { class: "spark", "data-spark": keyOf(node.name, port.name), transform: `translate(${x + 10} ${y + height - 16})`, "data-w": w - 20 }),
     );
@@ -390,6 +389,16 @@ export class Picture {
     row.getBoundingClientRect();
     row.classList.add("lit");
   }
+}
+
+/**
+ * A namespace in a word or two.
+ * @param {string|null} netns
+ */
+export function netnsName(netns) {
+  if (netns === null) return t("port.host");
+  // Held open by the daemon, and by nothing else.
+  return /^\/proc\/(self|\d+)\/fd\//.test(netns) ? t("port.unnamed") : netns;
 }
 
 /**

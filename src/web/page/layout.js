@@ -62,7 +62,7 @@ const STRANGER = { w: 170, h: 46 };
 function measure(node, { perRow, rows, wire }) {
   const bridges = node.bridges.map((bridge) => {
     const columns = Math.max(1, Math.min(perRow, bridge.ports.length));
-    const w = Math.max(columns * (columns > 4 ? 124 : 150), bridge.vni ? 420 : 340);
+    const w = Math.max(columns * (bridge.ports.length > perRow || columns <= 4 ? 150 : 124), bridge.vni ? 420 : 340);
     return { lines: Math.ceil(bridge.ports.length / perRow), columns, w };
   });
   const lines = Math.max(1, ...bridges.map(({ lines }) => lines));

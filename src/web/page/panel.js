@@ -3,7 +3,7 @@
 
 import { frameView } from "./details.js";
 import { byId, clean, h } from "./dom.js";
-import { rateText } from "./draw.js";
+import { netnsName, rateText } from "./draw.js";
 import { t } from "./i18n.js";
 import { bridgeView, portView, rowView, vtepView } from "./views.js";
 
@@ -142,7 +142,7 @@ export class Panel {
               onclick: () => choose({ type: "port", node: node.name, name: port.name }),
             },
             h("b", { text: clean(port.name) }),
-            h("span", { class: "quiet where", text: clean(port.netns ?? t("port.host")) }),
+            h("span", { class: "quiet where", text: clean(netnsName(port.netns)) }),
             h("span", { class: "quiet mono", text: clean(port.addresses[0] ?? port.mac) }),
             port.state === "up" ? null : h("span", { class: "problem", text: t(`state.${port.state}`) }),
             h("span", { "data-node": node.name, "data-port": port.name }, rateText(node.ports.get(port.name))),

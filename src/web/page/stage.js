@@ -282,7 +282,7 @@ export class Stage {
       scene.from.kind === "vtep"
         ? vtepAt(this.picture.layout, scene.node)
         : hub(this.picture.layout, scene.node, scene.bridge);
-    const lift = place?.flipped ? 58 : -50;
+    const lift = place?.flipped ? 60 : -55;
     this.bubble(text, scene.verdict === "dropped" ? "caption lost" : "caption", from, end, at, lift);
   }
 

@@ -116,6 +116,7 @@ export const EN = {
 
   "port.title": "Port {name}",
   "port.host": "host",
+  "port.unnamed": "unnamed",
   "port.host_long": "the host's own",
   "port.state": "State",
   "port.netns": "Namespace",

@@ -104,6 +104,7 @@ export const ZH = {
 
   "port.title": "端口 {name}",
   "port.host": "主机",
+  "port.unnamed": "匿名",
   "port.host_long": "主机自己的",
   "port.state": "状态",
   "port.netns": "命名空间",
