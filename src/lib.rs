@@ -162,6 +162,11 @@
 )]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may"))]
 
+/// The README's own lines of Rust do what it says.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod attach;
 pub mod bench;
 pub mod bridge;

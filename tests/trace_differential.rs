@@ -72,7 +72,7 @@ struct World {
 #[derive(Debug, PartialEq)]
 struct State {
     entries: Vec<Vec<(FdbKey, FdbEntry)>>,
-    fdb_counters: Vec<tapswitch::bridge::fdb::FdbCounters>,
+    fdb_counters: Vec<tapswitch::bridge::FdbCounters>,
     ports: Vec<Totals>,
     peers: Vec<Totals>,
     vtep: Totals,

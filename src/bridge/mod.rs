@@ -47,7 +47,7 @@
 mod cache;
 mod decision;
 mod entry;
-pub mod fdb;
+mod fdb;
 mod port;
 
 use std::sync::Arc;
@@ -57,7 +57,7 @@ pub use self::{
     cache::FdbCache,
     decision::{Decision, DropReason, Egress, FloodClass, Ingress, Learn, LeftOut, Verdict},
     entry::{EntryKind, FdbEntry, FdbKey, FdbPolicy},
-    fdb::Fdb,
+    fdb::{Fdb, FdbCounters},
     port::{PeerId, PortFlags, PortId},
 };
 use crate::{
