@@ -5,6 +5,7 @@ mod common;
 use std::{
     fs,
     io::Write,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::PathBuf,
     process::{Command, ExitCode, Output, Stdio},
     time::Duration,
@@ -13,12 +14,17 @@ use std::{
 use common::{Env, command, wait_until};
 use nix::{
     sys::signal::{Signal, kill},
-    unistd::Pid,
+    unistd::{Pid, Uid, geteuid},
 };
 use serde_json::Value;
 
 fn main() -> ExitCode {
     common::main(|env: &Env| {
+        let is_root = geteuid().is_root() && has_nobody();
+        let no_other_user = (!is_root).then(|| "only root can be somebody else".to_owned());
+        let as_nobody = Env {
+            reason_not_to_run: env.reason_not_to_run.clone().or(no_other_user),
+        };
         vec![
             env.trial_with(
                 &["ping"],
@@ -56,8 +62,23 @@ fn main() -> ExitCode {
                 student,
             ),
             env.trial("a_fault_that_breaks_nothing_is_refused", no_fault),
+            as_nobody.trial_with(
+                &["ping"],
+                "an_ordinary_user_runs_lessons_too",
+                ordinary_user,
+            ),
         ]
     })
+}
+
+const NOBODY: Uid = Uid::from_raw(65_534);
+
+/// Whether a user namespace, if this is one, has more users than its root.
+fn has_nobody() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace()
+        .last()
+        .is_some_and(|count| count != "1")
 }
 
 const TWO_PODS: &str = include_str!("cmd/lesson.in/two-pods.toml");
@@ -395,4 +416,33 @@ fn no_fault() {
         told.contains("it fails before anything is broken"),
         "{told}"
     );
+}
+
+fn ordinary_user() {
+    // Where it is built, and in /run of root, others may not look.
+    let desk = Desk::new("nobody", TWO_PODS);
+    let copy = desk.0.join("program");
+    fs::copy(env!("CARGO_BIN_EXE_tapswitch"), &copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&desk.0, fs::Permissions::from_mode(0o777)).unwrap();
+    for on in ["tapswitch", "kernel"] {
+        let mut program = command(copy.to_str().unwrap());
+        program
+            .args(["lab", "run", "lesson.toml", "--json", "--on", on])
+            .current_dir(&desk.0)
+            .uid(NOBODY.as_raw())
+            .gid(NOBODY.as_raw());
+        let output = program.output().unwrap();
+        let told = text(&output.stdout);
+        let report: Value = serde_json::from_str(&told).unwrap_or_else(|error| {
+            panic!("{error}: {told}{}", text(&output.stderr));
+        });
+        // Not every machine lets ordinary users have namespaces or TAPs: then it says so.
+        let expected = match report["because"].is_null() {
+            true => ("passed", Some(0)),
+            false => ("not-run", Some(77)),
+        };
+        assert_eq!(report["state"], expected.0, "{report}");
+        assert_eq!(output.status.code(), expected.1);
+    }
 }

@@ -5,6 +5,7 @@ use std::{
     io::{self, Write},
 };
 
+use comfy_table::{ColumnConstraint, Width};
 use serde::Serialize;
 
 use super::{fit, pick};
@@ -40,13 +41,19 @@ pub(super) fn lessons(out: &mut impl Write, json: bool, style: Style) -> io::Res
         pick(style, "on", "运行于"),
     ]);
     fit(&mut table, style);
+    if let Some(title) = table.column_mut(1) {
+        title.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(44)));
+    }
     for lesson in library::lessons() {
-        let on: Vec<_> = lesson.on.iter().map(|system| system.name()).collect();
+        let on = match lesson.on.as_slice() {
+            [only] => only.name(),
+            _ => pick(style, "both", "两者"),
+        };
         table.add_row([
             lesson.id.clone(),
             lesson.title.in_lang(style.lang).to_owned(),
             lesson.rows.join(" "),
-            on.join(" "),
+            on.to_owned(),
         ]);
     }
     output::write_table(out, &table)

@@ -130,12 +130,24 @@ fn write_frames(
 ) -> Result<Option<String>, CliError> {
     let steps = report.steps.iter();
     let frames: Vec<_> = steps.flat_map(|step| step.frames.iter().cloned()).collect();
-    let (path, mut file) = match wanted {
-        Some(wanted) => wanted,
+    let pcapng = watch::pcapng(&frames);
+    let path = match wanted {
+        Some((path, mut file)) => {
+            write_all(&path, &mut file, &pcapng)?;
+            path
+        }
         None if frames.is_empty() => return Ok(None),
-        None => open(Path::new(&format!("{}.pcapng", lesson.id)))?,
+        None => {
+            let path = PathBuf::from(format!("{}.pcapng", lesson.id));
+            // Nobody asked for it; the lesson is worth more.
+            if let Err(error) = fs::write(&path, pcapng) {
+                let error = not_written(&path, &error);
+                drop(writeln!(io::stderr(), "tapswitch: {error}, or give --pcap"));
+                return Ok(None);
+            }
+            path
+        }
     };
-    write_all(&path, &mut file, &watch::pcapng(&frames))?;
     Ok(Some(path.display().to_string()))
 }
 
