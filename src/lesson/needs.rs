@@ -6,7 +6,7 @@ use super::{
     format::{Feature, Lesson, System},
     world::ip,
 };
-use crate::sys::netns::NetnsFile;
+use crate::sys::{Tap, TapOptions, netns::NetnsFile};
 
 /// Why `lesson` cannot run on `system` here; `None`: it can. Must be called inside of a world.
 pub(super) fn missing(lesson: &Lesson, system: System) -> Option<String> {
@@ -19,8 +19,10 @@ pub(super) fn missing(lesson: &Lesson, system: System) -> Option<String> {
     if let Some(because) = programs(&always).or_else(|| programs(&lesson.needs)) {
         return Some(because);
     }
-    if system == System::Tapswitch && !Path::new("/dev/net/tun").exists() {
-        return Some("/dev/net/tun is not there; load it: modprobe tun".to_owned());
+    if system == System::Tapswitch
+        && let Err(error) = Tap::create(&TapOptions::default())
+    {
+        return Some(error.to_string());
     }
     let on_kernel = lesson.kernel_needs.iter();
     on_kernel
