@@ -3,14 +3,20 @@
 mod common;
 
 use std::{
+    collections::BTreeSet,
     fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
     os::unix::{fs::PermissionsExt, process::CommandExt},
-    process::{Command, ExitCode, Output},
+    process::{Command, ExitCode, Output, Stdio},
     time::Duration,
 };
 
 use common::{Env, command, links};
-use nix::unistd::{Uid, geteuid};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, Uid, geteuid},
+};
 use tapswitch::sys::clock;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tapswitch");
@@ -25,6 +31,14 @@ fn main() -> ExitCode {
         vec![
             env.trial("in_real_namespaces_it_pings_tells_and_leaves_nothing", real),
             as_nobody.trial("an_ordinary_user_sees_the_same", ordinary_user),
+            env.trial(
+                "in_a_browser_both_nodes_are_seen_and_nothing_is_left_at_the_end",
+                browser,
+            ),
+            as_nobody.trial(
+                "an_ordinary_users_browser_sees_the_same",
+                ordinary_users_browser,
+            ),
             env.trial_with(
                 &["unshare", "mount"],
                 "without_tap_devices_it_plays_in_memory_and_says_why",
@@ -68,6 +82,79 @@ fn ordinary_user() {
     let is_real = text.starts_with("In real network namespaces, inside a user namespace");
     assert!(is_real || text.starts_with("In memory"), "{text}");
     check(&text);
+}
+
+fn browser() {
+    let before = links();
+    let mut program = Command::new(PROGRAM);
+    assert!(in_browser(&mut program, Signal::SIGINT).starts_with("In real network namespaces"));
+    in_browser(
+        Command::new(PROGRAM).env("TAPSWITCH_LOG", "warn"),
+        Signal::SIGTERM,
+    );
+    assert_eq!(links(), before);
+}
+
+fn ordinary_users_browser() {
+    let copy = "/run/tapswitch-demo-web";
+    fs::copy(PROGRAM, copy).unwrap();
+    fs::set_permissions(copy, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut program = Command::new(copy);
+    program.current_dir("/");
+    program.uid(NOBODY.as_raw()).gid(NOBODY.as_raw());
+    // Not every machine lets ordinary users have namespaces or TAPs: then it says so.
+    let text = in_browser(&mut program, Signal::SIGINT);
+    assert!(text.contains("you are not root"), "{text}");
+}
+
+/// Shows the demo in a browser until the first question has been flooded on both nodes, ends it, and
+/// returns what it said.
+fn in_browser(program: &mut Command, end: Signal) -> String {
+    program.args(["demo", "--web"]);
+    program.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = program.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut text = String::new();
+    let page = loop {
+        let Some(line) = lines.next() else {
+            let said = child.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&said.stderr).into_owned();
+            assert!(said.contains("show the demo in a browser"), "{said}");
+            return format!("you are not root, and it is not possible here: {said}");
+        };
+        let line = line.unwrap();
+        text += &format!("{line}\n");
+        if let Some(url) = line.strip_prefix("live page: http://") {
+            break url.trim_end_matches('/').to_owned();
+        }
+    };
+    let mut stream = TcpStream::connect(&page).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    write!(stream, "GET /api/live HTTP/1.1\r\nhost: {page}\r\n\r\n").unwrap();
+    let mut nodes = BTreeSet::new();
+    for line in BufReader::new(stream).lines() {
+        let line = line.unwrap();
+        if !line.contains("who-has") {
+            continue;
+        }
+        for node in ["node1", "node2"] {
+            if line.contains(&format!("\"node\":\"{node}\"")) && line.contains("flooded") {
+                nodes.insert(node);
+            }
+        }
+        if nodes.len() == 2 {
+            break;
+        }
+    }
+    assert_eq!(nodes.len(), 2);
+    kill(Pid::from_raw(child.id().cast_signed()), end).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{:?} {stderr}", output.status);
+    assert_eq!(stderr, "");
+    text
 }
 
 fn in_memory() {

@@ -40,10 +40,11 @@ impl Datapath {
         copies: usize,
     ) {
         let place = Place::from(ingress);
-        if !self.captures.want(place, Side::In, Form::Inner) {
+        let frame = self.batch.frame(index);
+        let at = (place, Side::In, Form::Inner);
+        if self.captures.refuse(at, frame) {
             return;
         }
-        let frame = self.batch.frame(index);
         let fate = Fate::of(verdict.decision, copies);
         let record = Record {
             learn: verdict.learn,
@@ -98,6 +99,11 @@ impl Datapath {
     ) {
         let start = (range.start + vxlan::HEADER_LEN).min(range.end);
         let bytes = self.batch.message(range.end);
+        let at = (Place::from(Ingress::Peer(peer)), Side::In, Form::Outer);
+        let datagram = bytes.get(range.clone()).unwrap_or_default();
+        if self.captures.refuse(at, datagram) {
+            return;
+        }
         // What will become of it, found out on a copy.
         self.gathered.clear();
         self.gathered
@@ -133,6 +139,10 @@ impl Datapath {
     /// What came of frame number `frame` at its egress, where it was not cut.
     #[cold]
     pub(super) fn capture_copy(&mut self, place: Place, frame: usize, sent: Transmitted) {
+        let at = (place, Side::Out, Form::Inner);
+        if self.captures.refuse(at, self.batch.frame(frame)) {
+            return;
+        }
         let record = Record {
             from: self.came_from(frame),
             header: self.batch.header(frame),
@@ -151,6 +161,11 @@ impl Datapath {
         sent: Transmitted,
         count: usize,
     ) {
+        let frame = self.gathered.get(VirtioNetHdr::LEN..).unwrap_or_default();
+        let at = (Place::Port(port), Side::Out, Form::Inner);
+        if self.captures.refuse(at, frame) {
+            return;
+        }
         let record = Record {
             from: self.came_from(first),
             header: VirtioNetHdr::read(&self.gathered).unwrap_or_default(),
@@ -174,6 +189,10 @@ impl Datapath {
         segment: usize,
         sent: Transmitted,
     ) {
+        let at = (Place::Port(port), Side::Out, Form::Inner);
+        if self.captures.refuse(at, self.batch.frame(frame)) {
+            return;
+        }
         let record = Record {
             from: self.came_from(frame),
             ..Record::new(
@@ -216,22 +235,32 @@ impl Datapath {
         (frame, segment): (usize, usize),
         sent: Transmitted,
     ) {
-        let from = self.came_from(frame);
-        let departure = self.departure(vtep, peer, frame);
         let Some(segment) = self.segments.get(segment) else {
             return;
         };
+        let place = Place::Peer(peer.id);
+        let inner = segment.head.get(vxlan::HEADER_LEN..).unwrap_or_default();
+        let [is_inner, is_outer] = [(Form::Inner, inner), (Form::Outer, segment.head)]
+            .map(|(form, head)| !self.captures.refuse((place, Side::Out, form), head));
+        if !is_inner && !is_outer {
+            return;
+        }
+        let from = self.came_from(frame);
+        let departure = self.departure(vtep, peer, frame);
         let record = |form| Record {
             from,
-            ..Record::new(Place::Peer(peer.id), Side::Out, form, Fate::sent(sent, 1))
+            ..Record::new(place, Side::Out, form, Fate::sent(sent, 1))
         };
         let payload = segment.payload_of(self.batch.frame(frame));
-        let inner = segment.head.get(vxlan::HEADER_LEN..).unwrap_or_default();
-        self.captures
-            .capture(record(Form::Inner), None, &[inner, payload]);
-        let outer = outgoing(vtep, &departure);
-        self.captures
-            .capture(record(Form::Outer), Some(&outer), &[segment.head, payload]);
+        if is_inner {
+            self.captures
+                .capture(record(Form::Inner), None, &[inner, payload]);
+        }
+        if is_outer {
+            let outer = outgoing(vtep, &departure);
+            self.captures
+                .capture(record(Form::Outer), Some(&outer), &[segment.head, payload]);
+        }
     }
 
     /// A frame that the switch made itself, for a port.

@@ -158,7 +158,7 @@ impl Hub {
         }
     }
 
-    fn send(&self, event: Bytes) {
+    pub(super) fn send(&self, event: Bytes) {
         // Nobody listening is no error.
         drop(self.ring.send(event));
     }

@@ -104,3 +104,27 @@ impl Stream {
 
 /// How long a browser hears nothing, at most.
 const SILENCE: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_browser_that_is_too_slow_is_told_how_many_events_it_missed() {
+        let hub = Hub::new(Vec::new());
+        let (_stop, stopped) = watch::channel(false);
+        let response = live(Arc::clone(&hub), false, stopped).await;
+        let mut body = response.unwrap().into_body().into_data_stream();
+        let mut next = async || {
+            let piece = futures_util::StreamExt::next(&mut body).await;
+            String::from_utf8(piece.unwrap().unwrap().to_vec()).unwrap()
+        };
+        assert_eq!(next().await, "retry: 1000\n\n");
+        assert!(next().await.starts_with("event: hello\n"));
+        for number in 0..300 {
+            hub.send(event_text("event", &number));
+        }
+        assert_eq!(next().await, "event: missed\ndata: {\"count\":44}\n\n");
+        assert_eq!(next().await, "event: event\ndata: 44\n\n");
+    }
+}

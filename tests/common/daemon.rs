@@ -22,6 +22,7 @@ use super::{command, succeeded, wait_until};
 pub struct Daemon {
     child: Child,
     socket: PathBuf,
+    page: Option<String>,
 }
 
 impl Daemon {
@@ -49,11 +50,31 @@ impl Daemon {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
         let stdout = child.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        Self { child, socket }
+        let lines = BufReader::new(stdout).lines().map(Result::unwrap);
+        let mut is_ready = false;
+        let until_ready = lines.take_while(|line| {
+            is_ready = line == "ready";
+            !is_ready
+        });
+        let said: Vec<String> = until_ready.collect();
+        assert!(is_ready, "it ended: {said:?}");
+        let url = said.first().and_then(|line| {
+            let url = line.strip_prefix("live page: http://")?;
+            Some(url.trim_end_matches('/').to_owned())
+        });
+        assert_eq!(said.len(), usize::from(url.is_some()), "{said:?}");
+        Self {
+            child,
+            socket,
+            page: url,
+        }
+    }
+
+    /// Address and port of its live page.
+    #[track_caller]
+    pub fn page(&self) -> &str {
+        self.page.as_deref().expect("a page was asked for")
     }
 
     /// Where it listens.

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 
+mod browser;
 mod daemon;
 mod kernel;
 mod losses;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Counts, Pod, Shape, Topology, Unavailable,
+    browser::Browser,
     daemon::{Daemon, Directory, cpu_ns},
     losses::losses,
     netns::{command, reference, require},
@@ -22,6 +23,8 @@ use crate::{
 /// Daemons of this program, and what they are plugged into.
 #[derive(Debug)]
 struct Tapswitch {
+    /// Before the daemons, so that they go first.
+    _browsers: Vec<Browser>,
     daemons: Vec<Daemon>,
     clients: Vec<Client>,
     site: Site,
@@ -55,7 +58,11 @@ pub(super) fn build(shape: Shape, options: &[String]) -> Result<Box<dyn Topology
         }
     }
     site.introduce()?;
+    let looking = site.nodes.iter();
+    let looking = looking.map(|node| Browser::open(node, options));
+    let browsers = looking.collect::<Result<Vec<_>, _>>()?;
     Ok(Box::new(Tapswitch {
+        _browsers: browsers.into_iter().flatten().collect(),
         daemons,
         clients,
         site,

@@ -17,7 +17,8 @@ pub struct BenchArgs {
     /// compared with [default: all that are installed]
     #[arg(long, value_name = "SYSTEM,...", value_delimiter = ',')]
     pub systems: Vec<String>,
-    /// One more tapswitch, run with these options, such as "--coalesce off"; may be repeated
+    /// One more tapswitch, run with these options, such as "--coalesce off"; may be repeated. With
+    /// "--web 127.0.0.1:8080" somebody looks at the live page of each node
     #[arg(long, value_name = "RUN OPTIONS", allow_hyphen_values = true)]
     pub with: Vec<String>,
     /// One more switch: a program that joins interfaces eth0 of namespaces; may be repeated

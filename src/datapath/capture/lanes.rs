@@ -162,11 +162,37 @@ impl Lanes {
         }
     }
 
-    /// Whether any capture wants such frames at `place`: then it is worth while to find out more.
-    pub(in crate::datapath) fn want(&self, place: Place, side: Side, form: Form) -> bool {
-        self.lanes
-            .iter()
-            .any(|(installed, _)| installed.wants(place, side, form))
+    /// Whether no capture wants such a frame at `place`, or has room for it now, in which case it is
+    /// counted: then nothing more needs to be found out. `head` is its beginning without outer
+    /// headers.
+    pub(in crate::datapath) fn refuse(
+        &mut self,
+        (place, side, form): (Place, Side, Form),
+        head: &[u8],
+    ) -> bool {
+        let mut flow = None;
+        for (installed, lane) in &self.lanes {
+            if !installed.wants(place, side, form) {
+                continue;
+            }
+            let capture = &installed.capture;
+            let rules = capture.rules();
+            // Whether such a frame counts at all depends on more than its place.
+            let is_any = rules.filter.matches_all() && !rules.drops_only;
+            let Some(limit) = capture.limit.as_ref().filter(|_| is_any) else {
+                return false;
+            };
+            let flow = *flow.get_or_insert_with(|| limit::flow((place, side, form), head));
+            if lane.flows.have_room(limit, self.now, flow) {
+                return false;
+            }
+        }
+        for (installed, lane) in &self.lanes {
+            if installed.wants(place, side, form) {
+                lane.signals.skip();
+            }
+        }
+        true
     }
 
     /// Captures the frame that lies in `parts`, with `outer` headers in front of it.
@@ -178,9 +204,6 @@ impl Lanes {
         parts: &[&[u8]],
     ) {
         let (place, side, form) = (record.place, record.side, record.form);
-        if !self.want(place, side, form) {
-            return;
-        }
         let (now, room) = (self.now, &mut self.room);
         let flow = || limit::flow((place, side, form), parts.first().unwrap_or(&&[][..]));
         let mut is_put_together = false;

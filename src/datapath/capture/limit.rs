@@ -32,19 +32,29 @@ impl Limit {
         }
     }
 
-    /// Takes one, if one is left. The others of a flow that was captured a moment ago may only have
-    /// every second one, so that a flood of it leaves room for what is rare.
+    /// Takes one, if one is left.
     fn take(&self, now: Timestamp, is_rare: bool) -> bool {
+        let latest = self.latest(now, is_rare);
+        let take = |due: u64| (due <= latest).then(|| due.max(now.as_nanos()) + self.interval);
+        // Relaxed: it orders nothing.
+        let order = Ordering::Relaxed;
+        self.due.fetch_update(order, order, take).is_ok()
+    }
+
+    fn has_room(&self, now: Timestamp, is_rare: bool) -> bool {
+        self.due.load(Ordering::Relaxed) <= self.latest(now, is_rare)
+    }
+
+    /// How far ahead of a steady stream a frame may be. Those of a flow that was captured a moment ago
+    /// may only have half of what may come at once, so that a flood of it leaves room for what is
+    /// rare.
+    fn latest(&self, now: Timestamp, is_rare: bool) -> u64 {
         let burst = if is_rare {
             self.burst
         } else {
             (self.burst / 2).max(1)
         };
-        let latest = now.as_nanos().saturating_add((burst - 1) * self.interval);
-        let take = |due: u64| (due <= latest).then(|| due.max(now.as_nanos()) + self.interval);
-        // Relaxed: it orders nothing. In a flood it is only read.
-        let order = Ordering::Relaxed;
-        self.due.fetch_update(order, order, take).is_ok()
+        now.as_nanos().saturating_add((burst - 1) * self.interval)
     }
 }
 
@@ -61,34 +71,44 @@ impl Flows {
 
     /// Takes one from `limit` for a frame of flow number `flow`, if one is left.
     pub(super) fn take(&mut self, limit: &Limit, now: Timestamp, flow: usize) -> bool {
-        let Some(last) = self.0.get_mut(flow % Self::COUNT) else {
-            return false;
-        };
-        let is_rare = last.is_none_or(|last| now.nanos_since(last) >= RARE);
-        let taken = limit.take(now, is_rare);
-        if taken {
+        let is_taken = limit.take(now, self.is_rare(now, flow));
+        if is_taken && let Some(last) = self.0.get_mut(flow % Self::COUNT) {
             *last = Some(now);
         }
-        taken
+        is_taken
+    }
+
+    /// Whether one is left. In a flood this is all that is done, so nothing is written.
+    #[inline]
+    pub(super) fn have_room(&self, limit: &Limit, now: Timestamp, flow: usize) -> bool {
+        limit.has_room(now, self.is_rare(now, flow))
+    }
+
+    fn is_rare(&self, now: Timestamp, flow: usize) -> bool {
+        let last = self.0.get(flow % Self::COUNT).copied().flatten();
+        last.is_none_or(|last| now.nanos_since(last) >= RARE)
     }
 }
 
 /// A number for the frames between two stations at one place that have the same protocol: a hash, so
 /// that others may have it too. `head` is the beginning of what is captured, without outer headers.
+#[inline]
 pub(super) fn flow((place, side, form): (Place, Side, Form), head: &[u8]) -> usize {
     let frame = match form {
         Form::Inner => head,
         Form::Outer => head.get(crate::vxlan::HEADER_LEN..).unwrap_or_default(),
     };
-    let is_v6 = frame.get(12) == Some(&0x86);
-    let protocol = frame.get(if is_v6 { 20 } else { 23 });
-    let what = frame.get(..14).unwrap_or(frame).iter().chain(protocol);
-    // FNV-1a: a few bytes, and nothing to gain for whoever finds two that meet.
-    let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = what.fold(0xcbf2_9ce4_8422_2325, mix);
-    let hash = mix(hash, &u8::from(side == Side::Out));
-    let folded = hash ^ hash >> 32 ^ super::lanes::key(place, form) << 4;
-    usize::try_from(folded & 0xffff).unwrap_or(0)
+    let Some((ethernet, rest)) = frame.split_first_chunk::<14>() else {
+        return 0;
+    };
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = *ethernet;
+    let is_v6 = m == 0x86;
+    let protocol = rest.get(if is_v6 { 6 } else { 9 }).copied().unwrap_or(0);
+    let dst_and_more = u64::from_le_bytes([a, b, c, d, e, f, m, n]);
+    let src_and_more = u64::from_le_bytes([g, h, i, j, k, l, protocol, side as u8]);
+    // Multiplied by something odd: a few cycles, and nothing to gain for whoever finds two that meet.
+    let mixed = dst_and_more ^ src_and_more.rotate_left(23) ^ super::lanes::key(place, form);
+    usize::from(mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0])
 }
 
 const SECOND: u64 = 1_000_000_000;
