@@ -130,6 +130,8 @@ fn filter(world: &World) {
     world.ping('A', 'B');
     page.wait("document.querySelectorAll('#log-list li').length === 2");
     page.wait("seen.some(s => s.label.startsWith('192.0.2.2 is at'))");
+    // To the end, for what would come behind them.
+    page.wait("!document.querySelector('.sprite')");
     let kinds = page.text("[...new Set(seen.map(s => s.kind))]");
     assert_eq!(kinds, "arp");
     assert_eq!(

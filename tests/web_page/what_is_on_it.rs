@@ -79,6 +79,13 @@ fn ping(world: &World) {
         "echo reply 1",
     ];
     assert_eq!(order, expected);
+    // The answer leaves when the question has come, and not while it is on its way.
+    let answered_late = page.run(
+        "const came = seen.findIndex(
+           s => s.label === 'echo request 1' && near(s, '[aria-label*=podB]', 12));
+         return came >= 0 && seen.findIndex(s => s.label === 'echo reply 1') > came",
+    );
+    assert_eq!(answered_late, true);
     let lines = page.text("document.querySelector('#log-list').textContent");
     assert!(
         lines.contains("arp who-has 192.0.2.2 tell 192.0.2.1"),
