@@ -20,7 +20,8 @@ use std::{fs, path::Path};
 fn commands_print_what_the_transcripts_promise() {
     trycmd::TestCases::new()
         .case("tests/cmd/*.trycmd")
-        .env("TAPSWITCH_SOCKET", "/nonexistent/control.sock");
+        .env("TAPSWITCH_SOCKET", "/nonexistent/control.sock")
+        .env("LC_ALL", "C");
 }
 
 /// A reader of the README sees lines that were printed once.
