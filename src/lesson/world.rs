@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{self, BufRead, BufReader, Write},
     os::{
-        fd::{AsFd, AsRawFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::{PermissionsExt, symlink},
     },
     path::{Path, PathBuf},
@@ -29,6 +29,7 @@ use crate::{
         child::spawn_in,
         clock,
         netns::{NetnsFile, create_anonymous},
+        packet::keep_stamping,
     },
 };
 
@@ -52,6 +53,8 @@ pub struct World {
     nodes: Vec<Node>,
     /// The namespace of the cable, which has to be held.
     _cable: Option<NetnsFile>,
+    /// So that the frames of several nodes are in their true order from the first one on.
+    _stamping: OwnedFd,
     jobs: Vec<Job>,
 }
 
@@ -84,8 +87,13 @@ impl World {
                 .map(|spec| Node::new(spec, namespace(&spec.name)?))
                 .collect::<Result<_, String>>()?,
         };
+        let stamping = keep_stamping().map_err(|cause| {
+            let cause = cause_text(&cause);
+            format!("have frames stamped by the kernel: {cause}; see ulimit -n")
+        })?;
         let mut world = Self {
             system,
+            _stamping: stamping,
             _cable: cable(&lesson.nodes, &nodes)?,
             nodes,
             jobs: Vec::new(),

@@ -52,6 +52,20 @@ pub enum PacketKind {
     Outgoing,
 }
 
+/// Has the kernel stamp frames when they arrive, as long as the result is open.
+///
+/// Without, it begins some milliseconds after a socket asked for it (`net_enable_timestamp`, from a
+/// work queue); until then a frame gets the time at which it is read.
+///
+/// # Errors
+/// `EMFILE`, `ENOMEM`.
+pub fn keep_stamping() -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+    Ok(socket)
+}
+
 impl PacketTap {
     /// Opens one in the namespace of the calling thread. It does not make interfaces promiscuous.
     ///
