@@ -6,9 +6,12 @@ mod world;
 
 use std::process::ExitCode;
 
-use tapswitch::lesson::watch::{Fate, Seen};
+use tapswitch::lesson::watch::{Fate, Seen, pcapng};
 
-use crate::world::{One, System, Two};
+use crate::{
+    common::{command, succeeded},
+    world::{One, System, Two},
+};
 
 fn main() -> ExitCode {
     common::main(|env| {
@@ -29,13 +32,24 @@ fn main() -> ExitCode {
                 "a frame for nobody is dropped on both",
                 a_frame_for_nobody_is_dropped_on_both,
             ),
+            env.trial_with(
+                needs,
+                "of bulk tcp no frame goes astray on either",
+                of_bulk_tcp_no_frame_goes_astray_on_either,
+            ),
+            env.trial_with(
+                &["ip", "ping", "tshark"],
+                "tshark reads all frames with their places and fates",
+                tshark_reads_all_frames_with_their_places_and_fates,
+            ),
         ]
     })
 }
 
 /// All of a story that does not depend on who switches.
 fn told(seen: &[Seen]) -> Vec<String> {
-    let lines = seen.iter().map(|frame| {
+    let seen = seen.iter().filter(|frame| !frame.is_noise());
+    let lines = seen.map(|frame| {
         let Seen {
             node,
             place,
@@ -143,5 +157,95 @@ fn a_frame_for_nobody_is_dropped_on_both() {
             System::Kernel => None,
         };
         assert_eq!(lost[0].reason.as_deref(), reason);
+    }
+}
+
+fn of_bulk_tcp_no_frame_goes_astray_on_either() {
+    for system in System::BOTH {
+        let world = Two::build(system);
+        let watch = world.watch();
+        world.send(300_000);
+        let seen = watch.end().unwrap();
+        let tcp: Vec<_> = seen
+            .iter()
+            .filter(|frame| frame.text.starts_with("tcp "))
+            .collect();
+        for frame in &tcp {
+            let to = match (frame.node.as_str(), frame.place.as_str()) {
+                ("node1", "podA") => "192.168.50.20",
+                ("node2", "podB") => "192.168.50.10",
+                ("node1", "192.168.50.20") => "podA",
+                ("node2", "192.168.50.10") => "podB",
+                other => panic!(
+                    "{system:?}: {other:?} has no business there: {}",
+                    frame.text
+                ),
+            };
+            if frame.reason.as_deref() == Some("standing_queue") {
+                // It is told to slow down, and sends this again.
+                continue;
+            }
+            let fate = (frame.fate, frame.reason.as_deref());
+            assert_eq!(fate, (Fate::Forwarded, None), "{system:?}: {}", frame.text);
+            assert_eq!(frame.reached(), [to], "{system:?}: {}", frame.text);
+            let is_tunnelled = frame.place.starts_with("pod");
+            assert!(
+                is_tunnelled || frame.datagram.is_some(),
+                "{system:?}: {}",
+                frame.text
+            );
+        }
+        let supers = tcp.iter().filter(|frame| frame.is_superframe()).count();
+        assert!(supers > 0, "{system:?}: none of {} frames", tcp.len());
+    }
+}
+
+fn tshark_reads_all_frames_with_their_places_and_fates() {
+    for system in System::BOTH {
+        let world = Two::build(system);
+        let watch = world.watch();
+        world.ping();
+        let file = "/run/lesson.pcapng";
+        std::fs::write(file, pcapng(&watch.end().unwrap())).unwrap();
+
+        let fields = [
+            "frame.interface_name",
+            "frame.packet_flags_direction",
+            "vxlan.vni",
+            "icmp.type",
+            "frame.comment",
+        ];
+        let mut tshark = command("tshark");
+        tshark.args([
+            "-r",
+            file,
+            "-Y",
+            "icmp",
+            "-T",
+            "fields",
+            "-E",
+            "separator=|",
+        ]);
+        for field in fields {
+            tshark.args(["-e", field]);
+        }
+        let text = succeeded("tshark", tshark.output());
+        let packets: Vec<&str> = text.lines().collect();
+
+        // Each of both goes through a port, a tunnel, out of it and through a port.
+        assert_eq!(packets.len(), 12, "{system:?}: {text}");
+        let to_tunnel = "node1/podA|0x00000001||8|forwarded to 192.168.50.20";
+        assert!(packets[0].starts_with(to_tunnel), "{system:?}: {text}");
+        let expected = [
+            "node1/192.168.50.20/outer|0x00000002|42|8|VNI 42; from podA",
+            "node1/192.168.50.20|0x00000002||8|from podA",
+        ];
+        for line in expected {
+            assert!(packets.contains(&line), "{system:?}: no {line} in {text}");
+        }
+        let inbound = packets
+            .iter()
+            .filter(|line| line.starts_with("node2/192.168.50.10/outer|0x00000001|42|8|VNI 42: "));
+        assert_eq!(inbound.count(), 1, "{system:?}: {text}");
     }
 }

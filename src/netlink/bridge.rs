@@ -13,7 +13,7 @@ use rtnetlink::packet_route::{
 use super::{
     LinkError,
     link::local_address,
-    survey::{links, mtu, name},
+    survey::{links, mtu, name, vxlan_port},
     with_socket,
 };
 use crate::{sys::netns::NetnsFile, wire::MacAddr};
@@ -35,6 +35,8 @@ pub struct BridgeLink {
     pub is_up: bool,
     /// The longest payload of a frame, in bytes.
     pub mtu: u32,
+    /// The UDP port of a VXLAN device.
+    pub vxlan_port: Option<u16>,
     /// Whether it has an address that is more than its own doing (IPv6 link-local).
     pub has_address: bool,
 }
@@ -99,6 +101,7 @@ fn bridge_link(link: &LinkMessage) -> BridgeLink {
         name: name(link),
         mac: None,
         mtu: mtu(link),
+        vxlan_port: vxlan_port(link),
         has_address: false,
         kind: BridgeLinkKind::Other,
         master: None,

@@ -104,7 +104,7 @@ pub(super) fn mtu(link: &LinkMessage) -> u32 {
     mtu.unwrap_or(0)
 }
 
-fn vxlan_port(link: &LinkMessage) -> Option<u16> {
+pub(super) fn vxlan_port(link: &LinkMessage) -> Option<u16> {
     let infos = link
         .attributes
         .iter()

@@ -1,6 +1,11 @@
 //! The same networks, made of this switch and of the kernel's devices.
 
-use std::path::PathBuf;
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    thread,
+};
 
 use tapswitch::lesson::watch::{Node, Switch, Watch};
 
@@ -201,6 +206,20 @@ impl Two {
     pub(crate) fn ping(&self) {
         ping(&self.pods[0], 2);
     }
+
+    /// So many bytes over TCP from podA to podB.
+    pub(crate) fn send(&self, bytes: usize) {
+        let [from, to] = &self.pods;
+        let listener = to.run(|| TcpListener::bind("10.1.1.2:0").unwrap());
+        let address = listener.local_addr().unwrap();
+        let mut sender = from.run(|| TcpStream::connect(address).unwrap());
+        let (mut receiver, _) = listener.accept().unwrap();
+        let writer = thread::spawn(move || sender.write_all(&vec![7; bytes]).unwrap());
+        let mut received = Vec::new();
+        receiver.read_to_end(&mut received).unwrap();
+        writer.join().unwrap();
+        assert_eq!(received.len(), bytes);
+    }
 }
 
 fn overlay(node: &Netns, index: usize, pod: &Netns) -> Daemon {
@@ -225,4 +244,6 @@ fn kernel_overlay(node: &Netns, index: usize, pod: &Netns) {
     ));
     node.ip("link set vxlan42 master br0 up");
     veth(node, PODS[index], pod, number);
+    // tapswitch sets it by itself.
+    pod.ip("link set eth0 mtu 1450");
 }

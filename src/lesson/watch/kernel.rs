@@ -31,6 +31,7 @@ pub(super) struct Device {
     /// The longest frame that is one packet.
     longest: usize,
     has_address: bool,
+    vxlan_port: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,7 @@ impl Devices {
             let had_address = known.is_some_and(|known| known.has_address);
             let device = Device {
                 has_address: had_address || link.has_address,
+                vxlan_port: link.vxlan_port,
                 name: link.name.clone(),
                 role,
                 bridge: bridge.unwrap_or(link.index),
@@ -133,6 +135,11 @@ pub(super) fn join(
         devices,
         stations: known.collect(),
         frames: Vec::new(),
+        ports: devices
+            .0
+            .values()
+            .filter_map(|device| device.vxlan_port)
+            .collect(),
         datagrams: Vec::new(),
     };
     for frame in frames {
@@ -157,6 +164,8 @@ struct Story<'a> {
     /// By bridge and address.
     stations: HashMap<(u32, MacAddr), Station>,
     frames: Vec<Arrived>,
+    /// The UDP ports of VXLAN here.
+    ports: Vec<u16>,
     /// Datagrams that came in, whose frames have not come out of the tunnel yet.
     datagrams: Vec<(IpAddr, Shape, Datagram)>,
 }
@@ -235,7 +244,13 @@ impl Story<'_> {
     fn learn(&mut self, frame: &Sniffed, device: &Device, place: &str) -> Option<Learned> {
         let mac = Frame::new_checked(&frame.bytes).ok()?.src();
         let is_tunnel = matches!(device.role, Role::Tunnel | Role::Alone);
-        if mac.is_group() || device.role == Role::Host {
+        // The host's own address is not learned.
+        let is_host = match device.role {
+            Role::Host => true,
+            Role::Alone => device.name == place,
+            _ => false,
+        };
+        if mac.is_group() || is_host {
             return None;
         }
         let new = Station {
@@ -287,13 +302,21 @@ impl Story<'_> {
                 .position(|(_, datagram, _)| is_it(datagram))
         });
         let found = found.map(|index| self.datagrams.remove(index));
-        let place = match &found {
-            Some((remote, ..)) => remote.to_string(),
-            None => device.name.clone(),
-        };
-        self.arrive(frame, device, place);
+        match &found {
+            Some((remote, ..)) => self.arrive(frame, device, remote.to_string()),
+            // Nobody sent it: the device answers what is too big.
+            None => self.make(frame, device),
+        }
         if let (Some(new), Some((.., datagram))) = (self.frames.last_mut(), found) {
             new.seen.datagram = Some(datagram);
+        }
+    }
+
+    /// The switch itself sends a frame.
+    fn make(&mut self, frame: &Sniffed, device: &Device) {
+        self.arrive(frame, device, SWITCH.to_owned());
+        if let Some(new) = self.frames.last_mut() {
+            new.seen.learned = None;
         }
     }
 
@@ -324,10 +347,9 @@ impl Story<'_> {
             .find_map(|is_it| self.frames.iter().rposition(is_it));
         let found = found.unwrap_or_else(|| {
             // Nobody sent it: the bridge itself did, or made something else of it.
-            self.arrive(frame, device, SWITCH.to_owned());
+            self.make(frame, device);
             if let Some(new) = self.frames.last_mut() {
                 new.index = 0;
-                new.seen.learned = None;
             }
             self.frames.len() - 1
         });
@@ -348,7 +370,7 @@ impl Story<'_> {
     }
 
     fn datagram(&mut self, frame: &Sniffed, is_out: bool) {
-        let Some(opened) = open(&frame.bytes, &PORTS) else {
+        let Some(opened) = open(&frame.bytes, &self.ports) else {
             return;
         };
         let shape = Shape::of(opened.inner);
@@ -358,16 +380,26 @@ impl Story<'_> {
             return;
         }
         let tunnels: Vec<u32> = self.devices.tunnels().collect();
-        let ways: [&dyn Fn(&Arrived) -> bool; 2] = [
-            &|arrived| shape.is(&arrived.shape) || shape.begins(&arrived.shape),
-            &|arrived| shape.shares_flow(&arrived.shape),
-        ];
         let went_in = |arrived: &Arrived| arrived.ways.iter().any(|way| tunnels.contains(way));
-        let found = ways.iter().find_map(|is_it| {
-            self.frames
-                .iter()
-                .rposition(|arrived| went_in(arrived) && is_it(arrived))
-        });
+        let waits = |arrived: &Arrived| {
+            let mut copies = arrived.seen.copies.iter();
+            copies.any(|copy| copy.lost.as_deref() == Some(NOT_SEEN))
+        };
+        let is_it = |arrived: &Arrived| shape.is(&arrived.shape) || shape.begins(&arrived.shape);
+        let is_piece = |arrived: &Arrived| shape.shares_flow(&arrived.shape);
+        // The first that waits; else it is one more copy, or piece, of the last.
+        let first = |is_it: &dyn Fn(&Arrived) -> bool| {
+            let mut frames = self.frames.iter();
+            frames.position(|arrived| went_in(arrived) && waits(arrived) && is_it(arrived))
+        };
+        let last = |is_it: &dyn Fn(&Arrived) -> bool| {
+            let mut frames = self.frames.iter();
+            frames.rposition(|arrived| went_in(arrived) && is_it(arrived))
+        };
+        let found = first(&is_it)
+            .or_else(|| last(&is_it))
+            .or_else(|| first(&is_piece))
+            .or_else(|| last(&is_piece));
         let Some(arrived) = found.and_then(|index| self.frames.get_mut(index)) else {
             return;
         };
@@ -449,7 +481,7 @@ impl Devices {
 
     fn host(&self, bridge: u32) -> Option<&str> {
         let device = self.0.get(&bridge)?;
-        (device.role == Role::Host).then_some(&*device.name)
+        matches!(device.role, Role::Host | Role::Alone).then_some(&*device.name)
     }
 }
 
@@ -471,7 +503,8 @@ fn offload(frame: &Sniffed, device: &Device) -> Option<String> {
 
 /// What an MTU does not count: the Ethernet header and a tag.
 const HEADERS: usize = 14 + 4;
-/// VXLAN's own, and the one of Linux from before there was one.
-const PORTS: [u16; 2] = [crate::vxlan::PORT, 8472];
 /// Why a copy counts as lost.
 const NOT_SEEN: &str = "not seen leaving";
+
+#[cfg(test)]
+mod tests;

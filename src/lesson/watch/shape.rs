@@ -12,6 +12,8 @@ pub(super) struct Shape {
     bytes: Vec<u8>,
     /// What all pieces of a superframe have in common: addresses and ports.
     flow: Option<Vec<u8>>,
+    /// Of TCP: the number of the first byte, and how many there are.
+    sequence: Option<(u32, u32)>,
 }
 
 impl Shape {
@@ -20,6 +22,7 @@ impl Shape {
             return Self {
                 bytes: frame.to_vec(),
                 flow: None,
+                sequence: None,
             };
         };
         let mut bytes = frame.get(..ADDRESSES).unwrap_or_default().to_vec();
@@ -37,7 +40,7 @@ impl Shape {
             EtherType::IPV6 => settle_v6(&mut bytes, packet),
             _ => None,
         };
-        let flow = transport.and_then(|(protocol, at, addresses)| {
+        let flow = transport.clone().and_then(|(protocol, at, addresses)| {
             let sum = match protocol {
                 TCP => at + 16,
                 UDP => at + 6,
@@ -48,7 +51,13 @@ impl Shape {
             let parts = parts.map(|part| bytes.get(part).unwrap_or_default());
             Some([&parts.concat()[..], &[protocol]].concat())
         });
-        Self { bytes, flow }
+        let sequence = transport.filter(|(protocol, ..)| *protocol == TCP);
+        let sequence = sequence.and_then(|(_, at, _)| sequence_at(&bytes, at));
+        Self {
+            bytes,
+            flow,
+            sequence,
+        }
     }
 
     /// Whether both are the same frame.
@@ -61,9 +70,15 @@ impl Shape {
         self.bytes.len() >= 2 * ADDRESSES && whole.bytes.starts_with(&self.bytes)
     }
 
-    /// Whether one may be a piece of the other.
+    /// Whether one may be a piece of the other: of one flow, and of TCP with bytes in common.
     pub(super) fn shares_flow(&self, other: &Self) -> bool {
-        self.flow.is_some() && self.flow == other.flow
+        let overlap = match (self.sequence, other.sequence) {
+            (Some((first, len)), Some((start, size))) => {
+                start.wrapping_sub(first) < len.max(1) || first.wrapping_sub(start) < size.max(1)
+            }
+            _ => true,
+        };
+        overlap && self.flow.is_some() && self.flow == other.flow
     }
 }
 
@@ -86,6 +101,16 @@ fn settle_v6(bytes: &mut [u8], at: usize) -> Option<Transport> {
     // The last two bits of the traffic class.
     head[1] &= !0b0011_0000;
     Some((head[6], at + 40, at + 8..at + 40))
+}
+
+/// The TCP header at `at`: the number of its first byte, and how many follow.
+fn sequence_at(bytes: &[u8], at: usize) -> Option<(u32, u32)> {
+    let header = bytes.get(at..)?.first_chunk::<20>()?;
+    let [_, _, _, _, a, b, c, d, ..] = *header;
+    let len = bytes
+        .len()
+        .checked_sub(at + usize::from(header[12] >> 4) * 4)?;
+    Some((u32::from_be_bytes([a, b, c, d]), u32::try_from(len).ok()?))
 }
 
 fn clear(bytes: &mut [u8], range: std::ops::Range<usize>) {
