@@ -115,7 +115,7 @@ export class Picture {
         role: "button",
         tabindex: "0",
         "aria-label": name,
-        "data-key": keyOf(choice.type, choice.node, choice.name),
+        "data-key": keyOfChoice(choice),
         onclick: pick,
         onkeydown: (/** @type {KeyboardEvent} */ event) => {
           if (event.key !== "Enter" && event.key !== " ") return;
@@ -171,7 +171,7 @@ export class Picture {
     if (bridge.tunnels && place.vtep) {
       const end = place.flipped ? place.vtep.y + place.vtep.h : place.vtep.y;
       const d = `M${bridge.tunnelX} ${busY}V${end}`;
-      group.append(s("path", { class: "wire tunnel", d, "data-rate": keyOf("tunnel", node.name) }));
+      group.append(s("path", { class: "wire tunnel", d, "data-rate": keyOf("tunnel", node.name, bridge.name) }));
     }
     for (const port of bridge.ports) {
       const info = node.show.ports.find((/** @type {any} */ one) => one.name === port.name);
@@ -215,7 +215,7 @@ export class Picture {
     const { table } = bridge;
     const columns = table.w > 620 ? 2 : 1;
     const slots = this.layout.rows * columns;
-    const total = node.fdbTotal > node.fdb.length ? node.fdbTotal : rows.length;
+    const total = this.model.rowsOf(node, bridge.name, rows.length);
     const shown = total > slots ? sorted.slice(0, slots - 1) : sorted;
     const width = table.w / columns;
     const out = shown.map(({ row }, index) => {
@@ -355,12 +355,18 @@ export class Picture {
         if (line && sample) thicken(line, sample.frames);
         const spark = this.still.querySelector(`[data-spark="${CSS.escape(keyOf(node.name, name))}"]`);
         if (!spark) continue;
-        const values = series.samples.slice(-60).map(({ rx, tx }) => rx + tx);
+        const values = series.samples.map(({ at, took, rx, tx }) => ({ at, took, value: rx + tx }));
         spark.setAttribute("d", points(values, 60, Number(spark.getAttribute("data-w")), 12));
       }
-      const peers = [...node.peers.values()].map((series) => series.samples.at(-1)?.frames ?? 0);
-      const line = this.still.querySelector(`[data-rate="${CSS.escape(keyOf("tunnel", node.name))}"]`);
-      if (line) thicken(line, peers.reduce((sum, frames) => sum + frames, 0));
+      /** @type {Map<string, number>} */
+      const tunnels = new Map();
+      for (const { last, samples } of node.peers.values()) {
+        tunnels.set(last.bridge, (tunnels.get(last.bridge) ?? 0) + (samples.at(-1)?.frames ?? 0));
+      }
+      for (const [bridge, frames] of tunnels) {
+        const line = this.still.querySelector(`[data-rate="${CSS.escape(keyOf("tunnel", node.name, bridge))}"]`);
+        if (line) thicken(line, frames);
+      }
     }
   }
 
@@ -373,22 +379,31 @@ export class Picture {
   mark() {
     for (const element of this.still.querySelectorAll(".chosen")) element.classList.remove("chosen");
     const { chosen } = this;
-    if (chosen) this.element(keyOf(chosen.type, chosen.node, chosen.name))?.classList.add("chosen");
+    if (chosen) this.element(keyOfChoice(chosen))?.classList.add("chosen");
   }
 
   /**
    * Lets a row of an FDB light up, as the one that decided or was learned.
    * @param {string} node
+   * @param {string|null} bridge
    * @param {string} mac
    * @param {number} vlan
    */
-  flash(node, mac, vlan = 0) {
-    const row = this.element(keyOf("fdb", node, keyOf(mac, String(vlan))));
+  flash(node, bridge, mac, vlan = 0) {
+    const row = this.element(keyOfChoice({ type: "fdb", node, bridge: bridge ?? "", name: keyOf(mac, String(vlan)) }));
     if (!row) return;
     row.classList.remove("lit");
     row.getBoundingClientRect();
     row.classList.add("lit");
   }
+}
+
+/**
+ * Two bridges of a node may know the same address.
+ * @param {Choice} choice
+ */
+function keyOfChoice({ type, node, name, bridge }) {
+  return keyOf(type, node, name, ...(type === "fdb" ? [bridge ?? ""] : []));
 }
 
 /**
