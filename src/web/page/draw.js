@@ -5,7 +5,7 @@ import { fit, h, s, clean } from "./dom.js";
 import { t } from "./i18n.js";
 import { arrange, ROW } from "./layout.js";
 import { keyOf } from "./model.js";
-import { perSecond, points } from "./plot.js";
+import { grouped, perSecond, points } from "./plot.js";
 
 /** @typedef {import("./layout.js").Box} Box */
 /** @typedef {import("./layout.js").Layout} Layout */
@@ -81,8 +81,9 @@ export class Picture {
 
   /** What changes the picture but not its arrangement. */
   looks() {
-    return [...this.model.nodes.values()].map(({ show, fdb, away, local }) => [
+    return [...this.model.nodes.values()].map(({ show, fdb, fdbTotal, away, local }) => [
       away,
+      fdbTotal > fdb.length && fdbTotal,
       local,
       show?.ports.map((/** @type {any} */ p) => [p.state, p.netns, p.ifname, p.addresses, p.flags]),
       show?.bridges.map((/** @type {any} */ b) => [b.mode, b.vni, b.effective_mtu]),
@@ -223,7 +224,10 @@ export class Picture {
       const y = table.y + (index % this.layout.rows) * ROW;
       return this.row(node, row, { x, y, w: width - 8, h: ROW - 2 });
     });
-    if (total > slots) {
+    if (total > 0 && rows.length === 0) {
+      const text = t("fdb.many", { count: grouped(total) });
+      out.push(s("text", { class: "quiet", x: table.x + 4, y: table.y + 17, text }));
+    } else if (total > slots) {
       const x = table.x + (columns - 1) * width + 8;
       const y = table.y + (this.layout.rows - 1) * ROW + 17;
       const more = t("fdb.more", { count: total - shown.length });

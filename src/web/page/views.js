@@ -175,8 +175,11 @@ export function bridgeView({ node, name }, tools) {
         ),
       );
     });
+    const isUntold = total > 0 && all.length === 0;
+    const count = isUntold ? t("fdb.many", { count: grouped(total) }) : t("fdb.count", { shown: lines.length, total });
     rows.replaceChildren(
-      h("p", { class: "quiet", text: t("fdb.count", { shown: lines.length, total }) }),
+      h("p", { class: "quiet", text: count }),
+      isUntold ? h("p", { class: "quiet" }, h("code", { text: t("fdb.many_hint", { name: clean(name) }) })) : "",
       h("ul", { class: "plain" }, ...lines),
     );
   };
