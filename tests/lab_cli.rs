@@ -61,7 +61,17 @@ fn main() -> ExitCode {
                 "a_student_asks_for_a_hint_and_for_the_check",
                 student,
             ),
+            env.trial("the_students_shell_has_a_history_of_its_own", history),
+            env.trial("a_check_that_holds_once_only_is_refused", once_only),
             env.trial("a_fault_that_breaks_nothing_is_refused", no_fault),
+            env.trial("a_command_that_prints_without_end_is_ended", flood),
+            env.trial("a_comment_behind_a_command_in_the_background", comment),
+            env.trial(
+                "a_file_is_what_it_was_until_there_is_something_to_write",
+                files,
+            ),
+            env.trial("a_lesson_in_a_pipe_is_refused_as_it_is_read_twice", piped),
+            env.trial("what_a_terminal_would_obey_is_refused", obeyed),
             as_nobody.trial_with(
                 &["ping"],
                 "an_ordinary_user_runs_lessons_too",
@@ -294,6 +304,22 @@ fn not_run() {
         because,
         "it is a lesson for kernel only; run it --on kernel"
     );
+    // There are several programs of that name.
+    let text = "needs = [\"nc\"]\n[[step]]\nrun = \"true\"\n";
+    let desk = Desk::new("nc", &lesson("nc", text));
+    let nc = desk.0.join("nc");
+    fs::write(&nc, "#!/bin/sh\necho '-k set keepalive option on socket'\n").unwrap();
+    fs::set_permissions(&nc, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut lab = desk.lab("run --json");
+    lab.env(
+        "PATH",
+        format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", desk.0.display()),
+    );
+    let report: Value = serde_json::from_slice(&lab.output().unwrap().stdout).unwrap();
+    assert_eq!(
+        report["because"],
+        "nc is not OpenBSD's, which has -N; install netcat-openbsd"
+    );
 }
 
 fn chinese() {
@@ -392,12 +418,137 @@ fn student() {
     ] {
         assert!(told.contains(line), "{line}: {told}");
     }
-    let (told, code) = sit("ip -n podB addr add 10.1.1.20/24 dev eth0\ncheck && echo so\n");
+    let (told, code) =
+        sit("ip -n podB addr add 10.1.1.20/24 dev eth0\ncheck && check && echo so\n");
     assert_eq!(code, Some(0), "{told}");
     assert!(
         told.contains("\nso\n") && told.contains("Repaired. It was"),
         "{told}"
     );
+}
+
+fn history() {
+    let desk = Desk::new("history", TWO_PODS);
+    let shell = desk.0.join("shell");
+    fs::write(
+        &shell,
+        "#!/bin/sh\necho \"history in $HISTFILE, env in $ENV\"\n",
+    )
+    .unwrap();
+    fs::set_permissions(&shell, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut lab = desk.lab("break");
+    lab.env("SHELL", &shell)
+        .env("HISTFILE", "/root/mine")
+        .env("ENV", "/root/env");
+    let told = text(&lab.output().unwrap().stdout);
+    assert!(
+        told.contains("history in /run/lab-history, env in \n"),
+        "{told}"
+    );
+}
+
+fn once_only() {
+    let rest = "[[step]]\nrun = \"touch a\"\n[[fault]]\nname = \"once\"\nsymptom = \"s\"\n\
+                run = \"true\"\ncheck = \"rm a\"\nsolve = \"touch a\"\n";
+    let desk = Desk::new("once-only", &lesson("once-only", rest));
+    let told = desk.told("break --solve", 1);
+    assert!(
+        told.contains("check fault once: it holds once only; correct the lesson"),
+        "{told}"
+    );
+}
+
+fn flood() {
+    for command in ["yes", "yes & sleep 0.2; true"] {
+        let steps = format!("[[step]]\nrun = \"{command}\"\n");
+        let desk = Desk::new("flood", &lesson("flood", &steps));
+        let mut lab = desk.lab("run --json");
+        let output = lab.output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let assert = &report["steps"][0]["asserts"][0];
+        assert_eq!(assert["got"], "it has printed more than 1 MiB", "{command}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+fn comment() {
+    let steps = "[[step]]\nrun = \"sh -c 'echo ready; sleep 60' # runs on\"\n\
+                 background = true\nprints = ['^ready$']\n[[step]]\nrun = \"kill $!\"\n";
+    let desk = Desk::new("comment", &lesson("comment", steps));
+    desk.told("run", 0);
+}
+
+fn files() {
+    let text = lesson(
+        "files",
+        "needs = [\"no-such-program\"]\n[[step]]\nrun = \"true\"\n",
+    );
+    let desk = Desk::new("files", &text);
+    fs::write(desk.0.join("old.pcapng"), "yesterday").unwrap();
+    let read = |name: &str| fs::read_to_string(desk.0.join(name)).unwrap();
+    desk.told("run --pcap old.pcapng", 77);
+    assert_eq!(read("old.pcapng"), "yesterday");
+    let told = desk.told("run --pcap ./lesson.toml", 2);
+    assert!(
+        told.contains("it is the same file as lesson.toml"),
+        "{told}"
+    );
+    assert_eq!(read("lesson.toml"), text);
+    desk.told("run --mermaid old.pcapng --pcap old.pcapng", 2);
+    // What is written then is all that is there.
+    fs::write(desk.0.join("lesson.toml"), TWO_PODS).unwrap();
+    fs::write(desk.0.join("old.pcapng"), vec![b'x'; 1 << 20]).unwrap();
+    let told = desk.told("run --pcap old.pcapng", 0);
+    assert!(told.contains("old.pcapng"), "{told}");
+    assert!(fs::metadata(desk.0.join("old.pcapng")).unwrap().len() < 1 << 18);
+}
+
+fn piped() {
+    let desk = Desk::new("piped", TWO_PODS);
+    for verb in ["run", "break"] {
+        let mut lab = command(env!("CARGO_BIN_EXE_tapswitch"));
+        lab.args(["lab", verb, "/dev/stdin"]).stdin(Stdio::piped());
+        let mut lab = lab.stderr(Stdio::piped()).spawn().unwrap();
+        drop(lab.stdin.take().unwrap().write_all(TWO_PODS.as_bytes()));
+        let output = lab.wait_with_output().unwrap();
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(
+            told.contains("it is no file that can be read twice"),
+            "{told}"
+        );
+    }
+    drop(desk);
+}
+
+fn obeyed() {
+    for (code, name) in [
+        ("\\u001b[2K", "U+001B"),
+        ("\\u202e", "U+202E"),
+        ("\\r", "U+000D"),
+    ] {
+        for place in [
+            "title = \"TEXT\"",
+            "run = \"echo TEXT\"",
+            "prints = [\"TEXT\"]",
+        ] {
+            let text = "id = \"a\"\ntitle = \"t\"\n[[step]]\nrun = \"true\"\nprints = []\n";
+            let key = place.split(' ').next().unwrap();
+            let lines: Vec<_> = text
+                .lines()
+                .map(|line| match line.starts_with(key) {
+                    true => place.replace("TEXT", code),
+                    false => line.to_owned(),
+                })
+                .collect();
+            let desk = Desk::new("obeyed", &lines.join("\n"));
+            for verb in ["check", "show", "run"] {
+                let told = desk.told(verb, 2);
+                assert!(told.contains(name), "{place}: {told}");
+                assert!(!told.contains(['\x1b', '\u{202e}', '\r']), "{told:?}");
+            }
+        }
+    }
 }
 
 fn no_fault() {

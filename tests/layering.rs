@@ -110,6 +110,11 @@ const RULES: &[Rule] = &[
         why: "the page knows switches by what the control API tells",
     },
     Rule {
+        rooms: &["lesson"],
+        forbidden: &["crate::cli", "println!", "eprintln!"],
+        why: "lessons can be run from any program",
+    },
+    Rule {
         rooms: &["sys"],
         forbidden: &[
             "crate::bridge::Bridge",

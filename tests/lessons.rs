@@ -17,6 +17,7 @@ use std::{
 
 use libtest_mimic::{Completion, Failed, Trial};
 use nix::unistd::geteuid;
+use serde_json::Value;
 use tapswitch::{
     lesson::{Lesson, System, Text, library, parse},
     sys::clock,
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
             .collect();
         let mut trials = vec![
             Trial::test("the_lessons_can_be_read_in_english_and_in_chinese", in_both),
-            Trial::test("a_lesson_whose_claim_is_false_fails", false_claims),
+            Trial::ignorable_test("a_lesson_whose_claim_is_false_fails", false_claims),
         ];
         for &lesson in &lessons {
             for &system in &lesson.on {
@@ -242,18 +243,34 @@ fn in_both() -> Result<(), Failed> {
 }
 
 /// Each of these is a lesson of the program with one word changed.
-fn false_claims() -> Result<(), Failed> {
-    for (id, truth, lie) in [
-        ("first-ping", "' 0% packet loss'", "' 50% packet loss'"),
-        ("first-ping", "to = [\"podB\"]", "to = [\"podC\"]"),
-        ("first-ping", "fate = \"flooded\"", "fate = \"forwarded\""),
+fn false_claims() -> Result<Completion, Failed> {
+    for (about, id, truth, lie) in [
         (
+            "prints",
+            "first-ping",
+            "' 0% packet loss'",
+            "' 50% packet loss'",
+        ),
+        ("frames", "first-ping", "to = [\"podB\"]", "to = [\"podC\"]"),
+        (
+            "frames",
+            "first-ping",
+            "fate = \"flooded\"",
+            "fate = \"forwarded\"",
+        ),
+        (
+            "exit",
             "br-netfilter",
             "fails = \"kernel\"",
             "fails = \"tapswitch\"",
         ),
-        ("loopback", "fails = \"both\"", "fails = \"kernel\""),
-        ("mtu", "reason = \"too_big\"", "reason = \"no_egress\""),
+        ("exit", "loopback", "fails = \"both\"", "fails = \"kernel\""),
+        (
+            "frames",
+            "mtu",
+            "reason = \"too_big\"",
+            "reason = \"no_egress\"",
+        ),
     ] {
         let text = library::find(id).ok_or("there is no such lesson")?.text;
         if !text.contains(truth) {
@@ -263,13 +280,28 @@ fn false_claims() -> Result<(), Failed> {
         let text = text.replacen(truth, lie, 1);
         fs::write(&file, text).map_err(|error| format!("write {file}: {error}"))?;
         let mut program = Command::new(PROGRAM);
-        program.args(["lab", "run", &file, "--pcap", "/dev/null"]);
-        match lab(&mut program, System::Tapswitch) {
-            Outcome::Failed(_) | Outcome::NotRun(_) => {}
-            Outcome::Passed => return Err(format!("{id} passes with {lie}").into()),
+        program.args(["lab", "run", &file, "--pcap", "/dev/null", "--json"]);
+        let outcome = lab(&mut program, System::Tapswitch);
+        match &outcome {
+            Outcome::Failed(report) if broken_asserts(report) == [about] => {}
+            Outcome::NotRun(_) => {
+                return Ok(Completion::ignored_with(format!("{id} cannot run here")));
+            }
+            _ => return Err(format!("{id} with {lie}: {outcome:?}").into()),
         }
     }
-    Ok(())
+    Ok(Completion::Completed)
+}
+
+/// What the asserts are about that do not hold in a report; nothing if it is none.
+fn broken_asserts(report: &str) -> Vec<String> {
+    let report: Value = serde_json::from_str(report).unwrap_or_default();
+    let steps = report["steps"].as_array().into_iter().flatten();
+    let asserts = steps.flat_map(|step| step["asserts"].as_array().into_iter().flatten());
+    asserts
+        .filter(|assert| !assert["got"].is_null())
+        .map(|assert| assert["about"].as_str().unwrap_or_default().to_owned())
+        .collect()
 }
 
 /// Prints the table.

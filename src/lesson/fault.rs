@@ -1,7 +1,9 @@
 //! A lesson's network, broken for a student to find out what is wrong with it.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     io::{self, IsTerminal},
     path::{Path, PathBuf},
     process::{Child, Command},
@@ -148,16 +150,34 @@ impl<'l> Broken<'l> {
                 said.extend_from_slice(bytes);
                 Ok(())
             })?;
-        let said = String::from_utf8_lossy(&said).into_owned();
+        let mut said = String::from_utf8_lossy(&said).into_owned();
+        if let Some(because) = end.because() {
+            said += &format!(
+                "\nthe check {because}; its shell is gone, and its variables: leave, and start again"
+            );
+        }
         Ok((end == End::Code(0), said))
     }
 
-    /// Repairs it as the lesson says.
+    /// Repairs it as the lesson says. The check may have to hold more often than once: a student
+    /// asks, and it is asked again at the end.
     ///
     /// # Errors
-    /// If that fails.
+    /// If that fails, and if the check holds once only.
     pub fn solve(&mut self) -> Result<(), String> {
-        self.type_in(&self.fault.solve)
+        self.type_in(&self.fault.solve)?;
+        if !self.is_repaired()?.0 {
+            // The verdict is not far.
+            return Ok(());
+        }
+        match self.is_repaired()? {
+            (true, _) => Ok(()),
+            (false, said) => Err(format!(
+                "check fault {}: it holds once only; correct the lesson: {}",
+                self.fault.name,
+                said.trim()
+            )),
+        }
     }
 
     /// Opens the user's shell where the fault is, in which the words `check` and `hint` help, until
@@ -192,17 +212,24 @@ impl<'l> Broken<'l> {
         let shell = env::var_os("SHELL").filter(|shell| !shell.is_empty());
         let shell = shell.unwrap_or_else(|| "sh".into());
         let mut command = Command::new(&shell);
-        // The user's own files would hide the prompt, and find other programs first.
-        if Path::new(&shell)
-            .file_name()
-            .is_some_and(|name| name == "bash")
-        {
-            command.args(["--noprofile", "--norc"]);
-            if io::stdin().is_terminal() {
-                command.arg("-i");
+        // The user's own files would hide the prompt, find other programs first, and set HISTFILE.
+        match Path::new(&shell).file_name().and_then(OsStr::to_str) {
+            Some("bash") => {
+                command.args(["--noprofile", "--norc"]);
+                if io::stdin().is_terminal() {
+                    command.arg("-i");
+                }
             }
+            Some("zsh") => drop(command.arg("-f")),
+            _ => {}
         }
-        command.env("PS1", format!("{}# ", self.fault.node));
+        // The user's own history is none of the lesson's; it would be cut to the default length.
+        command
+            .env("HISTFILE", HISTORY)
+            .env("fish_history", "")
+            .env_remove("ENV")
+            .env_remove("BASH_ENV")
+            .env("PS1", format!("{}# ", self.fault.node));
         self.world.spawn_here(&self.fault.node, &mut command)
     }
 
@@ -210,7 +237,7 @@ impl<'l> Broken<'l> {
     fn type_in(&mut self, scripts: &Scripts) -> Result<(), String> {
         let node = &self.fault.node;
         for script in scripts.on(self.world.system()) {
-            for Typed(command) in script::commands(script)? {
+            for Typed(command) in script::commands(script).map_err(|(_, said)| said)? {
                 let mut said = Vec::new();
                 let end = self
                     .world
@@ -220,8 +247,9 @@ impl<'l> Broken<'l> {
                     })?;
                 if end != End::Code(0) {
                     let said = String::from_utf8_lossy(&said);
-                    let (code, said) = (end.code(), said.trim());
-                    return Err(format!("type {command}: exit code {code}: {said}"));
+                    let code = || format!("exit code {}: {}", end.code(), said.trim());
+                    let because = end.because().map_or_else(code, ToOwned::to_owned);
+                    return Err(format!("type {command}: {because}"));
                 }
             }
         }
@@ -274,6 +302,7 @@ fn indented(text: &str) -> String {
     lines.map(|line| format!("  {line}\n")).collect()
 }
 
+const HISTORY: &str = "/run/lab-history";
 const HINT: &str = "/run/lab-hint";
 const ASKED: &str = "/run/lab-asked";
 const ANSWER: &str = "/run/lab-answer";

@@ -28,19 +28,22 @@
 //! them with [`enter`](enter::enter) before anything else. [`run`](run::run) then goes through the
 //! steps, tells its [`Audience`] what happens, and returns a [`Report`]. [`fault`] breaks what was
 //! built, for a student to repair.
+//!
+//! Network, processes and `/run` are the lesson's own. Files are not: its commands have the rights of
+//! whoever runs it.
 
 use crate::config::Diagnostic;
 
 pub mod enter;
 pub mod fault;
 mod format;
+mod here;
 mod keys;
 pub mod lang;
 pub mod library;
 pub mod mermaid;
 pub mod narrate;
 mod needs;
-pub mod pause;
 mod read;
 pub mod report;
 pub mod run;
@@ -75,7 +78,7 @@ pub fn parse(text: &str) -> Result<Lesson, Vec<Diagnostic>> {
 /// # Errors
 /// Everything that is wrong with it, in the order of the text.
 pub fn check(text: &str) -> Result<Lesson, Vec<Diagnostic>> {
-    read::read(text, &script::complain)
+    read::read(text, &script::inspect)
 }
 
 /// The commands of a script, in order; each may have several lines. If the shell has a complaint, the

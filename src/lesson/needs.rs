@@ -1,6 +1,11 @@
 //! What a lesson needs that may not be here.
 
-use std::{env, fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    env, fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use super::{
     format::{Feature, Lesson, System},
@@ -19,6 +24,13 @@ pub(super) fn missing(lesson: &Lesson, system: System) -> Option<String> {
     if let Some(because) = programs(&always).or_else(|| programs(&lesson.needs)) {
         return Some(because);
     }
+    if lesson.nodes.iter().any(|node| node.underlay.is_some()) && !has(Feature::Bridge) {
+        return Some(
+            "the kernel has no bridge, which is the cable between the machines; load it: modprobe \
+             bridge"
+                .to_owned(),
+        );
+    }
     if system == System::Tapswitch
         && let Err(error) = Tap::create(&TapOptions::default())
     {
@@ -36,8 +48,21 @@ pub(super) fn missing(lesson: &Lesson, system: System) -> Option<String> {
 
 /// Which of `programs` is not here.
 pub(super) fn programs(programs: &[String]) -> Option<String> {
-    let missing = programs.iter().find(|program| !is_installed(program))?;
-    Some(format!("{missing} is not installed; install it"))
+    if let Some(missing) = programs.iter().find(|program| !is_installed(program)) {
+        return Some(format!("{missing} is not installed; install it"));
+    }
+    let is_other = programs.iter().any(|program| program == "nc") && !is_openbsds();
+    is_other.then(|| "nc is not OpenBSD's, which has -N; install netcat-openbsd".to_owned())
+}
+
+/// Whether `nc` is OpenBSD's: only that one ends a connection at the end of its input, with `-N`.
+fn is_openbsds() -> bool {
+    let output = Command::new("nc").arg("-h").stdin(Stdio::null()).output();
+    output.is_ok_and(|output| {
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        said.contains("OpenBSD") || said.lines().any(|line| line.trim_start().starts_with("-N"))
+    })
 }
 
 /// Whether a program is on the path, or where only root has it.

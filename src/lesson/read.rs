@@ -38,6 +38,9 @@ pub(super) fn read(
         nodes: Vec::new(),
     };
     let lesson = reader.lesson(root.span(), root.get_ref());
+    for (_, value) in root.get_ref() {
+        reader.visible(value);
+    }
     let mut report = reader.report;
     let locator = Locator::new(text);
     let mut diagnostics: Vec<Diagnostic> = syntax_errors

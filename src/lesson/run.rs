@@ -241,7 +241,7 @@ impl Runner<'_> {
         let mut typed: Vec<Typed> = Vec::new();
         for script in step.scripts.on(system) {
             let commands = script::commands(script);
-            typed.extend(commands.map_err(|said| {
+            typed.extend(commands.map_err(|(_, said)| {
                 RunError::World(format!("read a script: the shell says: {said}; correct it"))
             })?);
         }
@@ -408,7 +408,9 @@ impl Runner<'_> {
 fn exit_assert(command: &str, end: End, must_fail: bool) -> Option<Assert> {
     let code = end.code();
     let (expected, got) = match (must_fail, end) {
-        (_, End::Late) => ("ends", "it is still running after 60 seconds".to_owned()),
+        (_, End::Late | End::Flood) => {
+            ("ends", format!("it {}", end.because().unwrap_or_default()))
+        }
         (false, _) if code != 0 => ("succeeds", format!("it ended with exit code {code}")),
         (false, End::Over(_)) => ("succeeds", "it ended the shell".to_owned()),
         (true, _) if code == 0 => ("fails", "it succeeded".to_owned()),

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::read::Complaint;
+use super::{here::Scanner, read::Complaint};
 
 /// A command that may have several lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,71 +13,54 @@ pub(super) struct Typed(pub(super) String);
 
 /// The commands of `script`, in order. Blank lines and comments between them are left out. Lines
 /// belong together until the shell has no complaint.
-pub(super) fn commands(script: &str) -> Result<Vec<Typed>, String> {
+pub(super) fn commands(script: &str) -> Result<Vec<Typed>, Complaint> {
     let mut commands = Vec::new();
     let mut pending: Vec<&str> = Vec::new();
-    let mut complaint = String::new();
-    for line in script.lines() {
+    let mut complaint = None;
+    let mut first = 1;
+    for (number, line) in (1..).zip(script.lines()) {
         let is_between = pending.is_empty() && (line.trim().is_empty() || is_comment(line));
         if is_between {
             continue;
         }
+        if pending.is_empty() {
+            first = number;
+        }
         pending.push(line);
-        if goes_on(&pending) {
-            continue;
-        }
         let text = pending.join("\n");
-        match complain(&text) {
-            None => {
-                commands.push(Typed(text));
-                pending.clear();
-            }
-            Some((_, said)) => complaint = said,
+        complaint = match goes_on(&text) {
+            Some(said) => Some((1, said.to_owned())),
+            None => complain(&text),
+        };
+        if complaint.is_none() {
+            commands.push(Typed(text));
+            pending.clear();
         }
     }
-    match pending.is_empty() {
-        true => Ok(commands),
-        false => Err(complaint),
+    match complaint {
+        None => Ok(commands),
+        Some((line, said)) => Err((first + line - 1, said)),
     }
+}
+
+/// What is wrong with `script`, in the shell's words or in ours.
+pub(super) fn inspect(script: &str) -> Option<Complaint> {
+    complain(script).or_else(|| commands(script).err())
 }
 
 fn is_comment(line: &str) -> bool {
     line.trim_start().starts_with('#')
 }
 
-/// Whether the last line says that there is more, in a way that the shell does not mind.
-fn goes_on(lines: &[&str]) -> bool {
-    if lines.last().is_some_and(|line| line.ends_with('\\')) {
-        return true;
+/// Why there is more to come behind `text`, if the shell would not mind its end.
+fn goes_on(text: &str) -> Option<&'static str> {
+    let backslashes = text.len() - text.trim_end_matches('\\').len();
+    if backslashes % 2 == 1 {
+        return Some("the last line ends with a backslash");
     }
-    let mut ends: Vec<&str> = Vec::new();
-    for line in lines {
-        match ends.first() {
-            Some(end) if line.trim_start_matches('\t') == *end => drop(ends.remove(0)),
-            Some(_) => {}
-            None => ends = here_documents(line),
-        }
-    }
-    !ends.is_empty()
-}
-
-/// The words that end the here-documents which `line` begins.
-fn here_documents(line: &str) -> Vec<&str> {
-    let starts = line.match_indices("<<");
-    let words = starts.filter_map(|(at, _)| {
-        let before = &line[..at];
-        let rest = &line[at + 2..];
-        // A here-string, and a shift in arithmetic, are none.
-        if before.ends_with('<') || rest.starts_with('<') || before.contains("$((") {
-            return None;
-        }
-        let rest = rest.strip_prefix('-').unwrap_or(rest).trim_start();
-        let rest = rest.trim_start_matches(['\'', '"', '\\']);
-        let end = rest.find(|char: char| !char.is_ascii_alphanumeric() && char != '_');
-        let word = &rest[..end.unwrap_or(rest.len())];
-        (!word.is_empty()).then_some(word)
-    });
-    words.collect()
+    Scanner::new(text)
+        .ends_in_here_document()
+        .then_some("a here-document does not end")
 }
 
 /// What the shell says about `script` without running it; nothing if it is content, or if there is
@@ -152,6 +135,43 @@ mod tests {
             typed(script),
             ["cat >a <<'EOF'\n# not a comment\nEOF", "echo $((1<<2))"]
         );
+    }
+
+    #[test]
+    fn what_only_looks_like_a_here_document_is_none_and_one_behind_arithmetic_is() {
+        for line in [
+            "echo 'a <<EOF b'",
+            "echo \"a <<EOF\"",
+            "echo a # <<EOF",
+            "echo \\<\\<EOF",
+            "x=$((1<<2))",
+        ] {
+            let script = format!("{line}\necho b");
+            assert_eq!(typed(&script), [line, "echo b"], "{line}");
+        }
+        for document in [
+            "x=$((1)); cat <<EOF\necho in\nEOF",
+            "cat <<END-OF\nEND\nEND-OF",
+            "cat <<A <<'B C'\nA\nx\nB C",
+            "cat <<-A\n\tx\n\tA",
+            "x=\"$(cat <<A\nit's\nA\n)\"",
+            "echo ${#x} $# <<A\nx\nA",
+            "(cat <<A)\nx\nA",
+        ] {
+            let script = format!("{document}\necho b");
+            assert_eq!(typed(&script), [document, "echo b"], "{document}");
+        }
+    }
+
+    #[test]
+    fn a_script_that_ends_too_early_is_told_with_line_and_cause() {
+        assert_eq!(
+            inspect("echo a\n\ncat <<EOF\nx"),
+            Some((3, "a here-document does not end".to_owned()))
+        );
+        let (line, said) = inspect("echo a\necho b \\").unwrap();
+        assert_eq!((line, said.contains("backslash")), (2, true), "{said}");
+        assert_eq!(inspect("echo a\n"), None);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub(super) enum End {
     Over(i32),
     /// Not within [`PATIENCE`]; the shell is gone.
     Late,
+    /// It printed more than [`MOST`]; the shell is gone.
+    Flood,
 }
 
 impl End {
@@ -46,6 +48,17 @@ impl End {
             Self::Code(code) | Self::Over(code) => code,
             // As timeout(1) has it.
             Self::Late => 124,
+            // As if by SIGPIPE.
+            Self::Flood => 141,
+        }
+    }
+
+    /// Why it was ended.
+    pub(super) fn because(self) -> Option<&'static str> {
+        match self {
+            Self::Code(_) | Self::Over(_) => None,
+            Self::Late => Some("is still running after 60 seconds"),
+            Self::Flood => Some("has printed more than 1 MiB"),
         }
     }
 }
@@ -85,7 +98,8 @@ impl Shell {
         Ok(shell)
     }
 
-    /// Types a command and waits for its end. What is printed meanwhile goes to `print`, in pieces.
+    /// Types a command and waits for its end, but not for ever. What is printed meanwhile goes to
+    /// `print`, in pieces.
     pub(super) fn run(
         &mut self,
         command: &str,
@@ -99,11 +113,19 @@ impl Shell {
         self.type_in(&format!("{before}{command}\necho \"done $?\" >&9\n{after}"))?;
         let start = clock::now();
         let mut said = String::new();
+        let mut printed = 0;
         loop {
+            if clock::now().since(start) > PATIENCE {
+                self.kill();
+                return Ok(End::Late);
+            }
             let [has_output, has_end] = self.wait()?;
             if has_output {
-                self.pass_on(print)?;
-                continue;
+                printed += self.pass_on(print)?;
+                if printed > MOST {
+                    self.kill();
+                    return Ok(End::Flood);
+                }
             }
             if has_end {
                 let mut bytes = [0; 64];
@@ -114,19 +136,16 @@ impl Shell {
                     .find_map(end_of)
                     .filter(|_| said.ends_with('\n'))
                 {
-                    // All that it printed was in the pipe before.
-                    while self.wait_for(PollTimeout::ZERO)?[0] {
-                        self.pass_on(print)?;
+                    // All that it printed was in the pipe before; others may print on.
+                    let mut drained = 0;
+                    while drained < PIPE && self.wait_for(PollTimeout::ZERO)?[0] {
+                        drained += self.pass_on(print)?;
                     }
                     return Ok(end);
                 }
             }
-            if let Some(status) = self.child.try_wait()? {
+            if !has_output && let Some(status) = self.child.try_wait()? {
                 return Ok(End::Over(status.code().unwrap_or(1)));
-            }
-            if clock::now().since(start) > PATIENCE {
-                self.kill();
-                return Ok(End::Late);
             }
         }
     }
@@ -135,10 +154,11 @@ impl Shell {
         File::from(self.typed.try_clone()?).write_all(text.as_bytes())
     }
 
-    fn pass_on(&mut self, print: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    fn pass_on(&mut self, print: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<usize> {
         let mut bytes = [0; 4096];
         let len = self.printed.read(&mut bytes)?;
-        print(&bytes[..len])
+        print(&bytes[..len])?;
+        Ok(len)
     }
 
     /// Waits a moment for output, and for an end.
@@ -183,3 +203,7 @@ fn end_of(line: &str) -> Option<End> {
 
 /// How long a command may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// How much a command may print.
+const MOST: usize = 1 << 20;
+/// What a pipe holds: pipe(7).
+const PIPE: usize = 64 << 10;

@@ -15,6 +15,8 @@ use std::{
     time::Duration,
 };
 
+use nix::poll::{PollFd, PollFlags, poll};
+
 use super::{
     format::{Lesson, NodeSpec, System},
     needs::ROOTS_OWN,
@@ -179,12 +181,17 @@ impl World {
         let output = Path::new(DIRECTORY).join(format!(".job-{}", self.jobs.len()));
         let shown = output.display();
         // Without a shell between, so that $! is the program.
-        let is_simple = !command.contains(['\n', '|', ';', '&']);
+        let is_simple = !command.contains(['\n', '|', ';', '&', '#']);
         let line = match is_simple {
             true => format!("{command} >{shown} 2>&1 &"),
             false => format!("{{ {command}\n}} >{shown} 2>&1 &"),
         };
-        self.run(node, &line, Failure::IsTheEnd, &mut |_| Ok(()))?;
+        let end = self.run(node, &line, Failure::IsTheEnd, &mut |_| Ok(()))?;
+        if end != End::Code(0) {
+            let code = || format!("exit code {}", end.code());
+            let because = end.because().map_or_else(code, ToOwned::to_owned);
+            return Err(format!("start {command} in the background: {because}"));
+        }
         self.jobs.push(Job {
             command: command.to_owned(),
             output: output.clone(),
@@ -268,13 +275,19 @@ impl Node {
         let daemon = spawn_in(&self.netns, &mut command);
         let mut daemon = daemon.map_err(|cause| failed(&cause_text(&cause)))?;
         let mut line = String::new();
+        let mut is_late = false;
         if let Some(stdout) = daemon.stdout.take() {
             // It says ready, or ends.
-            drop(BufReader::new(stdout).read_line(&mut line));
+            let mut said = [PollFd::new(stdout.as_fd(), PollFlags::POLLIN)];
+            is_late = poll(&mut said, READY) == Ok(0);
+            if !is_late {
+                drop(BufReader::new(stdout).read_line(&mut line));
+            }
         }
         self.daemon = Some(daemon);
         match line.trim() {
             "ready" => Ok(()),
+            _ if is_late => Err(failed(&"it is not ready after 20 seconds; try again")),
             _ => Err(failed(&fs::read_to_string(log).unwrap_or_default().trim())),
         }
     }
@@ -425,6 +438,8 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
+/// How long a daemon may take to be ready, in milliseconds.
+const READY: u16 = 20_000;
 /// Where scripts run.
 pub(super) const DIRECTORY: &str = "/run/lab";
 /// Commands that come before all others.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{
-    BOLD, DIM, GREEN, NOT_RUN, RED, find, paint, pick, prose, style,
+    BOLD, DIM, GREEN, NOT_RUN, RED, find_twice, paint, pick, prose, style,
     tell::{printable, title},
 };
 use crate::{
@@ -25,7 +25,7 @@ pub(super) fn run(args: &LabBreakArgs, json: bool, out: &mut impl Write) -> Resu
             "break with --json: nobody would see the shell; add --solve".to_owned(),
         ));
     }
-    let lesson = find(&args.lesson)?;
+    let lesson = find_twice(&args.lesson)?;
     let (system, style) = (args.on.into(), style(args.lang));
     let seed = args
         .fault

@@ -2,8 +2,9 @@
 
 use std::{
     env,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, IsTerminal, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +12,7 @@ use comfy_table::{ContentArrangement, Table};
 
 mod breaks;
 mod list;
+mod pause;
 mod show;
 mod tell;
 
@@ -56,12 +58,18 @@ pub(super) fn run(command: LabCommand, json: bool, out: &mut impl Write) -> Resu
 }
 
 fn run_lesson(args: &LabRunArgs, json: bool, out: &mut impl Write) -> Result<(), CliError> {
-    let lesson = find(&args.lesson)?;
+    let lesson = find_twice(&args.lesson)?;
     let system = args.on.into();
     let style = style(args.lang);
     // Before the lesson has a /run of its own, and before it takes its time.
-    let mut diagram = args.mermaid.as_deref().map(open).transpose()?;
-    let pcap = args.pcap.as_deref().map(open).transpose()?;
+    let mut taken = vec![PathBuf::from(&args.lesson)];
+    let mut open = |path: &Option<PathBuf>| {
+        let file = path.as_deref().map(|path| open(path, &taken)).transpose();
+        taken.extend(path.clone());
+        file
+    };
+    let mut diagram = open(&args.mermaid)?;
+    let pcap = open(&args.pcap)?;
     match enter(&[]) {
         Ok(Entered::Inside) => {}
         Ok(Entered::Outside(0)) => return Ok(()),
@@ -128,6 +136,9 @@ fn write_frames(
     report: &Report,
     wanted: Option<(PathBuf, File)>,
 ) -> Result<Option<String>, CliError> {
+    if report.state == State::NotRun {
+        return Ok(None);
+    }
     let steps = report.steps.iter();
     let frames: Vec<_> = steps.flat_map(|step| step.frames.iter().cloned()).collect();
     let pcapng = watch::pcapng(&frames);
@@ -151,21 +162,55 @@ fn write_frames(
     Ok(Some(path.display().to_string()))
 }
 
-fn open(path: &Path) -> Result<(PathBuf, File), CliError> {
-    match File::create(path) {
+/// Opens a file that will be written, and is as it was until then.
+fn open(path: &Path, taken: &[PathBuf]) -> Result<(PathBuf, File), CliError> {
+    let number = |path: &Path| {
+        let metadata = fs::metadata(path).ok()?;
+        metadata.is_file().then(|| (metadata.dev(), metadata.ino()))
+    };
+    let own = number(path);
+    if let Some(other) = taken
+        .iter()
+        .find(|other| own.is_some() && number(other) == own)
+    {
+        let (path, other) = (path.display(), other.display());
+        return Err(CliError::Usage(format!(
+            "write {path}: it is the same file as {other}; choose another"
+        )));
+    }
+    let mut options = OpenOptions::new();
+    match options.write(true).create(true).truncate(false).open(path) {
         Ok(file) => Ok((path.to_owned(), file)),
         Err(error) => Err(not_written(path, &error)),
     }
 }
 
 fn write_all(path: &Path, file: &mut File, bytes: &[u8]) -> Result<(), CliError> {
-    file.write_all(bytes)
+    let cleared = file
+        .metadata()
+        .and_then(|metadata| match metadata.is_file() {
+            true => file.set_len(0),
+            false => Ok(()),
+        });
+    cleared
+        .and_then(|()| file.write_all(bytes))
         .map_err(|error| not_written(path, &error))
 }
 
 fn not_written(path: &Path, error: &io::Error) -> CliError {
     let path = path.display();
     CliError::Failed(format!("write {path}: {error}; check the path"))
+}
+
+/// The same for a program that runs again in a world of the lesson: a pipe is empty then.
+fn find_twice(lesson: &str) -> Result<Lesson, CliError> {
+    let is_stream = |metadata: fs::Metadata| !metadata.is_file() && !metadata.is_dir();
+    if library::find(lesson).is_none() && fs::metadata(lesson).is_ok_and(is_stream) {
+        return Err(CliError::Usage(format!(
+            "read {lesson}: it is no file that can be read twice; save the lesson in a file"
+        )));
+    }
+    find(lesson)
 }
 
 /// The lesson of this name, or in this file.

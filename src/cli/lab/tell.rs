@@ -6,13 +6,16 @@ use std::{
     path::Path,
 };
 
-use super::{BOLD, CYAN, DIM, GREEN, RED, paint, pick, prose, typed};
+use super::{
+    BOLD, CYAN, DIM, GREEN, RED, paint,
+    pause::{Next, pause},
+    pick, prose, typed,
+};
 use crate::{
     cli::output,
     lesson::{
         Assert, Audience, Lang, Lesson, Report, State, Step, System,
         narrate::{Narrator, Style},
-        pause::{Next, pause},
         run::Told,
     },
     time::Timestamp,
@@ -27,6 +30,8 @@ pub(super) struct Teller<'o, W: Write> {
     has_nodes: bool,
     /// What answers the pauses; none: there are none.
     pauses: Option<BufReader<Stdin>>,
+    /// The beginning of a character of output whose rest is still to come.
+    half: Vec<u8>,
     /// Whether output so far has ended its line.
     is_at_start: bool,
     /// Whether the last thing told was a command that has printed nothing.
@@ -43,6 +48,7 @@ impl<'o, W: Write> Teller<'o, W> {
             steps: lesson.steps.len(),
             has_nodes: lesson.nodes.len() > 1,
             pauses: has_pauses.then(|| BufReader::new(io::stdin())),
+            half: Vec::new(),
             is_at_start: true,
             is_silent: false,
             is_blank: false,
@@ -71,6 +77,10 @@ impl<'o, W: Write> Teller<'o, W> {
 
     /// Ends a line of output that did not end, and sets what follows apart.
     fn gap(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.half).is_empty() {
+            write!(self.out, "{}", char::REPLACEMENT_CHARACTER)?;
+            self.is_at_start = false;
+        }
         if !self.is_at_start {
             self.is_at_start = true;
             writeln!(self.out)?;
@@ -121,7 +131,9 @@ impl<W: Write> Audience for Teller<'_, W> {
 
     fn output(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.is_silent = false;
-        let text = String::from_utf8_lossy(bytes);
+        let mut bytes = [&std::mem::take(&mut self.half), bytes].concat();
+        self.half = bytes.split_off(bytes.len() - half_a_character(&bytes));
+        let text = String::from_utf8_lossy(&bytes);
         for line in text.split_inclusive('\n') {
             let is_blank = line.trim().is_empty();
             if self.is_at_start && !is_blank {
@@ -248,8 +260,36 @@ pub(super) fn summary(
     Ok(())
 }
 
+/// How many bytes at the end are the beginning of a character.
+fn half_a_character(bytes: &[u8]) -> usize {
+    let last = bytes.utf8_chunks().last();
+    let tail = last.map(|chunk| chunk.invalid()).unwrap_or_default();
+    match std::str::from_utf8(tail) {
+        Err(error) if error.error_len().is_none() => tail.len(),
+        _ => 0,
+    }
+}
+
 /// Without what would move the cursor of a terminal.
 pub(super) fn printable(line: &str) -> String {
     let is_plain = |char: &char| !char.is_control() || matches!(char, '\n' | '\t');
     line.chars().filter(is_plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_character_that_comes_in_two_pieces_is_told_in_one() {
+        let text = "网桥 br0 ü";
+        for at in 0..=text.len() {
+            let (first, second) = text.as_bytes().split_at(at);
+            let half = half_a_character(first);
+            let whole = [&first[first.len() - half..], second].concat();
+            assert!(std::str::from_utf8(&first[..first.len() - half]).is_ok());
+            assert!(std::str::from_utf8(&whole).is_ok(), "{at}");
+        }
+        assert_eq!(half_a_character(b"a\xff"), 0);
+    }
 }

@@ -189,6 +189,27 @@ impl Reader<'_> {
         words.into_iter().map(|word| word.0).collect()
     }
 
+    /// Refuses what a terminal would not show but obey: who reads a lesson must see what would be
+    /// typed.
+    pub(super) fn visible(&mut self, value: Value<'_, '_>) {
+        match value.get_ref() {
+            DeValue::String(text) => {
+                let text = text.replace("\r\n", "\n");
+                if let Some(char) = text.chars().find(|&char| is_obeyed(char)) {
+                    let code = u32::from(char);
+                    let message = format!(
+                        "the text has the control character U+{code:04X}; leave it out, or have \
+                         printf make it"
+                    );
+                    self.report.error(value.span(), message);
+                }
+            }
+            DeValue::Array(items) => items.iter().for_each(|item| self.visible(item)),
+            DeValue::Table(table) => table.iter().for_each(|(_, value)| self.visible(value)),
+            _ => {}
+        }
+    }
+
     /// A list of some of `all`, each once.
     pub(super) fn several<T: Copy + PartialEq>(
         &mut self,
@@ -219,6 +240,12 @@ impl Reader<'_> {
         }
         found
     }
+}
+
+/// Control characters, and those that turn the direction of text: UAX #9, 2.
+fn is_obeyed(char: char) -> bool {
+    let turns = matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || char.is_control() && !matches!(char, '\n' | '\t')
 }
 
 /// A string that is one word.

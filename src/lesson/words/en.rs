@@ -17,7 +17,7 @@ pub(in crate::lesson) fn lines(seen: &Seen) -> Vec<String> {
     if let Some(datagram) = &seen.datagram {
         let (from, to) = ports(datagram);
         lines.push(format!(
-            "out of a datagram of {} bytes: VNI {}, UDP {from} > {to}",
+            "out of {} bytes on the wire: VNI {}, UDP {from} > {to}",
             datagram.len, datagram.vni
         ));
     }
@@ -108,8 +108,8 @@ fn departure(seen: &Seen, way: &Way<'_>) -> Vec<String> {
             ));
             let (len, sum) = (first.len, sum(first));
             lines.push(match rest {
-                [] => format!("which has {len} bytes: {sum}"),
-                _ => format!("of which the first has {len} bytes: {sum}"),
+                [] => format!("on the wire {len} bytes: {sum}"),
+                _ => format!("the first has {len} bytes on the wire: {sum}"),
             });
         }
     }

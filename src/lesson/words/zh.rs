@@ -17,7 +17,7 @@ pub(in crate::lesson) fn lines(seen: &Seen) -> Vec<String> {
     if let Some(datagram) = &seen.datagram {
         let (from, to) = ports(datagram);
         lines.push(format!(
-            "从 {} 字节的 UDP 报文里取出：VNI {}，UDP {from} > {to}",
+            "从网线上 {} 字节的帧里取出：VNI {}，UDP {from} > {to}",
             datagram.len, datagram.vni
         ));
     }
@@ -100,8 +100,8 @@ fn departure(seen: &Seen, way: &Way<'_>) -> Vec<String> {
             ));
             let (len, sum) = (first.len, sum(first));
             lines.push(match rest {
-                [] => format!("报文长 {len} 字节：{sum}"),
-                _ => format!("第一个报文长 {len} 字节：{sum}"),
+                [] => format!("网线上的帧长 {len} 字节：{sum}"),
+                _ => format!("第一个在网线上长 {len} 字节：{sum}"),
             });
         }
     }
@@ -113,9 +113,9 @@ fn departure(seen: &Seen, way: &Way<'_>) -> Vec<String> {
     }
     if reason == DropReason::TooBig.name() {
         lines.push(match outer_packet(way.to, seen.len) {
-            Some((total, sum)) => format!("装好后的报文会有 {total} 字节：{sum}"),
+            Some((total, sum)) => format!("装好后的外层 IP 包会有 {total} 字节：{sum}"),
             None => format!(
-                "它的报文有 {} 字节：{} 减去以太网首部 14",
+                "它的 IP 包有 {} 字节：{} 减去以太网首部 14",
                 seen.len.saturating_sub(14),
                 seen.len
             ),

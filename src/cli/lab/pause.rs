@@ -2,12 +2,14 @@
 
 use std::io::{self, BufRead, Read, Write};
 
-use super::{Lang, narrate::Style, watch::Seen};
-use crate::cli::explain;
+use crate::{
+    cli::explain,
+    lesson::{Lang, narrate::Style, watch::Seen},
+};
 
 /// What comes after a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(super) enum Next {
     /// The next frame, and another pause.
     Frame,
     /// All others without a pause.
@@ -18,10 +20,7 @@ pub enum Next {
 
 /// Waits for a key and Enter after a frame was told: Enter or `n` for the next, `c` to go on
 /// without pauses, `b` for its bytes, field by field, `q` to quit. The end of `input` means `c`.
-///
-/// # Errors
-/// If `input` cannot be read or `out` written.
-pub fn pause(
+pub(super) fn pause(
     input: &mut impl BufRead,
     out: &mut impl Write,
     seen: &Seen,
