@@ -3,9 +3,10 @@
 mod common;
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     io::{BufRead, BufReader, Write},
     net::{TcpStream, UdpSocket},
+    os::unix::fs::PermissionsExt,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -140,6 +141,7 @@ fn change() {
     let pods = ["d", "e"].map(Netns::new);
     let file = "/run/web-token";
     fs::write(file, format!("{TOKEN}\n")).unwrap();
+    fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
     let daemon = start(&pods, &["--web-token", file]);
     let page = daemon.page();
     let post = |body: &str| {

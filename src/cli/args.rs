@@ -184,11 +184,12 @@ pub struct RunArgs {
     /// Let other hosts read the metrics: --metrics may be any address
     #[arg(long, requires = "metrics")]
     pub metrics_remote: bool,
-    /// Show what it does in a browser, such as on 127.0.0.1:8080; port 0: any that is free
+    /// Show what it does in a browser, such as on 127.0.0.1:8080; port 0: any that is free. Every user
+    /// of this host can read it, and with it what frames contain
     #[arg(long, value_name = "IP:PORT")]
     pub web: Option<SocketAddr>,
-    /// Let whoever knows the word in this file change something from there; --web may then be any
-    /// address
+    /// Let whoever knows the word in this file change something from there. --web may then be any
+    /// address, and everybody who reaches it reads without the word, which is sent in clear
     #[arg(long, value_name = "FILE", requires = "web")]
     pub web_token: Option<PathBuf>,
     /// Whether ports take superframes and unfinished checksums; off: none does, whatever it asks for

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::runtime;
 
-use super::{namespaces::Stage, prepare, tell, traffic};
+use super::{MARK, namespaces::Stage, prepare, tell, traffic};
 use crate::{
     sys::inherit,
     web::{self, Token, WebError, WebListener},
@@ -72,8 +72,7 @@ pub fn live<F: Future<Output = ()>>(
         None => WebListener::bind(options.address, token)?,
     };
     let impossible = |reason| LiveError::Impossible { reason };
-    let number = inherit::leave_open(listener.socket())?;
-    let place = prepare(Some((SOCKET, number))).map_err(impossible)?;
+    let place = prepare(Some((SOCKET, listener.socket()))).map_err(impossible)?;
     let ended = until()?;
     let stage = Stage::build_silent().map_err(impossible)?;
     writeln!(out, "{place}\n")?;
@@ -99,6 +98,9 @@ pub fn live<F: Future<Output = ()>>(
 
 /// The socket that this program opened before it started itself again.
 fn left_open() -> io::Result<Option<std::net::TcpListener>> {
+    if env::var_os(MARK).is_none() {
+        return Ok(None);
+    }
     let number = env::var(SOCKET).ok();
     let number = number.and_then(|number| number.parse::<RawFd>().ok());
     number.map(inherit::left_open).transpose()

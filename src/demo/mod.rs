@@ -16,8 +16,8 @@ mod traffic;
 use std::{
     env, io,
     io::Write,
-    net::{IpAddr, Ipv4Addr},
-    os::{fd::RawFd, unix::process::CommandExt},
+    net::{IpAddr, Ipv4Addr, TcpListener},
+    os::unix::process::CommandExt,
     process::Command,
     time::Duration,
 };
@@ -28,7 +28,10 @@ pub use self::live::{LiveError, LiveOptions, live};
 use crate::{
     control::api::MtuChain,
     sim::Scene,
-    sys::userns::{Mounts, enter_user_namespace},
+    sys::{
+        inherit,
+        userns::{Mounts, enter_user_namespace},
+    },
     wire::MacAddr,
 };
 
@@ -59,9 +62,9 @@ fn in_memory(out: &mut impl Write, reason: &str) -> io::Result<()> {
 }
 
 /// Moves to where namespaces can be made, and says where that is; or why there is no such place. If
-/// that takes to start this program again, it finds the number in `left` in its environment.
-fn prepare(left: Option<(&str, RawFd)>) -> Result<&'static str, String> {
-    const MARK: &str = "TAPSWITCH_DEMO_IN_USER_NAMESPACE";
+/// that takes to start this program again, the socket in `left` stays open, and its number is in the
+/// environment.
+fn prepare(left: Option<(&str, &TcpListener)>) -> Result<&'static str, String> {
     if env::var_os(MARK).is_some() {
         return Ok(
             "In real network namespaces, inside a user namespace: you are not root, and need not be.",
@@ -71,6 +74,10 @@ fn prepare(left: Option<(&str, RawFd)>) -> Result<&'static str, String> {
         return Ok("In real network namespaces, as root.");
     }
     enter_user_namespace(Mounts::Shared).map_err(|error| error.to_string())?;
+    let left = left.map(|(name, socket)| inherit::leave_open(socket).map(|number| (name, number)));
+    let left = left
+        .transpose()
+        .map_err(|error| format!("keep the socket open: {error}"))?;
     // From the start again, as the root of that namespace.
     let error = Command::new("/proc/self/exe")
         .args(env::args_os().skip(1))
@@ -79,6 +86,9 @@ fn prepare(left: Option<(&str, RawFd)>) -> Result<&'static str, String> {
         .exec();
     Err(format!("run myself again in a user namespace: {error}"))
 }
+
+/// Set where this program has started itself again.
+const MARK: &str = "TAPSWITCH_DEMO_IN_USER_NAMESPACE";
 
 /// A pod: its name, its node counted from 0, and its address. The last octet is its number, which
 /// is its MAC address too.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use etherparse::PacketBuilder;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{HEADERS, PODS, SHORT, namespaces::Netns};
 use crate::netlink::forget_neighbours;
@@ -106,6 +106,8 @@ fn perform(pods: &[Netns], act: Act, sequence: u16) -> io::Result<()> {
 fn transfer(from: &Netns, (to, ip): (&Netns, Ipv4Addr)) -> io::Result<()> {
     let address = SocketAddr::from((ip, 80));
     let server = to.run(move || TcpListener::bind(address))??;
+    // The cable may be pulled before the server has the last of the three segments.
+    SockRef::from(&server).set_read_timeout(Some(PATIENCE))?;
     let mut client = from.run(move || TcpStream::connect_timeout(&address, PATIENCE))??;
     let (mut taken, _) = server.accept()?;
     client.set_write_timeout(Some(PATIENCE))?;

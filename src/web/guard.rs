@@ -4,12 +4,13 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, uri::Authority},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
 use super::{Token, refusal::Refusal};
+use crate::control::Ticket;
 
 /// What it takes to come in.
 #[derive(Debug)]
@@ -79,6 +80,12 @@ impl Gate {
 /// Lets a request in that is for this host and not from another site's page, and tells the browser
 /// with every answer what the page may do.
 pub(super) async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    // The head of such a request is all of it.
+    if matches!(*request.method(), Method::GET | Method::HEAD)
+        && let Some(ticket) = request.extensions().get::<Arc<Ticket>>()
+    {
+        ticket.request_is_complete();
+    }
     let mut response = match refused(&gate, request.uri().path(), request.headers()) {
         Some(refusal) => refusal.into_response(),
         None => next.run(request).await,
@@ -103,7 +110,7 @@ fn refused(gate: &Gate, path: &str, headers: &HeaderMap) -> Option<Refusal> {
     // https://www.w3.org/TR/fetch-metadata/: who has not this header is no browser of today.
     let site = headers.get("sec-fetch-site");
     let is_alien = site.is_some_and(|site| site != "same-origin" && site != "none");
-    // A link to the page is fine; one to an examination is not.
+    // A link to the page is fine; one to what it asks is not.
     let is_visit = !path.starts_with("/api/")
         && headers
             .get("sec-fetch-mode")
@@ -120,8 +127,9 @@ fn refused(gate: &Gate, path: &str, headers: &HeaderMap) -> Option<Refusal> {
 const HEADERS: [(&str, &str); 6] = [
     (
         "content-security-policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'",
     ),
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),

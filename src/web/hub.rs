@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::{
     sync::{Semaphore, broadcast, watch},
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 use super::{
@@ -69,7 +69,7 @@ pub(super) struct Listening(Arc<Hub>);
 #[derive(Debug, Serialize)]
 pub(super) struct NodeInfo {
     name: String,
-    /// The address of its VXLAN endpoint.
+    /// The address of its VXLAN endpoint, if that is known already.
     local: Option<IpAddr>,
 }
 
@@ -112,21 +112,17 @@ impl Hub {
         self.nodes.iter().filter_map(told)
     }
 
-    pub(super) async fn infos(&self) -> Vec<NodeInfo> {
-        let mut infos = Vec::new();
-        for watched in &self.nodes {
-            let known = watched.last().show.clone();
-            let local = match known {
-                Some(show) => show.vtep.as_ref().map(|vtep| vtep.spec.local),
-                None => match timeout(SOON, watched.node.ask(Request::VtepShow)).await {
-                    Ok(Ok(Response::Vtep(vtep))) => vtep.map(|vtep| vtep.spec.local),
-                    _ => None,
-                },
-            };
-            let name = watched.node.name().to_owned();
-            infos.push(NodeInfo { name, local });
-        }
-        infos
+    /// Nobody is asked for it: the state of each node follows.
+    pub(super) fn infos(&self) -> Vec<NodeInfo> {
+        let info = |watched: &Watched| {
+            let show = watched.last().show.clone();
+            let vtep = show.as_ref().and_then(|show| show.vtep.as_ref());
+            NodeInfo {
+                name: watched.node.name().to_owned(),
+                local: vtep.map(|vtep| vtep.spec.local),
+            }
+        };
+        self.nodes.iter().map(info).collect()
     }
 
     async fn attend(&self, index: usize) {
@@ -185,11 +181,15 @@ impl Hub {
     async fn follow(&self, watched: &Watched, mut events: Events) -> Result<(), ApiError> {
         let name = watched.node.name();
         let mut next_state = Instant::now();
+        let mut pause = PAUSE;
         let mut quota = Quota::default();
         loop {
             let happened = tokio::select! {
                 () = sleep_until(next_state) => {
-                    self.tell_state_now(watched).await?;
+                    pause = match self.tell_state_now(watched).await? {
+                        ..=ROWS => PAUSE,
+                        _ => LONG_PAUSE,
+                    };
                     next_state = Instant::now() + REFRESH;
                     quota.refill();
                     if let Some(count) = quota.take_lost() {
@@ -204,7 +204,7 @@ impl Hub {
                 return Err(ApiError::failed(format!("watch node {name}: it has ended")));
             };
             if !matches!(event, Event::Drops { .. }) {
-                next_state = next_state.min(Instant::now() + PAUSE);
+                next_state = next_state.min(Instant::now() + pause);
             }
             if quota.take() {
                 self.send(event_text(
@@ -218,17 +218,24 @@ impl Hub {
         }
     }
 
-    async fn tell_state_now(&self, watched: &Watched) -> Result<(), ApiError> {
+    /// Returns how many rows the FDBs have.
+    async fn tell_state_now(&self, watched: &Watched) -> Result<usize, ApiError> {
         let node = &watched.node;
         let Response::Show(show) = node.ask(Request::Show).await? else {
             return Err(unexpected(node));
         };
-        let all = Request::FdbShow(FdbSelector::default());
-        let Response::Fdb(mut fdb) = node.ask(all).await? else {
-            return Err(unexpected(node));
-        };
-        let fdb_total = fdb.len();
-        fdb.truncate(ROWS);
+        let mut fdb_total = show.bridges.iter().map(|bridge| bridge.fdb_entries).sum();
+        let mut fdb = Vec::new();
+        // Of a large one no row is read: that takes its locks and time of the switch.
+        if fdb_total <= ROWS {
+            let all = Request::FdbShow(FdbSelector::default());
+            let Response::Fdb(rows) = node.ask(all).await? else {
+                return Err(unexpected(node));
+            };
+            fdb = rows;
+            fdb_total = fdb.len();
+            fdb.truncate(ROWS);
+        }
         let state = State {
             node: node.name(),
             show: &show,
@@ -241,7 +248,7 @@ impl Hub {
             show: Some(Arc::new(show)),
         };
         self.send(event);
-        Ok(())
+        Ok(fdb_total)
     }
 
     fn tell_gone(&self, watched: &Watched, error: &ApiError) {
@@ -339,7 +346,7 @@ pub(super) fn event_text(name: &str, value: &impl Serialize) -> Bytes {
     text.into()
 }
 
-fn unexpected(node: &Node) -> ApiError {
+pub(super) fn unexpected(node: &Node) -> ApiError {
     let name = node.name();
     ApiError::failed(format!(
         "ask node {name}: it answers something else; it may be another version"
@@ -442,7 +449,7 @@ struct State<'a> {
     node: &'a str,
     show: &'a ShowInfo,
     fdb: Vec<FdbInfo>,
-    /// Rows of the FDB, those that are left out among them.
+    /// Rows of the FDBs. Those of more than [`ROWS`] are not told.
     fdb_total: usize,
 }
 
@@ -545,7 +552,7 @@ const RING: usize = 256;
 const MOST_LISTENERS: usize = 16;
 /// Bytes of a frame that are shown.
 const SNAPLEN: u32 = 256;
-/// Rows of an FDB that are told.
+/// Rows of FDBs that are told; of more, none is read.
 const ROWS: usize = 2000;
 /// Monitor events of a node in a second.
 const EVENTS: u64 = 50;
@@ -555,6 +562,8 @@ const FULL: usize = 200;
 const BATCH: Duration = Duration::from_millis(60);
 /// Between two states.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Between two states of a node whose FDBs are large.
+const LONG_PAUSE: Duration = Duration::from_secs(2);
 /// A state is told again after so long, since not everything in it makes an event.
 const REFRESH: Duration = Duration::from_secs(5);
 const SECOND: Duration = Duration::from_secs(1);
@@ -562,5 +571,3 @@ const SECOND: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long a node is watched after the last browser has gone.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long a list of nodes waits for one of them.
-const SOON: Duration = Duration::from_secs(1);

@@ -43,12 +43,7 @@ pub(super) fn text(value: &impl Serialize) -> Vec<u8> {
 
 /// `value` as an answer.
 pub(super) fn body(value: &impl Serialize) -> Response {
-    bytes(text(value).into())
-}
-
-/// JSON that is written already, as an answer.
-pub(super) fn bytes(json: axum::body::Bytes) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], json).into_response()
+    ([(header::CONTENT_TYPE, "application/json")], text(value)).into_response()
 }
 
 #[cfg(test)]

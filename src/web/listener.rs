@@ -22,21 +22,26 @@ impl WebListener {
     /// # Errors
     /// [`WebError`] says what stands in the way.
     pub fn bind(address: SocketAddr, token: Option<Token>) -> Result<Self, WebError> {
-        if token.is_none() && !address.ip().is_loopback() {
-            return Err(WebError::Exposed { address });
-        }
+        check_audience(address, token.as_ref())?;
         let failed = |source| WebError::Listen { address, source };
         let socket = TcpListener::bind(address).map_err(failed)?;
-        Self::new(socket, token).map_err(failed)
+        socket.set_nonblocking(true).map_err(failed)?;
+        Ok(Self {
+            address: socket.local_addr().map_err(failed)?,
+            socket,
+            token,
+        })
     }
 
     /// The same for a socket that listens already.
     ///
     /// # Errors
-    /// Those of `getsockname` and `fcntl`.
-    pub fn new(socket: TcpListener, token: Option<Token>) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        let address = socket.local_addr()?;
+    /// As of [`Self::bind`].
+    pub fn new(socket: TcpListener, token: Option<Token>) -> Result<Self, WebError> {
+        let failed = |source| WebError::Inherit { source };
+        let address = socket.local_addr().map_err(failed)?;
+        check_audience(address, token.as_ref())?;
+        socket.set_nonblocking(true).map_err(failed)?;
         Ok(Self {
             socket,
             address,
@@ -72,6 +77,13 @@ impl WebListener {
     }
 }
 
+fn check_audience(address: SocketAddr, token: Option<&Token>) -> Result<(), WebError> {
+    match token.is_some() || address.ip().is_loopback() {
+        true => Ok(()),
+        false => Err(WebError::Exposed { address }),
+    }
+}
+
 /// Why the page is not served.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -88,6 +100,12 @@ pub enum WebError {
     /// There is no such token.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The socket that was handed over is of no use.
+    #[error("serve the live page: use the socket that was left open: {source}; start it again")]
+    Inherit {
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The kernel refused.
     #[error("serve the live page on {address}: {source}; {}", advice(source, *address))]
     Listen {
@@ -104,7 +122,7 @@ impl WebError {
         match self {
             Self::Exposed { .. } => true,
             Self::Token(error) => error.is_usage(),
-            Self::Listen { .. } => false,
+            Self::Inherit { .. } | Self::Listen { .. } => false,
         }
     }
 }

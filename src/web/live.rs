@@ -45,7 +45,7 @@ struct Missed {
 }
 
 /// Everything from now on, and before it what holds now.
-pub(super) async fn live(
+pub(super) fn live(
     hub: Arc<Hub>,
     has_token: bool,
     stop: watch::Receiver<bool>,
@@ -56,7 +56,7 @@ pub(super) async fn live(
             "open the live page: too many browsers show it already; close one",
         )
     })?;
-    let nodes = hub.infos().await;
+    let nodes = hub.infos();
     // Before what is known is read: nothing falls in between.
     let (ring, listening) = hub.listen();
     let hello = Hello {
@@ -113,7 +113,7 @@ mod tests {
     async fn a_browser_that_is_too_slow_is_told_how_many_events_it_missed() {
         let hub = Hub::new(Vec::new());
         let (_stop, stopped) = watch::channel(false);
-        let response = live(Arc::clone(&hub), false, stopped).await;
+        let response = live(Arc::clone(&hub), false, stopped);
         let mut body = response.unwrap().into_body().into_data_stream();
         let mut next = async || {
             let piece = futures_util::StreamExt::next(&mut body).await;

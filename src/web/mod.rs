@@ -3,7 +3,7 @@
 //! ```text
 //!   browser --GET /--------------> assets (nothing from elsewhere, nothing inline)
 //!           --GET /api/live------> events: state, counters, frames     <--+
-//!           --GET /api/nodes/...-> answers of the control API          <--+-- hub --- node, node
+//!           --GET .../fdb/why----> who taught a row; also the replay   <--+-- hub --- node, node
 //!           --POST .../request---> with the token: a few changes       ---+     (a switch of this
 //!                                                                          process, or a socket)
 //! ```

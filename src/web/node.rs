@@ -1,6 +1,6 @@
 //! A node: the switch of this process, or one behind a control socket.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{
     sync::broadcast::{self, error::RecvError},
@@ -59,6 +59,15 @@ impl Node {
                 Place::There(client) => client.ask(&request).await.map_err(told),
             }
         };
+        self.soon(asked).await
+    }
+
+    /// What comes of `asked`, unless it takes too long: a process that is stopped still has its
+    /// socket, and would never answer.
+    async fn soon<T>(
+        &self,
+        asked: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
         let answer = timeout(PATIENCE, asked).await;
         answer.unwrap_or_else(|_| {
             let (name, seconds) = (&self.name, PATIENCE.as_secs());
@@ -73,8 +82,8 @@ impl Node {
         Ok(match &self.place {
             Place::Here(controller) => Events::Here(controller.subscribe()),
             Place::There(client) => {
-                let pieces = client.follow_events().await.map_err(told)?;
-                Events::There(Lines::new(Stream::There(pieces)))
+                let opened = async { client.follow_events().await.map_err(told) };
+                Events::There(Lines::new(Stream::There(self.soon(opened).await?)))
             }
         })
     }
@@ -87,7 +96,8 @@ impl Node {
                 Stream::Here(blocking(move || controller.capture(request)).await?)
             }
             Place::There(client) => {
-                Stream::There(client.follow_capture(&request).await.map_err(told)?)
+                let opened = async { client.follow_capture(&request).await.map_err(told) };
+                Stream::There(self.soon(opened).await?)
             }
         };
         Ok(Lines::new(stream))
@@ -194,6 +204,6 @@ impl Lines {
 }
 
 /// Longer than what any request takes that the page makes.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Much more than a frame takes.
 const LONGEST_LINE: usize = 1 << 20;

@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse, Response as HttpResponse},
     routing::{get, post},
 };
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::timeout};
 
@@ -18,7 +19,7 @@ use super::{
     assets,
     change::is_allowed,
     guard::{Gate, guard},
-    hub::{Hub, NodeInfo, Watched},
+    hub::{Hub, Watched, unexpected},
     json,
     live::live,
     refusal::Refusal,
@@ -27,10 +28,7 @@ use crate::{
     config::units::parse_duration,
     control::{
         Ticket,
-        api::{
-            ApiError, DoctorRequest, DoctorTarget, FdbSelector, Hex, Request, Response, WhyEntry,
-            WhyRequest,
-        },
+        api::{ApiError, Hex, Request, Response, WhyEntry, WhyRequest},
     },
     dissect::{About, FrameJson, Options, Start, dissect},
     names::Name,
@@ -55,16 +53,7 @@ pub(super) fn router(hub: Arc<Hub>, gate: Gate, stop: watch::Receiver<bool>) -> 
     };
     Router::new()
         .route("/api/live", get(open_live))
-        .route("/api/nodes", get(nodes))
-        .route("/api/nodes/{node}/show", get(show))
-        .route("/api/nodes/{node}/bridges", get(bridges))
-        .route("/api/nodes/{node}/ports", get(ports))
-        .route("/api/nodes/{node}/peers", get(peers))
-        .route("/api/nodes/{node}/stats", get(stats))
-        .route("/api/nodes/{node}/fdb", get(fdb))
         .route("/api/nodes/{node}/fdb/why", get(fdb_why))
-        .route("/api/nodes/{node}/why", get(why))
-        .route("/api/nodes/{node}/doctor", get(doctor))
         .route("/api/nodes/{node}/request", post(change))
         .route("/api/replay", get(replay))
         .route("/api/explain", get(explain))
@@ -87,12 +76,6 @@ impl Shared {
                 ApiError::not_found(format!("find node: there is only {}", names.join(", ")))
             })
     }
-
-    async fn ask(&self, name: &str, request: Request) -> Answer {
-        let watched = self.node(name)?;
-        let answer = watched.answers.ask(&watched.node, request).await?;
-        Ok(json::bytes(answer))
-    }
 }
 
 fn asked<T>(query: Asked<T>) -> Result<T, ApiError> {
@@ -102,8 +85,7 @@ fn asked<T>(query: Asked<T>) -> Result<T, ApiError> {
 }
 
 /// A file of the page, or nothing.
-async fn asset(Extension(ticket): Extension<Arc<Ticket>>, uri: Uri) -> Answer {
-    ticket.request_is_complete();
+async fn asset(uri: Uri) -> Answer {
     match assets::find(uri.path()) {
         Some(asset) => Ok(asset),
         None => no_route().await,
@@ -111,53 +93,14 @@ async fn asset(Extension(ticket): Extension<Arc<Ticket>>, uri: Uri) -> Answer {
 }
 
 async fn no_route() -> Answer {
-    let message = "find page: there is none; see / and GET /api/live, /api/nodes, \
-                   /api/nodes/NODE/show, .../bridges, .../ports, .../peers, .../stats, .../fdb, \
-                   .../fdb/why, .../why, .../doctor, /api/replay and /api/explain, and POST \
-                   /api/nodes/NODE/request";
+    let message = "find page: there is none; see / and GET /api/live, /api/nodes/NODE/fdb/why, \
+                   /api/replay and /api/explain, and POST /api/nodes/NODE/request";
     Err(ApiError::not_found(message).into())
 }
 
-async fn open_live(
-    State(shared): State<Shared>,
-    Extension(ticket): Extension<Arc<Ticket>>,
-) -> Answer {
-    ticket.request_is_complete();
+async fn open_live(State(shared): State<Shared>) -> Answer {
     let has_token = shared.gate.has_token();
-    live(shared.hub, has_token, shared.stop).await
-}
-
-async fn nodes(State(shared): State<Shared>) -> HttpResponse {
-    let infos: Vec<NodeInfo> = shared.hub.infos().await;
-    json::body(&infos)
-}
-
-async fn show(State(shared): State<Shared>, Path(node): Path<String>) -> Answer {
-    shared.ask(&node, Request::Show).await
-}
-
-async fn bridges(State(shared): State<Shared>, Path(node): Path<String>) -> Answer {
-    shared.ask(&node, Request::BridgeShow { name: None }).await
-}
-
-async fn ports(State(shared): State<Shared>, Path(node): Path<String>) -> Answer {
-    shared.ask(&node, Request::PortShow { name: None }).await
-}
-
-async fn peers(State(shared): State<Shared>, Path(node): Path<String>) -> Answer {
-    shared.ask(&node, Request::PeerShow { bridge: None }).await
-}
-
-async fn stats(State(shared): State<Shared>, Path(node): Path<String>) -> Answer {
-    shared.ask(&node, Request::Counters).await
-}
-
-async fn fdb(
-    State(shared): State<Shared>,
-    Path(node): Path<String>,
-    selector: Asked<FdbSelector>,
-) -> Answer {
-    shared.ask(&node, Request::FdbShow(asked(selector)?)).await
+    live(shared.hub, has_token, shared.stop)
 }
 
 /// Which address is asked about.
@@ -174,32 +117,12 @@ async fn fdb_why(
     address: Asked<Address>,
 ) -> Answer {
     let Address { bridge, mac, vlan } = asked(address)?;
+    let watched = shared.node(&node)?;
     let request = Request::FdbWhy { bridge, mac, vlan };
-    shared.ask(&node, request).await
-}
-
-async fn why(
-    State(shared): State<Shared>,
-    Path(node): Path<String>,
-    request: Asked<WhyRequest>,
-) -> Answer {
-    shared.ask(&node, Request::Why(asked(request)?)).await
-}
-
-/// What is to be examined.
-#[derive(Deserialize)]
-struct Way {
-    from: Option<Name>,
-    to: Option<String>,
-}
-
-async fn doctor(State(shared): State<Shared>, Path(node): Path<String>, way: Asked<Way>) -> Answer {
-    let Way { from, to } = asked(way)?;
-    let to = to.map(|to| to.parse::<DoctorTarget>()).transpose();
-    let to = to.map_err(|error| ApiError::invalid(error.to_string()))?;
-    shared
-        .ask(&node, Request::Doctor(DoctorRequest { from, to }))
-        .await
+    match &*watched.answers.ask(&watched.node, request).await? {
+        Response::FdbWhy(why) => Ok(json::body(why)),
+        _ => Err(unexpected(&watched.node).into()),
+    }
 }
 
 async fn change(
@@ -248,7 +171,9 @@ struct Replay {
 struct NodeReplay {
     node: String,
     frames: Vec<WhyEntry>,
-    /// Frames that the flight recorder had no more room for, since the daemon started.
+    /// Older ones that are not among them.
+    left_out: usize,
+    /// Flows that the flight recorder had no more room for, since the daemon started.
     crowded_out: u64,
     /// Why there are none.
     error: Option<String>,
@@ -261,26 +186,37 @@ async fn replay(State(shared): State<Shared>, since: Asked<Since>) -> Answer {
         let refuse = |error| ApiError::invalid(format!("replay last {text}: {error}"));
         parse_duration(&text).map_err(refuse)
     })?;
-    let mut nodes = Vec::new();
-    for watched in &shared.hub.nodes {
-        let request = Request::Why(WhyRequest {
-            last_s: Some(last.as_secs_f64()),
-            ..WhyRequest::default()
-        });
-        let name = watched.node.name();
-        let (frames, crowded_out, error) = match watched.node.ask(request).await {
-            Ok(Response::Why(report)) => (report.entries, report.crowded_out, None),
-            Ok(_) => (Vec::new(), 0, Some("it answers something else".to_owned())),
-            Err(error) => (Vec::new(), 0, Some(error.message)),
-        };
-        nodes.push(NodeReplay {
-            node: name.to_owned(),
-            frames,
-            crowded_out,
-            error,
-        });
-    }
+    let nodes = shared.hub.nodes.iter().map(|one| replay_of(one, last));
+    let nodes = join_all(nodes).await;
     Ok(json::body(&Replay { nodes }))
+}
+
+async fn replay_of(watched: &Watched, last: Duration) -> NodeReplay {
+    let node = &watched.node;
+    let request = Request::Why(WhyRequest {
+        last_s: Some(last.as_secs_f64()),
+        ..WhyRequest::default()
+    });
+    let mut replay = NodeReplay {
+        node: node.name().to_owned(),
+        frames: Vec::new(),
+        left_out: 0,
+        crowded_out: 0,
+        error: None,
+    };
+    let answer = watched.answers.ask_once(node, request).await;
+    match answer.and_then(|answer| match answer {
+        Response::Why(report) => Ok(report),
+        _ => Err(unexpected(node)),
+    }) {
+        Ok(report) => {
+            replay.frames = report.entries;
+            replay.left_out = report.left_out;
+            replay.crowded_out = report.crowded_out;
+        }
+        Err(error) => replay.error = Some(error.message),
+    }
+    replay
 }
 
 /// Which bytes.

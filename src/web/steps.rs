@@ -7,7 +7,9 @@ use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use super::hub::explain;
 use crate::{
     config::Mode,
-    control::api::{BridgeInfo, CapturedFrame, FdbState, PeerKind, PortState, ShowInfo, TraceStep},
+    control::api::{
+        BridgeInfo, CapturedFrame, FdbState, PeerKind, PortInfo, PortState, ShowInfo, TraceStep,
+    },
     vxlan,
     wire::{EtherType, Frame},
 };
@@ -56,9 +58,20 @@ impl Teller<'_> {
         bridges.find(|bridge| bridge.spec.name == *name)
     }
 
-    fn mode(&self) -> Mode {
-        self.bridge()
-            .map_or(Mode::Switch, |bridge| bridge.spec.mode)
+    /// Unknown as long as nothing is known of the switch.
+    fn mode(&self) -> Option<Mode> {
+        self.bridge().map(|bridge| bridge.spec.mode)
+    }
+
+    /// Whether a source is looked at where the frame came in, which is not so for every frame that is
+    /// lost.
+    fn is_learning(&self) -> bool {
+        let Some(show) = self.show else { return false };
+        let here = self.here();
+        let mut ports = show.ports.iter();
+        let port = ports.find(|port| port.name.as_str() == here);
+        self.frame.reason.is_none()
+            && port.is_none_or(|port| port.flags.get("learning") == Some(&true))
     }
 
     fn bridge_name(&self) -> &str {
@@ -78,26 +91,29 @@ impl Teller<'_> {
         self.parse(&frame);
         let here = self.here().to_owned();
         match self.mode() {
-            Mode::Hub => {
+            Some(Mode::Hub) => {
                 let name = self.bridge_name().to_owned();
                 self.say(
                     "source",
                     format!("{name} is a hub, which repeats and learns nothing"),
                 );
             }
-            Mode::Wire => {
+            Some(Mode::Wire) => {
                 let name = self.bridge_name().to_owned();
                 self.say(
                     "source",
                     format!("{name} is a wire, which joins its two ports"),
                 );
             }
-            Mode::Switch => {
-                let learned = match &self.frame.learned {
-                    Some(learned) => learned.clone(),
-                    None => format!("nothing new about {} on {here}", frame.src()),
-                };
-                self.say("learn", learned);
+            Some(Mode::Switch) | None => {
+                match &self.frame.learned {
+                    Some(learned) => self.say("learn", learned.clone()),
+                    None if self.is_learning() => {
+                        let text = format!("nothing new about {} on {here}", frame.src());
+                        self.say("learn", text);
+                    }
+                    None => {}
+                }
                 self.look_up(&frame);
             }
         }
@@ -169,8 +185,8 @@ impl Teller<'_> {
                     None => format!("to {to} places"),
                 };
                 self.say("flood", text);
-                let peer = places.iter().flatten().find_map(|place| place.parse().ok());
-                if let Some(peer) = peer {
+                let peers = places.iter().flatten();
+                for peer in peers.filter_map(|place| place.parse().ok()) {
                     self.encap(peer, frame.len);
                 }
             }
@@ -194,17 +210,37 @@ impl Teller<'_> {
         let copies: usize = to.split_whitespace().next()?.parse().ok()?;
         let (show, bridge) = (self.show?, self.frame.bridge.as_ref()?);
         let here = self.here();
-        let ports = show.ports.iter().filter(|port| {
-            port.bridge == *bridge && port.state == PortState::Up && port.name.as_str() != here
+        let is_set = |port: &PortInfo, flag| port.flags.get(flag) == Some(&true);
+        let is_hub = self.mode() != Some(Mode::Switch);
+        let wanted = match to {
+            _ if to.ends_with("(broadcast)") => "bcast_flood",
+            _ if to.ends_with("(multicast)") => "mcast_flood",
+            _ => "flood",
+        };
+        let from = show.ports.iter().find(|port| port.name.as_str() == here);
+        let is_isolated = from.is_some_and(|from| is_set(from, "isolated"));
+        let from = from.map(|from| &from.name);
+        let members = show.ports.iter().filter(|port| {
+            let is_other = Some(&port.name) != from || is_set(port, "hairpin") && !is_hub;
+            port.bridge == *bridge && port.state == PortState::Up && is_other
         });
-        let ports = ports.map(|port| port.name.to_string());
+        // As Bridge::flood_targets decides.
+        let takes = |port: &PortInfo| {
+            is_hub || is_set(port, wanted) && !(is_isolated && is_set(port, "isolated"))
+        };
         // Never from VTEP to VTEP.
         let is_from_peer = here.parse::<IpAddr>().is_ok();
         let peers = show.peers.iter().filter(|peer| {
             !is_from_peer && peer.bridge == *bridge && peer.kind == PeerKind::Listed
         });
-        let peers = peers.map(|peer| peer.remote.clone());
-        let places: Vec<String> = ports.chain(peers).collect();
+        let peers: Vec<String> = peers.map(|peer| peer.remote.clone()).collect();
+        // As many copies as there are members: nobody was left out, whatever the flags are by now.
+        let is_everybody = members.clone().count() + peers.len() == copies;
+        let ports = members.filter(|port| is_everybody || takes(port));
+        let places: Vec<String> = ports
+            .map(|port| port.name.to_string())
+            .chain(peers)
+            .collect();
         (places.len() == copies).then_some(places)
     }
 
@@ -237,7 +273,11 @@ impl Teller<'_> {
             } else {
                 "fits"
             };
-            self.say("mtu", format!("{verb} the {} (MTU {path})", chain.from));
+            let text = format!("{verb} the {} (MTU {path})", chain.from);
+            // Once for all peers of a flood.
+            if !self.steps.iter().any(|step| step.text == text) {
+                self.say("mtu", text);
+            }
         }
     }
 

@@ -1,7 +1,11 @@
 //! What somebody must know to change anything.
 
 use std::{
-    fmt, fs, hint, io,
+    fmt,
+    fs::{self, File},
+    hint,
+    io::{self, Read},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -14,16 +18,35 @@ impl Token {
     pub const SHORTEST: usize = 16;
     const LONGEST: usize = 256;
 
-    /// The only word in a file.
+    /// Bytes of a file that has one.
+    const FILE: u64 = 1024;
+
+    /// The only word in a file that nobody but its owner may read or write.
     ///
     /// # Errors
     /// A [`TokenError`].
     pub fn read(path: &Path) -> Result<Self, TokenError> {
-        let text = fs::read_to_string(path).map_err(|cause| TokenError::Read {
+        let failed = |cause| TokenError::Read {
             path: path.to_owned(),
             cause,
-        })?;
-        Self::new(text.trim()).ok_or_else(|| TokenError::Unfit {
+        };
+        // Before it is opened: a pipe would wait for somebody who writes.
+        if !fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(failed(io::Error::other("it is no regular file")));
+        }
+        let file = File::open(path).map_err(failed)?;
+        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(TokenError::Open {
+                path: path.to_owned(),
+                mode,
+            });
+        }
+        let mut text = Vec::new();
+        let read = file.take(Self::FILE).read_to_end(&mut text);
+        read.map_err(failed)?;
+        let word = std::str::from_utf8(&text).ok().map(str::trim);
+        word.and_then(Self::new).ok_or_else(|| TokenError::Unfit {
             path: path.to_owned(),
         })
     }
@@ -63,10 +86,21 @@ pub enum TokenError {
         /// What the kernel answered.
         cause: io::Error,
     },
+    /// It is no secret.
+    #[error(
+        "read token {0}: others may read or write it (mode {mode:03o}); take another word, and keep \
+         it: chmod 600 {0}", path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// There is something else in it.
     #[error(
         "read token {}: it needs one word of {} to {} printable ASCII characters; make one: \
-         head -c 24 /dev/urandom | base64", path.display(), Token::SHORTEST, Token::LONGEST
+         (umask 077; head -c 24 /dev/urandom | base64 > FILE)", path.display(), Token::SHORTEST, Token::LONGEST
     )]
     Unfit {
         /// The file.
@@ -77,7 +111,7 @@ pub enum TokenError {
 impl TokenError {
     /// Whether what the caller wrote is wrong.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Unfit { .. })
+        matches!(self, Self::Open { .. } | Self::Unfit { .. })
     }
 }
 
@@ -98,6 +132,35 @@ mod tests {
             assert!(!token.is(other.as_bytes()), "{other}");
         }
         assert_eq!(format!("{token:?}"), "Token(..)");
+    }
+
+    #[test]
+    fn a_token_is_read_from_a_file_that_is_its_owners_alone() {
+        let directory = std::env::temp_dir().join(format!("token-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("token");
+        fs::write(&path, "0123456789abcdef\n").unwrap();
+        let set = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        for mode in [0o600, 0o400] {
+            set(mode);
+            assert!(Token::read(&path).unwrap().is(b"0123456789abcdef"));
+        }
+        for mode in [0o644, 0o640, 0o660, 0o602] {
+            set(mode);
+            let error = Token::read(&path).unwrap_err();
+            assert!(matches!(error, TokenError::Open { .. }) && error.is_usage());
+            assert!(error.to_string().contains(&format!("(mode {mode:o})")));
+        }
+        set(0o600);
+        fs::write(&path, "x".repeat(1 << 20)).unwrap();
+        let error = Token::read(&path).unwrap_err();
+        assert!(matches!(error, TokenError::Unfit { .. }), "{error}");
+
+        for path in [&directory, Path::new("/dev/zero")] {
+            let error = Token::read(path).unwrap_err();
+            assert!(error.to_string().contains("no regular file"), "{error}");
+        }
+        fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]

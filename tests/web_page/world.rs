@@ -1,8 +1,9 @@
 //! Two nodes with two pods each, a server of the page, and a browser that looks at it.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -50,6 +51,7 @@ impl World {
         }
         let token = "/run/token";
         fs::write(token, format!("{TOKEN}\n")).unwrap();
+        fs::set_permissions(token, Permissions::from_mode(0o600)).unwrap();
         let places = ["node1", "node2"].into_iter().zip(&nodes);
         let nodes_of: Vec<_> = places.map(|(name, node)| (name, node.socket())).collect();
         let server = Server::start(&nodes_of, "127.0.0.1:0", Some(token));

@@ -6,8 +6,9 @@ use clap::Args;
 
 /// The demo.
 #[derive(Debug, Args)]
+#[command(after_help = READERS)]
 pub struct DemoArgs {
-    /// Show it in a browser, with some traffic, until Ctrl-C
+    /// Show it in a browser, with some traffic, until Ctrl-C; every user of this host can look
     #[arg(
         long,
         value_name = "IP:PORT",
@@ -22,12 +23,11 @@ pub struct DemoArgs {
 
 /// The live page of daemons that run already.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Whoever may read the sockets sees every frame, and so does whoever reaches the page: it is for this \
-host only, unless another address is given, and a token too.
+#[command(after_help = format!("\
+{READERS}
 
 Example:
-  tapswitch web --node one=/run/one.sock --node two=/run/two.sock --listen 127.0.0.1:8080")]
+  tapswitch web --node one=/run/one.sock --node two=/run/two.sock --listen 127.0.0.1:8080"))]
 pub struct WebArgs {
     /// A daemon: a name for it, and its control socket; may be repeated [default: the one at
     /// --socket]
@@ -40,6 +40,13 @@ pub struct WebArgs {
     #[arg(long, value_name = "FILE")]
     pub token: Option<PathBuf>,
 }
+
+/// Who sees what the page shows.
+const READERS: &str = "\
+Every user of this host can read the live page, and with it what frames contain; with another address \
+everybody who reaches it, which takes a token file. The token guards changes only, and it and all else \
+is sent in clear. Nobody but its owner may read the file: (umask 077; head -c 24 /dev/urandom | base64 \
+> FILE)";
 
 /// A node of the page.
 #[derive(Clone, Debug, PartialEq, Eq)]
