@@ -96,9 +96,10 @@ fn agree(stats: &Value, series: &openmetrics::Series) -> bool {
 fn drops() {
     let daemon = Daemon::start();
     let (pod_a, _pod_b) = daemon.two_pods();
-    daemon.run(&["fdb", "flush"]);
     let monitor = daemon.monitor(&["--kind", "drops"]);
+    // In this order: before, what podA says by itself would be learned once more.
     daemon.run(&["port", "set", "podA", "locked", "on"]);
+    daemon.run(&["fdb", "flush"]);
 
     drop(pod_a.exec(&["ping", "-c", "3", "-i", "0.05", "-W", "1", "192.0.2.2"]));
 
