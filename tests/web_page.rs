@@ -4,6 +4,8 @@
 mod common;
 #[path = "web_page/driver.rs"]
 mod driver;
+#[path = "web_page/hard_cases.rs"]
+mod hard_cases;
 #[path = "web_page/use_of_it.rs"]
 mod use_of_it;
 #[path = "web_page/what_is_on_it.rs"]
@@ -28,7 +30,7 @@ type Test = (&'static str, fn(&World));
 fn main() -> ExitCode {
     let world = Arc::new(Mutex::new(None));
     let code = common::main(|env: &Env| -> Vec<Trial> {
-        let tests = [what_is_on_it::TESTS, use_of_it::TESTS];
+        let tests = [what_is_on_it::TESTS, use_of_it::TESTS, hard_cases::TESTS];
         let trial = |&(name, body): &Test| {
             let world = Arc::clone(&world);
             env.trial_with(PROGRAMS, name, move || in_world(&world, body))

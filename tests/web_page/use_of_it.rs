@@ -168,7 +168,7 @@ fn looks(world: &World) {
     page.picture("zh-help");
     page.press(ESCAPE);
     world.ping('A', 'C');
-    page.wait("seen.some(s => s.label.startsWith('who has') && s.wrapped)");
+    page.wait("seen.some(s => s.label.startsWith('谁是') && s.wrapped)");
     page.picture("zh-dark");
     page.click(".line.arp");
     page.wait("document.querySelectorAll('.field').length > 8");

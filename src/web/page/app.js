@@ -26,11 +26,13 @@ const log = new Log(model, openFrame);
 const picture = new Picture(/** @type {any} */ (byId("picture")), model, open);
 const stage = new Stage(picture, openFrame, decided);
 const player = new Player(stage, tellPlayer);
-const panel = new Panel({ model, live, choose: open, change }, (choice) => picture.select(choice));
+const panel = new Panel({ model, live, choose: open, change }, (choice) => {
+  picture.select(choice);
+  log.mark(null);
+});
 
 /** @param {Choice} choice */
 function open(choice) {
-  log.mark(null);
   panel.open(choice);
 }
 
@@ -47,14 +49,29 @@ function openFrame(scene) {
 /** @type {Map<string, Grouper>} */
 const groupers = new Map();
 let connected = false;
+/** The page was not visible for a while, and let go of the stream. */
+let asleep = false;
+/** Events for which this browser was too slow. */
+let missed = 0;
 
 live.on("open", () => {
   connected = true;
+  asleep = false;
   tellStatus();
 });
 live.on("lost", () => {
   connected = false;
   tellStatus();
+});
+live.on("asleep", () => {
+  asleep = true;
+  tellStatus();
+});
+live.on("missed", (message) => {
+  missed += message.count ?? 0;
+  // A state may be among what was missed: a new stream begins with it.
+  live.renew();
+  tellPlayer();
 });
 live.on("hello", (message) => {
   connected = true;
@@ -103,10 +120,8 @@ function settle() {
   const now = performance.now();
   const scenes = [...groupers.values()].flatMap((grouper) => grouper.settled(now));
   scenes.sort((a, b) => a.time - b.time);
-  for (const scene of scenes) {
-    log.add(scene);
-    if (log.matches(scene)) player.add(scene, now);
-  }
+  log.add(scenes);
+  for (const scene of scenes) if (log.matches(scene)) player.add(scene, now);
   if ([...groupers.values()].some(({ open }) => open.length > 0)) settling = setTimeout(settle, 120);
   tellPlayer();
 }
@@ -114,9 +129,10 @@ function settle() {
 function tellStatus() {
   const away = [...model.nodes.values()].filter((node) => node.away !== null);
   const status = byId("status");
-  const isWell = connected && away.length === 0;
-  status.className = isWell ? "well" : "ill";
-  if (!connected) status.textContent = t("status.lost");
+  const isWell = (connected || asleep) && away.length === 0;
+  status.className = isWell && !asleep ? "well" : "ill";
+  if (asleep) status.textContent = t("status.asleep");
+  else if (!connected) status.textContent = t("status.lost");
   else if (away.length > 0) status.textContent = t("status.away", { nodes: away.map(({ name }) => clean(name)).join(", ") });
   else status.textContent = t("status.live");
   const notice = byId("notice");
@@ -136,8 +152,8 @@ function decided(scene) {
   const macs = macsOf(scene.record?.hex);
   const vlan = scene.fdb?.vlan ?? 0;
   const src = macs?.src ?? scene.why?.src;
-  if (src) picture.flash(scene.node, src, vlan);
-  if (scene.fdb) picture.flash(scene.node, scene.fdb.mac, vlan);
+  if (src) picture.flash(scene.node, scene.bridge, src, vlan);
+  if (scene.fdb) picture.flash(scene.node, scene.bridge, scene.fdb.mac, vlan);
   const now = performance.now();
   if (now - narrated < NARRATE && !player.paused) return;
   narrated = now;
@@ -145,7 +161,7 @@ function decided(scene) {
 }
 
 function tellPlayer() {
-  const { paused, speed, replay, queue, seen, left } = player;
+  const { paused, speed, replay, queue, backlog, seen, left } = player;
   document.body.classList.toggle("paused", paused);
   const label = t(paused ? "play" : "pause");
   const button = byId("pause");
@@ -158,7 +174,7 @@ function tellPlayer() {
     /** @type {HTMLElement} */ (one).tabIndex = isOn ? 0 : -1;
   }
   byId("replay-bar").hidden = !replay;
-  const isBehind = Boolean(replay) || ((paused || speed < 1) && queue.length > 0);
+  const isBehind = Boolean(replay) || backlog > 0;
   byId("go-live").hidden = !isBehind && !paused;
   if (replay) {
     const seek = /** @type {HTMLInputElement} */ (byId("seek"));
@@ -169,15 +185,20 @@ function tellPlayer() {
     seek.setAttribute("aria-valuetext", text);
   }
   const sampled = byId("sampled");
-  const waits = paused || speed < 1;
+  const waits = player.isClose || backlog > 0;
   const texts = [];
   if (!replay && left > 0) texts.push(t("sampled", { shown: grouped(seen - left), seen: grouped(seen) }));
+  if (missed > 0) texts.push(t("missed", { count: grouped(missed) }));
   if (waits && !replay) texts.push(t("waiting", { count: queue.length }));
   sampled.hidden = texts.length === 0;
   sampled.textContent = texts.join(" · ");
 }
 
+let asking = false;
+
 async function startReplay() {
+  if (asking) return;
+  asking = true;
   try {
     const answer = await live.get("/api/replay", { last: "60s" });
     const scenes = (answer.nodes ?? []).flatMap((/** @type {any} */ one) =>
@@ -185,11 +206,27 @@ async function startReplay() {
     );
     scenes.sort((/** @type {Scene} */ a, /** @type {Scene} */ b) => a.time - b.time);
     const matching = scenes.filter((/** @type {Scene} */ scene) => log.matches(scene));
-    if (matching.length === 0) toast(t("replay.none"));
-    else player.startReplay(matching);
+    const gaps = (answer.nodes ?? []).flatMap(gapsOf);
+    if (matching.length > 0) player.startReplay(matching);
+    else gaps.unshift(t("replay.none"));
+    if (gaps.length > 0) toast(gaps.join(" "));
   } catch (error) {
     toast(t("failed", { message: /** @type {Error} */ (error).message }));
+  } finally {
+    asking = false;
   }
+}
+
+/**
+ * What of the last minute of a node cannot be replayed.
+ * @param {any} one
+ */
+function gapsOf({ node, error, left_out: left, crowded_out: crowded }) {
+  if (error) return [t("replay.error", { node, message: error })];
+  const gaps = [];
+  if (left > 0) gaps.push(t("replay.left", { node, count: grouped(left) }));
+  if (crowded > 0) gaps.push(t("replay.crowded", { node, count: grouped(crowded) }));
+  return gaps;
 }
 
 // --- changes ------------------------------------------------------------------------------
@@ -212,7 +249,7 @@ function askToken(problem) {
     dialog.addEventListener(
       "close",
       () => {
-        const isGiven = dialog.returnValue !== "cancel" && input.value !== "";
+        const isGiven = dialog.returnValue === "use" && input.value !== "";
         if (isGiven) live.token = input.value;
         input.value = "";
         resolve(isGiven);
@@ -235,7 +272,7 @@ async function change(node, request) {
       toast(t("done"));
       return true;
     } catch (error) {
-      const isTokenWrong = error instanceof Refused && (error.status === 401 || error.status === 403);
+      const isTokenWrong = error instanceof Refused && error.status === 401;
       if (!isTokenWrong) {
         toast(t("failed", { message: /** @type {Error} */ (error).message }));
         return false;
@@ -306,6 +343,7 @@ const KEYS = {
   z: otherLanguage,
   w: toggleWide,
   "?": showHelp,
+  Escape: () => panel.close(),
 };
 
 document.addEventListener("keydown", (event) => {
@@ -357,7 +395,7 @@ function start() {
   on("help", showHelp);
   on("unlock", () => void askToken());
   on("help-close", () => /** @type {HTMLDialogElement} */ (byId("help-dialog")).close());
-  on("token-cancel", () => /** @type {HTMLDialogElement} */ (byId("token-dialog")).close("cancel"));
+  on("token-cancel", () => /** @type {HTMLDialogElement} */ (byId("token-dialog")).close());
   const seek = /** @type {HTMLInputElement} */ (byId("seek"));
   seek.addEventListener("input", () => player.seek(Number(seek.value)));
   dark.addEventListener("change", () => {

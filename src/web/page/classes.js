@@ -1,6 +1,8 @@
 // @ts-check
 // What kind of frame it is: its colour, its shape, and a label that fits an envelope.
 
+import { t } from "./i18n.js";
+
 /** @typedef {"arp"|"icmp"|"tcp"|"udp"|"other"} Kind */
 
 /** @type {Kind[]} */
@@ -41,13 +43,13 @@ export function kindOf(text) {
  */
 export function labelOf(text) {
   let found = /^arp who-has (\S+)/.exec(text);
-  if (found) return `who has ${found[1]}?`;
+  if (found) return t("label.who_has", { ip: found[1] });
   found = /^arp (\S+) is-at (\S+)/.exec(text);
-  if (found) return `${found[1]} is at …${found[2].slice(-5)}`;
+  if (found) return t("label.is_at", { ip: found[1], mac: found[2].slice(-5) });
   found = /neighbour solicitation, who has (\S+)/.exec(text);
-  if (found) return `who has ${found[1]}?`;
+  if (found) return t("label.who_has", { ip: found[1] });
   found = /neighbour advertisement, (\S+)/.exec(text);
-  if (found) return `${found[1]} is here`;
+  if (found) return t("label.is_here", { ip: found[1] });
   found = /^icmp6? \S+ > \S+ (.+)$/.exec(text);
   if (found) return found[1];
   found = /^tcp \S+ > \S+ ([A-Z, ]+?)(?:, (\d+) bytes)?$/.exec(text);

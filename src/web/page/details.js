@@ -68,7 +68,8 @@ function stepsOf(scene) {
   }
   const { why } = scene;
   if (why) {
-    const texts = [why.learned, why.why, why.remedy && `${t("frame.remedy")}: ${why.remedy}`];
+    const reason = why.reason && why.why ? `${why.reason}: ${why.why}` : why.why;
+    const texts = [why.learned, reason, why.remedy && `${t("frame.remedy")}: ${why.remedy}`];
     return texts.filter(Boolean).map((text) => ({ step: "", text }));
   }
   return scene.record?.comment ? scene.record.comment.split("; ").map((text) => ({ step: "", text })) : [];

@@ -82,7 +82,7 @@ const widths = new Map();
  * @param {string} text
  * @param {string} font as in CSS
  */
-export function widthOf(text, font) {
+function widthOf(text, font) {
   const key = `${font}\n${text}`;
   const known = widths.get(key);
   if (known !== undefined) return known;

@@ -5,7 +5,7 @@ import { fit, h, s, clean } from "./dom.js";
 import { t } from "./i18n.js";
 import { arrange, ROW } from "./layout.js";
 import { keyOf } from "./model.js";
-import { perSecond, points } from "./plot.js";
+import { grouped, perSecond, points } from "./plot.js";
 
 /** @typedef {import("./layout.js").Box} Box */
 /** @typedef {import("./layout.js").Layout} Layout */
@@ -81,8 +81,9 @@ export class Picture {
 
   /** What changes the picture but not its arrangement. */
   looks() {
-    return [...this.model.nodes.values()].map(({ show, fdb, away, local }) => [
+    return [...this.model.nodes.values()].map(({ show, fdb, fdbTotal, away, local }) => [
       away,
+      fdbTotal > fdb.length && fdbTotal,
       local,
       show?.ports.map((/** @type {any} */ p) => [p.state, p.netns, p.ifname, p.addresses, p.flags]),
       show?.bridges.map((/** @type {any} */ b) => [b.mode, b.vni, b.effective_mtu]),
@@ -115,7 +116,7 @@ export class Picture {
         role: "button",
         tabindex: "0",
         "aria-label": name,
-        "data-key": keyOf(choice.type, choice.node, choice.name),
+        "data-key": keyOfChoice(choice),
         onclick: pick,
         onkeydown: (/** @type {KeyboardEvent} */ event) => {
           if (event.key !== "Enter" && event.key !== " ") return;
@@ -171,7 +172,7 @@ export class Picture {
     if (bridge.tunnels && place.vtep) {
       const end = place.flipped ? place.vtep.y + place.vtep.h : place.vtep.y;
       const d = `M${bridge.tunnelX} ${busY}V${end}`;
-      group.append(s("path", { class: "wire tunnel", d, "data-rate": keyOf("tunnel", node.name) }));
+      group.append(s("path", { class: "wire tunnel", d, "data-rate": keyOf("tunnel", node.name, bridge.name) }));
     }
     for (const port of bridge.ports) {
       const info = node.show.ports.find((/** @type {any} */ one) => one.name === port.name);
@@ -215,7 +216,7 @@ export class Picture {
     const { table } = bridge;
     const columns = table.w > 620 ? 2 : 1;
     const slots = this.layout.rows * columns;
-    const total = node.fdbTotal > node.fdb.length ? node.fdbTotal : rows.length;
+    const total = this.model.rowsOf(node, bridge.name, rows.length);
     const shown = total > slots ? sorted.slice(0, slots - 1) : sorted;
     const width = table.w / columns;
     const out = shown.map(({ row }, index) => {
@@ -223,7 +224,10 @@ export class Picture {
       const y = table.y + (index % this.layout.rows) * ROW;
       return this.row(node, row, { x, y, w: width - 8, h: ROW - 2 });
     });
-    if (total > slots) {
+    if (total > 0 && rows.length === 0) {
+      const text = t("fdb.many", { count: grouped(total) });
+      out.push(s("text", { class: "quiet", x: table.x + 4, y: table.y + 17, text }));
+    } else if (total > slots) {
       const x = table.x + (columns - 1) * width + 8;
       const y = table.y + (this.layout.rows - 1) * ROW + 17;
       const more = t("fdb.more", { count: total - shown.length });
@@ -355,12 +359,18 @@ export class Picture {
         if (line && sample) thicken(line, sample.frames);
         const spark = this.still.querySelector(`[data-spark="${CSS.escape(keyOf(node.name, name))}"]`);
         if (!spark) continue;
-        const values = series.samples.slice(-60).map(({ rx, tx }) => rx + tx);
+        const values = series.samples.map(({ at, took, rx, tx }) => ({ at, took, value: rx + tx }));
         spark.setAttribute("d", points(values, 60, Number(spark.getAttribute("data-w")), 12));
       }
-      const peers = [...node.peers.values()].map((series) => series.samples.at(-1)?.frames ?? 0);
-      const line = this.still.querySelector(`[data-rate="${CSS.escape(keyOf("tunnel", node.name))}"]`);
-      if (line) thicken(line, peers.reduce((sum, frames) => sum + frames, 0));
+      /** @type {Map<string, number>} */
+      const tunnels = new Map();
+      for (const { last, samples } of node.peers.values()) {
+        tunnels.set(last.bridge, (tunnels.get(last.bridge) ?? 0) + (samples.at(-1)?.frames ?? 0));
+      }
+      for (const [bridge, frames] of tunnels) {
+        const line = this.still.querySelector(`[data-rate="${CSS.escape(keyOf("tunnel", node.name, bridge))}"]`);
+        if (line) thicken(line, frames);
+      }
     }
   }
 
@@ -373,22 +383,31 @@ export class Picture {
   mark() {
     for (const element of this.still.querySelectorAll(".chosen")) element.classList.remove("chosen");
     const { chosen } = this;
-    if (chosen) this.element(keyOf(chosen.type, chosen.node, chosen.name))?.classList.add("chosen");
+    if (chosen) this.element(keyOfChoice(chosen))?.classList.add("chosen");
   }
 
   /**
    * Lets a row of an FDB light up, as the one that decided or was learned.
    * @param {string} node
+   * @param {string|null} bridge
    * @param {string} mac
    * @param {number} vlan
    */
-  flash(node, mac, vlan = 0) {
-    const row = this.element(keyOf("fdb", node, keyOf(mac, String(vlan))));
+  flash(node, bridge, mac, vlan = 0) {
+    const row = this.element(keyOfChoice({ type: "fdb", node, bridge: bridge ?? "", name: keyOf(mac, String(vlan)) }));
     if (!row) return;
     row.classList.remove("lit");
     row.getBoundingClientRect();
     row.classList.add("lit");
   }
+}
+
+/**
+ * Two bridges of a node may know the same address.
+ * @param {Choice} choice
+ */
+function keyOfChoice({ type, node, name, bridge }) {
+  return keyOf(type, node, name, ...(type === "fdb" ? [bridge ?? ""] : []));
 }
 
 /**

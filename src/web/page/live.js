@@ -26,7 +26,11 @@
 
 /** @typedef {(message: any) => void} Handler */
 
-const EVENTS = ["hello", "state", "stats", "frames", "event", "gone"];
+const EVENTS = ["hello", "state", "stats", "frames", "missed", "gone"];
+/** A page that is not visible keeps its stream for so long, in milliseconds. */
+const GRACE = 5000;
+/** The stream is renewed at most this often, in milliseconds. */
+const RENEW = 5000;
 
 export class Live {
   constructor() {
@@ -34,10 +38,16 @@ export class Live {
     this.handlers = new Map();
     /** Only in memory: gone with the page. */
     this.token = "";
+    /** @type {EventSource|null} */
+    this.source = null;
+    this.renewed = -Infinity;
+    this.renewing = false;
+    /** @type {ReturnType<typeof setTimeout>|undefined} */
+    this.hiding = undefined;
   }
 
   /**
-   * @param {string} event one of EVENTS, or `open` and `lost` for the stream itself
+   * @param {string} event one of EVENTS, or `open`, `lost` and `asleep` for the stream itself
    * @param {Handler} handler
    */
   on(event, handler) {
@@ -52,14 +62,55 @@ export class Live {
     this.handlers.get(event)?.(message);
   }
 
-  /** Opens the stream, and opens it again whenever it ends. */
+  /**
+   * Opens the stream, and opens it again whenever it ends. Not while nobody sees the page: a browser
+   * has only six connections to a server, and the switch need not be captured for nobody.
+   */
   start() {
+    document.addEventListener("visibilitychange", () => {
+      clearTimeout(this.hiding);
+      if (!document.hidden) this.open();
+      else this.hiding = setTimeout(() => this.sleep(), GRACE);
+    });
+    this.open();
+  }
+
+  sleep() {
+    if (!this.source) return;
+    this.source.close();
+    this.source = null;
+    this.tell("asleep", null);
+  }
+
+  /** Opens the stream anew, for what was missed. */
+  renew() {
+    if (this.renewing) return;
+    this.renewing = true;
+    const rest = Math.max(0, this.renewed + RENEW - performance.now());
+    setTimeout(() => {
+      this.renewing = false;
+      this.renewed = performance.now();
+      if (!this.source) return;
+      this.source.close();
+      this.source = null;
+      this.open();
+    }, rest);
+  }
+
+  open() {
+    if (this.source) return;
     const source = new EventSource("/api/live");
+    this.source = source;
     source.onopen = () => this.tell("open", null);
     source.onerror = () => {
       this.tell("lost", null);
       // The browser tries again by itself, but for answers that are no stream.
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => this.start(), 2000);
+      if (source.readyState !== EventSource.CLOSED) return;
+      setTimeout(() => {
+        if (this.source !== source) return;
+        this.source = null;
+        this.open();
+      }, 2000);
     };
     for (const event of EVENTS) {
       source.addEventListener(event, (message) => {

@@ -4,7 +4,7 @@
 import { KINDS, SHAPES } from "./classes.js";
 import { byId, clean, h, s } from "./dom.js";
 import { t, tOr } from "./i18n.js";
-import { wordsOf } from "./scenes.js";
+import { copiesOf, wordsOf } from "./scenes.js";
 import { verdictText } from "./stage.js";
 
 /** @typedef {import("./scenes.js").Scene} Scene */
@@ -39,7 +39,7 @@ export function clock(time) {
  * @param {import("./scenes.js").Place} place
  * @param {import("./model.js").Model} model
  */
-export function nameOf({ kind, name }, model) {
+function nameOf({ kind, name }, model) {
   if (kind === "self") return t("place.self");
   return clean((kind === "peer" && model.nodeAt(name)?.name) || name);
 }
@@ -102,6 +102,8 @@ export class Log {
     this.onlyDrops = false;
     /** @type {number|null} */
     this.chosen = null;
+    /** @type {number|null} the scene that is on its way */
+    this.plays = null;
     this.input.addEventListener("input", () => this.render());
     roving(this.list, "button");
     this.chips();
@@ -145,21 +147,43 @@ export class Log {
     return wanted.split(/\s+/).every((word) => words.includes(word));
   }
 
-  /** @param {Scene} scene */
-  add(scene) {
-    let at = this.scenes.length;
-    while (at > 0 && this.scenes[at - 1].time > scene.time) at -= 1;
-    this.scenes.splice(at, 0, scene);
-    if (this.scenes.length > KEPT) this.scenes.splice(0, this.scenes.length - KEPT);
-    if (!this.matches(scene)) return this.tell();
+  /** @param {Scene[]} scenes */
+  add(scenes) {
     const follows = this.isAtEnd();
-    if (at === this.scenes.length - 1) this.list.append(this.line(scene));
-    else this.render();
-    while (this.list.childElementCount > LINES) this.list.firstElementChild?.remove();
+    for (const scene of scenes) {
+      let at = this.scenes.length;
+      while (at > 0 && this.scenes[at - 1].time > scene.time) at -= 1;
+      this.scenes.splice(at, 0, scene);
+      if (this.matches(scene)) this.insert(scene);
+    }
+    if (this.scenes.length > KEPT) this.scenes.splice(0, this.scenes.length - KEPT);
+    this.trim();
     this.stop();
     this.tell();
     if (follows) this.list.scrollTop = this.list.scrollHeight;
-    return undefined;
+  }
+
+  /** Where it belongs by its time: frames of several nodes come a little out of order. @param {Scene} scene */
+  insert(scene) {
+    let next = null;
+    let before = this.list.lastElementChild;
+    while (before && Number(before.getAttribute("data-time")) > scene.time) {
+      next = before;
+      before = before.previousElementSibling;
+    }
+    this.list.insertBefore(this.line(scene), next);
+  }
+
+  /** Old lines go; while somebody reads in the list, only the very old. */
+  trim() {
+    const isRead = this.list.contains(document.activeElement);
+    while (this.list.childElementCount > (isRead ? KEPT : LINES)) {
+      const first = this.list.firstElementChild;
+      if (first?.contains(document.activeElement)) {
+        first.nextElementSibling?.querySelector("button")?.focus({ preventScroll: true });
+      }
+      first?.remove();
+    }
   }
 
   isAtEnd() {
@@ -183,8 +207,13 @@ export class Log {
   render() {
     const follows = this.isAtEnd();
     const shown = this.scenes.filter((scene) => this.matches(scene)).slice(-LINES);
+    const focused = this.list.contains(document.activeElement)
+      ? document.activeElement?.getAttribute("data-scene")
+      : null;
     this.list.replaceChildren(...shown.map((scene) => this.line(scene)));
+    if (focused) /** @type {HTMLElement|null} */ (this.list.querySelector(`[data-scene="${focused}"]`))?.focus();
     this.mark(this.chosen);
+    if (this.plays !== null) this.playing(this.plays, false);
     this.stop();
     this.tell();
     if (follows) this.list.scrollTop = this.list.scrollHeight;
@@ -195,11 +224,15 @@ export class Log {
     const isLost = scene.verdict === "dropped" || scene.copies.some((copy) => copy.reason);
     const from = nameOf(scene.from, this.model);
     const to = scene.copies.map((copy) => nameOf(copy.to, this.model));
-    const where = to.length > 3 ? t("log.places", { count: to.length }) : to.join(", ");
+    const all = copiesOf(scene);
+    const few = to.length > 3 ? t("log.places", { count: to.length }) : to.join(", ");
+    const where = to.length < all ? `${few} (${to.length}/${all})` : few;
+    const isUnknown = scene.verdict === "unknown" && scene.from.kind !== "self";
+    const way = isLost ? "✕" : isUnknown ? "⋯" : all > 1 ? "⇉" : "→";
     const end = scene.verdict === "dropped" ? tOr(`drop.${scene.reason}`, scene.reason ?? "") : where;
     return h(
       "li",
-      {},
+      { "data-time": scene.time },
       h(
         "button",
         {
@@ -215,7 +248,7 @@ export class Log {
         sign(scene.kind),
         h("span", { class: "from", text: from }),
         h("span", { class: "words", text: clean(scene.text) + (scene.count > 1 ? ` ×${scene.count}` : "") }),
-        h("span", { class: "fate", text: `${isLost ? "✕" : to.length > 1 ? "⇉" : "→"} ${clean(end)}` }),
+        h("span", { class: "fate", text: `${way} ${clean(end)}` }),
         h("span", { class: "len", text: `${scene.len} B` }),
       ),
     );
@@ -234,6 +267,7 @@ export class Log {
    * @param {boolean} follow whether it shall be seen
    */
   playing(id, follow) {
+    this.plays = id;
     for (const line of this.list.querySelectorAll(".playing")) line.classList.remove("playing");
     const line = this.list.querySelector(`[data-scene="${id}"]`);
     line?.classList.add("playing");

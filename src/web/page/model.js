@@ -4,6 +4,7 @@
 /**
  * @typedef {object} Sample rates over one interval
  * @property {number} at seconds since 1970
+ * @property {number} took seconds that it is of
  * @property {number} rx bytes a second from the namespace, or from the peer
  * @property {number} tx bytes a second to it
  * @property {number} frames frames a second, both ways
@@ -28,8 +29,8 @@
  * @property {Map<string, Series>} peers
  */
 
-/** Samples that are kept: five minutes. */
-const KEPT = 300;
+/** Samples that are kept: two minutes, as the plots show them. */
+const KEPT = 120;
 
 /**
  * @param {...string} parts
@@ -111,6 +112,18 @@ export class Model {
   }
 
   /**
+   * How many rows the FDB of a bridge has: of large ones not all rows are told.
+   * @param {NodeState} node
+   * @param {string} bridge
+   * @param {number} told
+   */
+  rowsOf({ show, fdb, fdbTotal }, bridge, told) {
+    if (fdbTotal <= fdb.length) return told;
+    const info = show?.bridges.find((/** @type {any} */ one) => one.name === bridge);
+    return Math.max(told, info?.fdb_entries ?? 0);
+  }
+
+  /**
    * The node whose VTEP has that address.
    * @param {string} local
    */
@@ -165,19 +178,23 @@ function count(all, entries, at, name) {
       continue;
     }
     const took = at - series.at;
+    const { last } = series;
+    series.last = entry;
+    series.at = at;
+    // The clock was set back: what was before it has no place on the axis.
+    if (took < 0) series.samples = [];
     if (took <= 0) continue;
     const more = (/** @type {"rx"|"tx"} */ way, /** @type {"frames"|"bytes"} */ what) =>
       // A daemon that was started again counts from 0.
-      Math.max(0, totals(entry, way)[what] - totals(series.last, way)[what]) / took;
+      Math.max(0, totals(entry, way)[what] - totals(last, way)[what]) / took;
     series.samples.push({
       at,
+      took,
       rx: more("rx", "bytes"),
       tx: more("tx", "bytes"),
       frames: more("rx", "frames") + more("tx", "frames"),
     });
     if (series.samples.length > KEPT) series.samples.shift();
-    series.last = entry;
-    series.at = at;
   }
   for (const key of all.keys()) {
     if (!seen.has(key)) all.delete(key);

@@ -30,9 +30,6 @@ export class Panel {
     /** @type {string|null} the key of what had the focus before */
     this.origin = null;
     this.back.addEventListener("click", () => this.close());
-    byId("panel").addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && this.make) this.close();
-    });
   }
 
   /** @param {Choice} choice */
@@ -65,9 +62,14 @@ export class Panel {
   }
 
   close() {
+    if (!this.make) return;
+    // Who is elsewhere stays there.
+    const { activeElement } = document;
+    const isHere = activeElement === document.body || byId("panel").contains(activeElement);
     this.make = null;
     this.chosen(null);
     this.draw();
+    if (!isHere) return;
     // A picture that was drawn anew has another element of the same key.
     const again = this.origin ? document.querySelector(`[data-key="${CSS.escape(this.origin)}"]`) : this.from;
     if (again?.isConnected) /** @type {HTMLElement} */ (again).focus();

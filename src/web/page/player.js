@@ -25,6 +25,8 @@ export class Player {
     this.changed = changed;
     /** @type {{scene: Scene, since: number}[]} */
     this.queue = [];
+    /** At the head of the queue: what came while the reader looked closely, and will be shown. */
+    this.backlog = 0;
     this.speed = 1;
     this.paused = false;
     /** The clock goes until then although it is paused. */
@@ -32,7 +34,7 @@ export class Player {
     /** Records of frames and copies that the switch has had; those that are shown, or will be. */
     this.seen = 0;
     this.left = 0;
-    /** @type {{scenes: Scene[], at: number, from: number, until: number}|null} */
+    /** @type {{scenes: Scene[], at: number}|null} */
     this.replay = null;
     this.last = 0;
     this.running = false;
@@ -51,13 +53,20 @@ export class Player {
     let at = this.queue.length;
     while (at > 0 && this.queue[at - 1].scene.time > scene.time) at -= 1;
     this.queue.splice(at, 0, { scene, since: now });
-    if (this.paused || this.speed < 1) {
-      // The story shall have no gap: what comes last waits no longer.
-      if (this.queue.length > WAITING.close) this.drop(this.queue.splice(-1));
-    } else if (this.queue.length > WAITING.live) {
-      this.drop(this.queue.splice(0, this.queue.length - WAITING.live / 2));
+    if (at < this.backlog || this.isClose) this.backlog += 1;
+    // The story shall have no gap: what comes last waits no longer.
+    if (this.backlog > WAITING.close) {
+      this.drop(this.queue.splice(-1));
+      this.backlog = Math.min(this.backlog, this.queue.length);
     }
+    const news = this.queue.length - this.backlog;
+    if (news > WAITING.live) this.drop(this.queue.splice(this.backlog, news - WAITING.live / 2));
     this.wake();
+  }
+
+  /** Whether the reader looks closely. */
+  get isClose() {
+    return this.paused || this.speed < 1;
   }
 
   /** Records that were never sent here. @param {number} count */
@@ -104,7 +113,7 @@ export class Player {
 
   /** With much to show at full speed, everything goes a little faster. */
   haste() {
-    if (this.speed < 1 || this.paused) return 1;
+    if (this.isClose) return 1;
     return Math.min(3.5, 1 + this.queue.length / 6);
   }
 
@@ -134,6 +143,7 @@ export class Player {
       return null;
     }
     if (this.queue.length === 0 || now - this.queue[0].since < ORDER) return null;
+    this.backlog = Math.max(0, this.backlog - 1);
     return this.queue.shift()?.scene ?? null;
   }
 
@@ -145,6 +155,7 @@ export class Player {
   /** @param {boolean} paused */
   pause(paused) {
     this.paused = paused;
+    this.backlog = this.queue.length;
     this.stepUntil = 0;
     this.wake();
     this.changed();
@@ -153,6 +164,7 @@ export class Player {
   /** One frame more, to its end. */
   step() {
     this.paused = true;
+    this.backlog = this.queue.length;
     const scene = this.next(Infinity);
     if (scene) this.begin(scene);
     this.stepUntil = this.stage.end;
@@ -164,22 +176,16 @@ export class Player {
   /** @param {number} speed */
   setSpeed(speed) {
     this.speed = speed;
-    if (speed === 1) this.catchUp();
+    this.backlog = this.queue.length;
     this.changed();
-  }
-
-  catchUp() {
-    if (!this.paused && !this.replay && this.queue.length > WAITING.live) {
-      this.drop(this.queue.splice(0, this.queue.length - WAITING.live / 2));
-    }
   }
 
   /** @param {Scene[]} scenes */
   startReplay(scenes) {
     this.stage.clear();
     this.drop(this.queue.splice(0));
-    const times = scenes.map(({ time }) => time);
-    this.replay = { scenes, at: 0, from: Math.min(...times), until: Math.max(...times) };
+    this.backlog = 0;
+    this.replay = { scenes, at: 0 };
     this.paused = false;
     this.wake();
     this.changed();
@@ -206,6 +212,7 @@ export class Player {
   live() {
     this.replay = null;
     this.drop(this.queue.splice(0));
+    this.backlog = 0;
     this.stage.clear();
     this.paused = false;
     this.stepUntil = 0;

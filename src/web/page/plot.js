@@ -4,24 +4,28 @@
 import { s } from "./dom.js";
 import { t } from "./i18n.js";
 
+/** Seconds without a sample after which a line is broken. */
+const GAP = 3;
+
 /**
- * A line through values, the newest at the right.
- * @param {number[]} values
- * @param {number} room values that fit
+ * A line through values over time, the newest at the right; broken where nothing is known.
+ * @param {{at: number, took: number, value: number}[]} values
+ * @param {number} room seconds that fit
  * @param {number} width
  * @param {number} height
  * @param {number} [top] the largest value, if others share the scale
  */
-export function points(values, room, width, height, top = Math.max(...values, 1)) {
-  if (values.length === 0) return "";
-  const step = width / (room - 1);
-  const first = room - values.length;
-  const places = values.map((value, index) => {
-    const x = (first + index) * step;
-    const y = height - (value / top) * height;
-    return `${x.toFixed(1)} ${y.toFixed(1)}`;
-  });
-  return `M${places.join("L")}`;
+export function points(values, room, width, height, top) {
+  const end = values.at(-1)?.at ?? 0;
+  const shown = values.filter(({ at }) => end - at < room);
+  const most = top ?? Math.max(...shown.map(({ value }) => value), 1);
+  return shown
+    .map(({ at, took, value }, index) => {
+      const x = width - ((end - at) / (room - 1)) * width;
+      const y = height - (value / most) * height;
+      return `${index === 0 || took > GAP ? "M" : "L"}${x.toFixed(1)} ${y.toFixed(1)}`;
+    })
+    .join("");
 }
 
 /**
@@ -66,7 +70,8 @@ export function grouped(count) {
  */
 export function ratesPlot(samples, name) {
   const [width, height, room] = [440, 110, 120];
-  const shown = samples.slice(-room);
+  const end = samples.at(-1)?.at ?? 0;
+  const shown = samples.filter(({ at }) => end - at < room);
   const top = Math.max(...shown.flatMap(({ rx, tx }) => [rx, tx]), 125);
   const plot = s("svg", { class: "plot", viewBox: `0 0 ${width} ${height + 22}`, role: "img", "aria-label": name });
   for (const part of [0, 0.5, 1]) {
@@ -76,7 +81,7 @@ export function ratesPlot(samples, name) {
   const line = (/** @type {"rx"|"tx"} */ way) =>
     s("path", {
       class: `line ${way}`,
-      d: points(shown.map((sample) => sample[way]), room, width, height - 4, top),
+      d: points(shown.map(({ at, took, ...rates }) => ({ at, took, value: rates[way] })), room, width, height - 4, top),
       transform: "translate(0 4)",
     });
   plot.append(

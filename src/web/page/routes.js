@@ -12,7 +12,7 @@
  * @param {string|null} bridge
  * @returns {{place: NodeBox, bridge: BridgeBox}|null}
  */
-export function bridgeAt(layout, node, bridge) {
+function bridgeAt(layout, node, bridge) {
   const place = layout.nodes.find(({ name }) => name === node);
   const found = place?.bridges.find(({ name }) => name === bridge) ?? place?.bridges[0];
   return place && found ? { place, bridge: found } : null;

@@ -46,7 +46,7 @@ let lastId = 0;
  * @param {Partial<Scene> & {node: string, time: number, text: string, from: Place}} parts
  * @returns {Scene}
  */
-export function makeScene(parts) {
+function makeScene(parts) {
   lastId += 1;
   return {
     id: lastId,
@@ -72,7 +72,7 @@ export function makeScene(parts) {
  * @param {string} name
  * @returns {Place}
  */
-export function placeOf(name) {
+function placeOf(name) {
   const base = name.replace(/\/outer$/, "");
   const at = base.lastIndexOf("@");
   if (at > 0) return { kind: "peer", name: base.slice(0, at) };
@@ -242,6 +242,16 @@ export function sceneOfEntry(node, entry) {
     why: entry,
     count: entry.count ?? 1,
   });
+}
+
+/**
+ * How many copies the switch made of a frame that it flooded: records of some may have been left
+ * out. `to` of such a record is `3 (broadcast)`.
+ * @param {Scene} scene
+ */
+export function copiesOf({ verdict, to, copies }) {
+  const told = verdict === "flooded" ? Number(/^\d+(?= )/.exec(to ?? "")?.[0] ?? 0) : 0;
+  return Math.max(told, copies.length);
 }
 
 /**

@@ -6,6 +6,7 @@ import { labelOf, SHAPES } from "./classes.js";
 import { calm, fit, s } from "./dom.js";
 import { t, tOr } from "./i18n.js";
 import { along, fromPort, hub, overCable, toVtep, vtepAt } from "./routes.js";
+import { copiesOf } from "./scenes.js";
 
 /** @typedef {import("./draw.js").Picture} Picture */
 /** @typedef {import("./layout.js").Point} Point */
@@ -428,15 +429,22 @@ function tell(caption, now) {
  * @param {Scene} scene
  */
 export function verdictText(scene) {
-  const { verdict, copies, fdb } = scene;
+  const { verdict, copies, fdb, from } = scene;
   const names = copies.map(({ to }) => to.name);
+  // Without the record of its arrival nobody knows what was decided: these may be copies of a flood.
+  if (verdict === "unknown") {
+    if (names.length === 0) return "";
+    return t(from.kind === "self" ? "verdict.own" : "verdict.seen", { to: names.join(", ") });
+  }
   if (verdict === "dropped") {
     return t("verdict.dropped", { reason: tOr(`drop.${scene.reason}`, scene.reason ?? "") });
   }
   if (verdict === "flooded" || copies.length > 1) {
     const found = /\((.+)\)$/.exec(scene.to ?? "");
     const why = found ? tOr(`flood.${found[1]}`, found[1]) : "";
-    return why ? t("verdict.flooded_why", { why }) : t("verdict.flooded");
+    const text = why ? t("verdict.flooded_why", { why }) : t("verdict.flooded");
+    const all = copiesOf(scene);
+    return copies.length < all ? text + t("verdict.partly", { shown: copies.length, all }) : text;
   }
   if (verdict === "consumed") return t("verdict.consumed");
   const to = fdb?.at ?? names[0] ?? scene.to;

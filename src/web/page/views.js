@@ -6,6 +6,7 @@ import { clean, h } from "./dom.js";
 import { t, tOr } from "./i18n.js";
 import { clock } from "./log.js";
 import { keyOf, totals } from "./model.js";
+import { phrase } from "./phrases.js";
 import { bytes, framesPerSecond, grouped, perSecond, ratesPlot } from "./plot.js";
 
 /** @typedef {import("./details.js").View} View */
@@ -40,7 +41,7 @@ function actions(tools, ...buttons) {
 }
 
 /** @param {Record<string, number>|undefined} drops */
-export function dropTable(drops) {
+function dropTable(drops) {
   const rows = Object.entries(drops ?? {}).filter(([, count]) => count > 0);
   if (rows.length === 0) return h("p", { class: "quiet", text: t("drops.none") });
   const lines = rows
@@ -154,10 +155,11 @@ export function bridgeView({ node, name }, tools) {
     const all = (model.nodes.get(node)?.fdb ?? []).filter((row) => row.bridge === name);
     const wanted = filter.value.trim().toLowerCase();
     const found = all.filter((row) => `${row.mac} ${row.port ?? row.remote} ${row.state}`.toLowerCase().includes(wanted));
-    const signature = JSON.stringify([wanted, found.map((row) => [row.mac, row.vlan, row.port, row.remote, row.state])]);
+    const signature = JSON.stringify([wanted, model.nodes.get(node)?.fdbTotal, found.map((row) => [row.mac, row.vlan, row.port, row.remote, row.state])]);
     if (signature === listed) return;
     listed = signature;
-    const total = model.nodes.get(node)?.fdbTotal ?? all.length;
+    const state = model.nodes.get(node);
+    const total = state ? model.rowsOf(state, name, all.length) : 0;
     const lines = found.slice(0, ROWS).map((row) => {
       const choice = { type: "fdb", node, name: keyOf(row.mac, String(row.vlan)), bridge: name };
       const where = clean(row.port ?? row.remote ?? "?");
@@ -173,8 +175,11 @@ export function bridgeView({ node, name }, tools) {
         ),
       );
     });
+    const isUntold = total > 0 && all.length === 0;
+    const count = isUntold ? t("fdb.many", { count: grouped(total) }) : t("fdb.count", { shown: lines.length, total });
     rows.replaceChildren(
-      h("p", { class: "quiet", text: t("fdb.count", { shown: lines.length, total }) }),
+      h("p", { class: "quiet", text: count }),
+      isUntold ? h("p", { class: "quiet" }, h("code", { text: t("fdb.many_hint", { name: clean(name) }) })) : "",
       h("ul", { class: "plain" }, ...lines),
     );
   };
@@ -323,6 +328,6 @@ function tellStory(story) {
   return [
     h("ol", { class: "changes" }, ...changes),
     forgotten > 0 ? h("p", { class: "quiet", text: t("change.forgotten", { count: forgotten }) }) : "",
-    hint ? h("p", { class: "quiet", text: clean(hint) }) : "",
+    hint ? h("p", { class: "quiet", text: clean(phrase(hint)) }) : "",
   ];
 }
