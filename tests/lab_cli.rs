@@ -438,8 +438,8 @@ fn history() {
     fs::set_permissions(&shell, fs::Permissions::from_mode(0o755)).unwrap();
     let mut lab = desk.lab("break");
     lab.env("SHELL", &shell)
-        .env("HISTFILE", "/root/mine")
-        .env("ENV", "/root/env");
+        .env("HISTFILE", "/nowhere/history")
+        .env("ENV", "/nowhere/env");
     let told = text(&lab.output().unwrap().stdout);
     assert!(
         told.contains("history in /run/lab-history, env in \n"),

@@ -11,7 +11,7 @@ use crate::{
         BridgeInfo, CapturedFrame, FdbState, PeerKind, PortInfo, PortState, ShowInfo, TraceStep,
     },
     vxlan,
-    wire::{EtherType, Frame},
+    wire::{Frame, describe_header},
 };
 
 /// The steps of `frame` where it was captured; `show` is its switch a moment ago.
@@ -121,18 +121,7 @@ impl Teller<'_> {
     }
 
     fn parse(&mut self, frame: &Frame<'_>) {
-        let tag = match (frame.ether_type().is_tag(), frame.vlan()) {
-            (false, _) => "untagged".to_owned(),
-            (true, 0) => "priority-tagged".to_owned(),
-            (true, vlan) => format!("VLAN {vlan}"),
-        };
-        let kind = match frame.ether_type() {
-            EtherType::ARP => "ARP".to_owned(),
-            EtherType::IPV4 => "IPv4".to_owned(),
-            EtherType::IPV6 => "IPv6".to_owned(),
-            EtherType(other) => format!("type 0x{other:04x}"),
-        };
-        let mut text = format!("{} > {}, {tag}, {kind}", frame.src(), frame.dst());
+        let mut text = describe_header(frame);
         if let Some(offload) = &self.frame.offload {
             text += &match offload.as_str() {
                 "checksum" => "; its checksum is left to be finished".to_owned(),

@@ -38,6 +38,22 @@ pub fn describe(frame: &[u8]) -> String {
     text + &rest
 }
 
+/// What the bridge reads of `frame`: `02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff, untagged, ARP`.
+pub fn describe_header(frame: &Frame<'_>) -> String {
+    let tag = match (frame.ether_type().is_tag(), frame.vlan()) {
+        (false, _) => "untagged".to_owned(),
+        (true, 0) => "priority-tagged".to_owned(),
+        (true, vlan) => format!("VLAN {vlan}"),
+    };
+    let kind = match frame.ether_type() {
+        EtherType::ARP => "ARP".to_owned(),
+        EtherType::IPV4 => "IPv4".to_owned(),
+        EtherType::IPV6 => "IPv6".to_owned(),
+        EtherType(other) => format!("type 0x{other:04x}"),
+    };
+    format!("{} > {}, {tag}, {kind}", frame.src(), frame.dst())
+}
+
 fn arp_text(arp: &ArpPacketSlice<'_>) -> String {
     let sender = arp.sender_protocol_addr().first_chunk::<4>();
     let target = arp.target_protocol_addr().first_chunk::<4>();

@@ -30,7 +30,7 @@ pub mod checksum;
 
 pub(crate) use self::describe::bytes;
 pub use self::{
-    describe::describe,
+    describe::{describe, describe_header},
     ethernet::{EtherType, Frame, Truncated},
     hosts::hosts,
     mac::{MacAddr, ParseMacError, group_address},

@@ -7,7 +7,7 @@ use crate::{
         LeftOut, PeerId, PortFlags,
     },
     config::Mode,
-    wire::{EtherType, Frame, GsoType, VirtioNetHdr},
+    wire::{Frame, GsoType, VirtioNetHdr, describe_header},
 };
 
 impl Teller<'_> {
@@ -67,18 +67,7 @@ impl Teller<'_> {
         let Some(frame) = frame else {
             return plural(considered.frame.len(), "byte");
         };
-        let tag = match (frame.ether_type().is_tag(), frame.vlan()) {
-            (false, _) => "untagged".to_owned(),
-            (true, 0) => "priority-tagged".to_owned(),
-            (true, vlan) => format!("VLAN {vlan}"),
-        };
-        let kind = match frame.ether_type() {
-            EtherType::ARP => "ARP".to_owned(),
-            EtherType::IPV4 => "IPv4".to_owned(),
-            EtherType::IPV6 => "IPv6".to_owned(),
-            EtherType(other) => format!("type 0x{other:04x}"),
-        };
-        let mut text = format!("{} > {}, {tag}, {kind}", frame.src(), frame.dst());
+        let mut text = describe_header(frame);
         if let Entrance::Port { header, .. } = self.entrance {
             text += &undone(&header);
         }
