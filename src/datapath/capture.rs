@@ -4,7 +4,10 @@
 //! While one runs, each worker holds the filter against what it moves and copies what matches into
 //! a chunk of memory that was taken beforehand. Full chunks go to the reader, empty ones come back.
 //! Nobody waits for the reader: with no empty chunk at hand a frame is not captured, and counted.
-//! Whoever wants no more than so many frames a second gets a choice of them.
+//!
+//! Whoever wants no more than so many frames a second gets a choice of them. It is made once, where a
+//! frame comes in, and holds for all that becomes of it: what was chosen is whole, and each copy of
+//! what was not costs the test of a flag.
 
 mod chunk;
 mod lanes;
@@ -41,7 +44,9 @@ pub struct CaptureRules {
     pub outer: bool,
     /// Bytes that are kept of each.
     pub snaplen: usize,
-    /// In any second at most so many; `None`: all of them.
+    /// In any second at most so many, copies included; `None`: all of them. They are chosen before
+    /// anything else here is looked at, each with all its copies, but no more than a few pieces where
+    /// one is cut. One that has very many copies takes its share from the seconds that follow.
     pub rate: Option<u32>,
 }
 
@@ -71,6 +76,14 @@ pub struct Selection {
     peers: Vec<bool>,
     /// Datagrams that belong to no remote VTEP.
     strangers: bool,
+}
+
+impl CaptureRules {
+    /// How many records a frame makes at `place`.
+    pub(super) fn records(&self, place: Place) -> u64 {
+        let is_port = matches!(place, Place::Port(_));
+        u64::from(self.inner) + u64::from(self.outer && !is_port)
+    }
 }
 
 impl Capture {

@@ -82,8 +82,11 @@ impl Datapath {
         self.calls.writes.add(1);
         let frame = usize::from(first.frame);
         let to = first.to;
+        let joined = self.plan.get(position..).unwrap_or_default().iter();
+        let joined = joined.take(count).map(|copy| usize::from(copy.frame));
         // A capture shows what was put together.
-        let sent = if self.gathers || self.captures.are_on() {
+        let is_captured = self.captures.follow_any(joined);
+        let sent = if self.gathers || is_captured {
             gather(&mut self.gathered, parts);
             port.io.transmit(&self.gathered)
         } else {
@@ -98,7 +101,7 @@ impl Datapath {
                     let lost = Lost::several(sent, len, (count, bytes));
                     self.lost(&port.counters, to, frame, lost);
                 }
-                if self.captures.are_on() {
+                if is_captured {
                     self.capture_joined(port.id, frame, sent, count);
                 }
                 count
@@ -129,7 +132,7 @@ impl Datapath {
         }
         if header.gso() == GsoType::None && len > port.max_frame {
             self.too_big(port, frame, len);
-            if self.captures.are_on() {
+            if self.captures.follow(frame) {
                 let sent = Transmitted::Dropped(DropReason::TooBig);
                 self.capture_copy(Place::Port(port.id), frame, sent);
             }
@@ -145,7 +148,7 @@ impl Datapath {
         };
         sent != Transmitted::Unsupported && {
             self.copied(&port.counters, Egress::Port(port.id), frame, len, sent);
-            if self.captures.are_on() {
+            if self.captures.follow(frame) {
                 self.capture_copy(Place::Port(port.id), frame, sent);
             }
             true
@@ -179,7 +182,7 @@ impl Datapath {
             {
                 *segmented = None;
                 let sent = Transmitted::Dropped(DropReason::BadOffload);
-                if self.captures.are_on() {
+                if self.captures.follow(frame) {
                     self.capture_copy(Place::Port(port.id), frame, sent);
                 }
                 let len = self.batch.frame(frame).len();
@@ -208,7 +211,7 @@ impl Datapath {
                 self.copied(&port.counters, Egress::Port(port.id), frame, len, sent);
                 sent
             };
-            if self.captures.are_on() {
+            if self.captures.follow(frame) {
                 self.capture_segment(port.id, frame, index, sent);
             }
         }

@@ -271,7 +271,7 @@ impl Datapath {
         let Some(vtep) = topology.vtep() else {
             return Serviced::default();
         };
-        self.captures.now = now;
+        self.captures.begin(now);
         let serviced = self.receive_underlay(now, vtep);
         self.forward_tunnelled(now, topology, vtep);
         self.record_tunnelled(vtep);
@@ -318,7 +318,7 @@ impl Datapath {
     /// Steps 2 to 4: parses, decides, counts and plans. Touches no file descriptor.
     pub fn forward(&mut self, now: Timestamp, topology: &Topology, port: &Port) {
         self.clear_plan();
-        self.captures.now = now;
+        self.captures.begin(now);
         let Some(bridge) = topology.bridge(port) else {
             return;
         };
@@ -382,7 +382,7 @@ impl Datapath {
             }
         };
         if self.is_watched {
-            self.observe(now, bridge, ingress, index, &verdict, planned);
+            self.watch(now, bridge, ingress, index, &verdict, planned);
         }
         if !matches!(verdict.learn, Learn::Known | Learn::Off) {
             if matches!(verdict.decision, Decision::Forward(_)) {
@@ -486,6 +486,24 @@ impl Datapath {
         }
     }
 
+    fn watch(
+        &mut self,
+        now: Timestamp,
+        bridge: &Bridge,
+        ingress: Ingress,
+        index: usize,
+        verdict: &Verdict,
+        planned: usize,
+    ) {
+        if self.observer.is_some() {
+            self.observe(now, bridge, ingress, index, verdict, planned);
+        }
+        if self.captures.are_on() && self.choose_decided(ingress, index, planned) {
+            let copies = self.plan.len() - planned;
+            self.capture_decision(bridge, ingress, index, verdict, copies);
+        }
+    }
+
     #[cold]
     fn observe(
         &mut self,
@@ -507,10 +525,6 @@ impl Datapath {
                 verdict,
                 targets: &targets,
             });
-        }
-        if self.captures.are_on() {
-            let copies = self.plan.len() - planned;
-            self.capture_decision(bridge, ingress, index, verdict, copies);
         }
     }
 }

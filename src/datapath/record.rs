@@ -344,7 +344,7 @@ impl Datapath {
             counters.worker(self.worker).copied(lost, 0);
             let len = self.batch.frame(frame).len();
             self.lost(counters, to, frame, Lost::one(lost, len));
-            if self.captures.are_on() {
+            if self.captures.follow(frame) {
                 self.capture_lost(frame, lost);
             }
         }

@@ -1,10 +1,11 @@
-//! Where the frame path shows captures what it does. Nothing here is called unless one runs.
+//! Where the frame path shows captures what it does. Nothing here is called unless one runs, and but
+//! for the choices nothing for a frame that none has chosen.
 
 use std::{net::SocketAddr, ops::Range};
 
 use super::{
     Arrival, Datapath, Departure, Peer, Topology, Transmitted, Vtep,
-    capture::{Fate, Form, Outer, Place, Record, Row, Side},
+    capture::{CaptureRules, Fate, Form, Outer, Place, Record, Row, Side},
 };
 use crate::{
     bridge::{Bridge, Decision, DropReason, FdbKey, Ingress, PeerId, PortId, Verdict},
@@ -29,6 +30,47 @@ impl Datapath {
         }
     }
 
+    /// Whether a capture has frame number `index`, about which was decided: its copies are in the plan
+    /// from number `planned` on. One from a port is chosen here, one from the underlay was before.
+    pub(super) fn choose_decided(
+        &mut self,
+        ingress: Ingress,
+        index: usize,
+        planned: usize,
+    ) -> bool {
+        let copies = self.plan.get(planned..).unwrap_or_default();
+        let copies = |rules: &CaptureRules| {
+            let each = copies.iter().map(|copy| rules.records(copy.to.into()));
+            each.sum::<u64>()
+        };
+        let Ingress::Port(port) = ingress else {
+            // One copy has been paid for.
+            let more = |rules: &CaptureRules| copies(rules).saturating_sub(1);
+            return self.captures.follow(index) && self.captures.pay(more);
+        };
+        let place = Place::Port(port);
+        let cost = |rules: &CaptureRules| rules.records(place) + copies(rules);
+        self.captures
+            .choose(index, place, self.batch.frame(index), cost)
+    }
+
+    /// Whether a capture has the datagram in `range` of the message in the vacant room, which will be
+    /// the next frame of the batch, if it becomes one.
+    #[inline]
+    pub(super) fn choose_arrival(&mut self, peer: PeerId, range: Range<usize>) -> bool {
+        if !self.captures.are_on() {
+            return false;
+        }
+        let place = Place::from(Ingress::Peer(peer));
+        let index = self.batch.len();
+        let start = (range.start + vxlan::HEADER_LEN).min(range.end);
+        let frame = self.batch.message(range.end);
+        let frame = frame.get(start..).unwrap_or_default();
+        // One copy is the least that becomes of it, mostly.
+        let cost = |rules: &CaptureRules| rules.records(place) + 1;
+        self.captures.choose(index, place, frame, cost)
+    }
+
     /// A frame of the batch, and what was decided about it.
     #[cold]
     pub(super) fn capture_decision(
@@ -41,10 +83,6 @@ impl Datapath {
     ) {
         let place = Place::from(ingress);
         let frame = self.batch.frame(index);
-        let at = (place, Side::In, Form::Inner);
-        if self.captures.refuse(at, frame) {
-            return;
-        }
         let fate = Fate::of(verdict.decision, copies);
         let record = Record {
             learn: verdict.learn,
@@ -99,11 +137,6 @@ impl Datapath {
     ) {
         let start = (range.start + vxlan::HEADER_LEN).min(range.end);
         let bytes = self.batch.message(range.end);
-        let at = (Place::from(Ingress::Peer(peer)), Side::In, Form::Outer);
-        let datagram = bytes.get(range.clone()).unwrap_or_default();
-        if self.captures.refuse(at, datagram) {
-            return;
-        }
         // What will become of it, found out on a copy.
         self.gathered.clear();
         self.gathered
@@ -139,10 +172,6 @@ impl Datapath {
     /// What came of frame number `frame` at its egress, where it was not cut.
     #[cold]
     pub(super) fn capture_copy(&mut self, place: Place, frame: usize, sent: Transmitted) {
-        let at = (place, Side::Out, Form::Inner);
-        if self.captures.refuse(at, self.batch.frame(frame)) {
-            return;
-        }
         let record = Record {
             from: self.came_from(frame),
             header: self.batch.header(frame),
@@ -161,11 +190,6 @@ impl Datapath {
         sent: Transmitted,
         count: usize,
     ) {
-        let frame = self.gathered.get(VirtioNetHdr::LEN..).unwrap_or_default();
-        let at = (Place::Port(port), Side::Out, Form::Inner);
-        if self.captures.refuse(at, frame) {
-            return;
-        }
         let record = Record {
             from: self.came_from(first),
             header: VirtioNetHdr::read(&self.gathered).unwrap_or_default(),
@@ -189,10 +213,7 @@ impl Datapath {
         segment: usize,
         sent: Transmitted,
     ) {
-        let at = (Place::Port(port), Side::Out, Form::Inner);
-        if self.captures.refuse(at, self.batch.frame(frame)) {
-            return;
-        }
+        self.captures.piece(Place::Port(port), frame);
         let record = Record {
             from: self.came_from(frame),
             ..Record::new(
@@ -210,7 +231,6 @@ impl Datapath {
     }
 
     /// What came of some of the datagrams that wait to be sent.
-    #[cold]
     pub(super) fn capture_message(
         &mut self,
         vtep: &Vtep,
@@ -219,7 +239,9 @@ impl Datapath {
         sent: Transmitted,
     ) {
         for index in which {
-            if let Some(datagram) = self.tunnel.datagrams.get(index) {
+            if let Some(datagram) = self.tunnel.datagrams.get(index)
+                && self.captures.follow(datagram.frame)
+            {
                 let which = (datagram.frame, datagram.segment);
                 self.capture_departure(vtep, peer, which, sent);
             }
@@ -239,12 +261,8 @@ impl Datapath {
             return;
         };
         let place = Place::Peer(peer.id);
+        self.captures.piece(place, frame);
         let inner = segment.head.get(vxlan::HEADER_LEN..).unwrap_or_default();
-        let [is_inner, is_outer] = [(Form::Inner, inner), (Form::Outer, segment.head)]
-            .map(|(form, head)| !self.captures.refuse((place, Side::Out, form), head));
-        if !is_inner && !is_outer {
-            return;
-        }
         let from = self.came_from(frame);
         let departure = self.departure(vtep, peer, frame);
         let record = |form| Record {
@@ -252,15 +270,11 @@ impl Datapath {
             ..Record::new(place, Side::Out, form, Fate::sent(sent, 1))
         };
         let payload = segment.payload_of(self.batch.frame(frame));
-        if is_inner {
-            self.captures
-                .capture(record(Form::Inner), None, &[inner, payload]);
-        }
-        if is_outer {
-            let outer = outgoing(vtep, &departure);
-            self.captures
-                .capture(record(Form::Outer), Some(&outer), &[segment.head, payload]);
-        }
+        self.captures
+            .capture(record(Form::Inner), None, &[inner, payload]);
+        let outer = outgoing(vtep, &departure);
+        self.captures
+            .capture(record(Form::Outer), Some(&outer), &[segment.head, payload]);
     }
 
     /// A frame that the switch made itself, for a port.

@@ -317,6 +317,9 @@ impl Hub {
                     let steps = steps(&frame, show.as_deref());
                     let id = watched.frames.fetch_add(1, Ordering::Relaxed);
                     batch.add(Frame { id, frame, steps });
+                    if batch.frames.len() >= FULL {
+                        self.send(event_text("frames", &batch.take(watched.node.name())));
+                    }
                 }
                 Ok(CaptureLine::Skipped { count }) => batch.skip(count),
                 Ok(CaptureLine::End { .. }) | Err(_) => {}
@@ -363,9 +366,6 @@ struct Batch {
 
 impl Batch {
     fn add(&mut self, frame: Frame) {
-        if self.frames.len() >= FULL {
-            return self.skip(1);
-        }
         self.frames.push(frame);
         let soon = Instant::now() + BATCH;
         self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
@@ -556,8 +556,8 @@ const SNAPLEN: u32 = 256;
 const ROWS: usize = 2000;
 /// Monitor events of a node in a second.
 const EVENTS: u64 = 50;
-/// Frames that are told together, at most.
-const FULL: usize = 200;
+/// Frames that are told together, at most: a flood to very many places takes several events.
+const FULL: usize = 50;
 /// For how long frames are collected.
 const BATCH: Duration = Duration::from_millis(60);
 /// Between two states.

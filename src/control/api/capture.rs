@@ -27,8 +27,10 @@ pub struct CaptureRequest {
     pub count: Option<u64>,
     /// Bytes that are kept of each frame.
     pub snaplen: u32,
-    /// In any second at most so many frames, chosen so that what is rare is among them; the others
-    /// are counted. None: all of them.
+    /// In any second at most so many frames and copies. A frame is chosen where it comes in, and has
+    /// all its copies then, of which more than fit count against the seconds that follow; what is
+    /// rare is among the chosen, and the others are counted. Only of everything there is. None: all
+    /// of them.
     pub rate: Option<u32>,
     /// Whether [`CapturedFrame::hex`] has the bytes that were kept.
     pub bytes: bool,
@@ -98,6 +100,16 @@ impl CaptureRequest {
         if self.rate == Some(0) {
             return Err(ApiError::invalid("capture: rate 0 captures nothing"));
         }
+        let is_all = self.is_everywhere()
+            && !self.drops
+            && self.side == CaptureSide::Both
+            && self.filter.is_empty();
+        if self.rate.is_some() && !is_all {
+            return Err(ApiError::invalid(
+                "capture: a rate chooses among all frames; leave ports, peers, bridges, drops, side \
+                 and filter out, or the rate",
+            ));
+        }
         if self.count == Some(0) {
             return Err(ApiError::invalid("capture: count 0 captures nothing"));
         }
@@ -130,7 +142,7 @@ impl Default for CaptureRequest {
 pub enum CaptureLine {
     /// A frame, or a copy of one.
     Frame(Box<CapturedFrame>),
-    /// Frames that matched since the last such line, and for which [`CaptureRequest::rate`] left no
+    /// Frames that came in since the last such line, and for which [`CaptureRequest::rate`] left no
     /// room.
     Skipped {
         /// How many.
@@ -243,4 +255,36 @@ pub struct CapturedRow {
     pub state: FdbState,
     /// Seconds since it was last seen; 0 for static and local entries.
     pub age_s: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_for_a_capture_of_everything() {
+        let given = |json: &str| {
+            serde_json::from_str::<CaptureRequest>(json)
+                .unwrap()
+                .check()
+        };
+        for json in [
+            r#"{"rate":100}"#,
+            r#"{"rate":1,"form":"both","snaplen":64,"count":7}"#,
+            r#"{"drops":true,"filter":"arp"}"#,
+        ] {
+            assert!(given(json).is_ok(), "{json}");
+        }
+        for more in [
+            r#""ports":["podA"]"#,
+            r#""bridges":["br0"]"#,
+            r#""peers":["192.0.2.1"]"#,
+            r#""drops":true"#,
+            r#""side":"in""#,
+            r#""filter":"arp""#,
+        ] {
+            let error = given(&format!(r#"{{"rate":100,{more}}}"#)).unwrap_err();
+            assert!(error.message.contains("or the rate"), "{error:?}");
+        }
+    }
 }

@@ -141,8 +141,8 @@ impl CaptureReader {
         }
     }
 
-    /// Frames that matched and for which [`CaptureRules::rate`](super::CaptureRules::rate) left no
-    /// room, so far.
+    /// Frames that came in and for which [`CaptureRules::rate`](super::CaptureRules::rate) left no room,
+    /// so far, and pieces of those that were chosen.
     pub fn skipped(&self) -> u64 {
         let each = self.signals.iter();
         each.map(|signals| signals.skipped.get()).sum()

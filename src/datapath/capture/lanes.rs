@@ -7,9 +7,9 @@ use std::sync::{
 };
 
 use super::{
-    Chunk, Form, Installed, Outer, Place, Record, Side,
+    CaptureRules, Chunk, Form, Installed, Outer, Place, Record, Side,
     chunk::Signals,
-    limit::{self, Flows, Limit},
+    limit::{self, Flows},
 };
 use crate::{
     bridge::{Ingress, PeerId, PortId},
@@ -27,6 +27,10 @@ pub(super) struct Lane {
     full: SyncSender<Chunk>,
     signals: Arc<Signals>,
     flows: Flows,
+    /// By number in the batch: what was chosen of it, if there is a limit.
+    chosen: Vec<bool>,
+    /// Whether the frame that is looked at now was.
+    follows: bool,
 }
 
 impl Lane {
@@ -42,16 +46,9 @@ impl Lane {
             full,
             signals,
             flows: Flows::new(),
+            chosen: vec![false; Batch::DATAGRAMS + 1],
+            follows: false,
         }
-    }
-
-    /// Whether `limit` leaves room for a frame of flow number `flow`, which is counted if not.
-    fn admits(&mut self, limit: Option<&Limit>, now: Timestamp, flow: usize) -> bool {
-        let is_admitted = limit.is_none_or(|limit| self.flows.take(limit, now, flow));
-        if !is_admitted {
-            self.signals.skip();
-        }
-        is_admitted
     }
 
     fn push(&mut self, record: Record, frame: &[u8], snaplen: usize) {
@@ -116,8 +113,14 @@ pub(in crate::datapath) struct Lanes {
     lanes: Vec<(Installed, Lane)>,
     /// Where a frame that lies in pieces is put together.
     room: Vec<u8>,
+    /// By number in the batch: what any capture has.
+    chosen: Vec<bool>,
+    /// Which piece of its frame is looked at.
+    piece: usize,
+    /// Where a frame was cut last, which one, and the number of that piece.
+    cut: Option<(Place, usize, usize)>,
     /// When the batch was read.
-    pub(in crate::datapath) now: Timestamp,
+    now: Timestamp,
     /// Where it came from.
     pub(in crate::datapath) ingress: Ingress,
 }
@@ -128,6 +131,9 @@ impl Lanes {
         Self {
             lanes: Vec::new(),
             room: Vec::new(),
+            chosen: vec![false; Batch::DATAGRAMS + 1],
+            piece: 0,
+            cut: None,
             now: Timestamp::ZERO,
             ingress: Ingress::Peer(PeerId::STRANGER),
         }
@@ -162,34 +168,88 @@ impl Lanes {
         }
     }
 
-    /// Whether no capture wants such a frame at `place`, or has room for it now, in which case it is
-    /// counted: then nothing more needs to be found out. `head` is its beginning without outer
-    /// headers.
-    pub(in crate::datapath) fn refuse(
+    /// A batch begins, which was read at `now`.
+    #[inline]
+    pub(in crate::datapath) fn begin(&mut self, now: Timestamp) {
+        self.now = now;
+        self.cut = None;
+    }
+
+    /// Chooses for each capture whether it has frame number `index`, with all that becomes of it:
+    /// whether any has. It came in at `place`, and makes about `cost` records.
+    pub(in crate::datapath) fn choose(
         &mut self,
-        (place, side, form): (Place, Side, Form),
-        head: &[u8],
+        index: usize,
+        place: Place,
+        frame: &[u8],
+        cost: impl Fn(&CaptureRules) -> u64,
     ) -> bool {
         let mut flow = None;
-        for (installed, lane) in &self.lanes {
-            if !installed.wants(place, side, form) {
-                continue;
-            }
+        let mut is_any = false;
+        for (installed, lane) in &mut self.lanes {
             let capture = &installed.capture;
-            let rules = capture.rules();
-            // Whether such a frame counts at all depends on more than its place.
-            let is_any = rules.filter.matches_all() && !rules.drops_only;
-            let Some(limit) = capture.limit.as_ref().filter(|_| is_any) else {
-                return false;
-            };
-            let flow = *flow.get_or_insert_with(|| limit::flow((place, side, form), head));
-            if lane.flows.have_room(limit, self.now, flow) {
-                return false;
+            lane.follows = capture.limit.as_ref().is_none_or(|limit| {
+                let flow = *flow.get_or_insert_with(|| limit::flow(place, frame));
+                let is_chosen = lane.flows.have_room(limit, self.now, flow)
+                    && lane
+                        .flows
+                        .take(limit, self.now, flow, cost(capture.rules()));
+                if let Some(chosen) = lane.chosen.get_mut(index) {
+                    *chosen = is_chosen;
+                }
+                if !is_chosen {
+                    lane.signals.skip();
+                }
+                is_chosen
+            });
+            is_any |= lane.follows;
+        }
+        self.piece = 0;
+        if let Some(chosen) = self.chosen.get_mut(index) {
+            *chosen = is_any;
+        }
+        is_any
+    }
+
+    /// Whether any capture has frame number `frame`, of which a copy is looked at from now on.
+    #[inline]
+    pub(in crate::datapath) fn follow(&mut self, frame: usize) -> bool {
+        self.are_on() && self.follow_any(std::iter::once(frame))
+    }
+
+    /// The same for a copy of all `frames` together.
+    #[inline]
+    pub(in crate::datapath) fn follow_any(
+        &mut self,
+        frames: impl Iterator<Item = usize> + Clone,
+    ) -> bool {
+        let has = |chosen: &[bool], frame: usize| chosen.get(frame).copied().unwrap_or(false);
+        let is_any = self.are_on() && frames.clone().any(|frame| has(&self.chosen, frame));
+        if is_any {
+            self.piece = 0;
+            for (installed, lane) in &mut self.lanes {
+                lane.follows = installed.capture.limit.is_none()
+                    || frames.clone().any(|frame| has(&lane.chosen, frame));
             }
         }
-        for (installed, lane) in &self.lanes {
-            if installed.wants(place, side, form) {
-                lane.signals.skip();
+        is_any
+    }
+
+    /// The copy that is looked at is one piece more of frame number `frame`, which is cut at `place`.
+    pub(in crate::datapath) fn piece(&mut self, place: Place, frame: usize) {
+        self.piece = match self.cut {
+            Some((at, number, piece)) if (at, number) == (place, frame) => piece + 1,
+            _ => 0,
+        };
+        self.cut = Some((place, frame, self.piece));
+    }
+
+    /// The frame that is looked at makes so many records more than was thought. True.
+    pub(in crate::datapath) fn pay(&self, more: impl Fn(&CaptureRules) -> u64) -> bool {
+        for (installed, _) in self.lanes.iter().filter(|(_, lane)| lane.follows) {
+            let capture = &installed.capture;
+            if let Some(limit) = &capture.limit {
+                limit.pay(self.now, more(capture.rules()));
             }
         }
         true
@@ -205,18 +265,21 @@ impl Lanes {
     ) {
         let (place, side, form) = (record.place, record.side, record.form);
         let (now, room) = (self.now, &mut self.room);
-        let flow = || limit::flow((place, side, form), parts.first().unwrap_or(&&[][..]));
         let mut is_put_together = false;
         for (installed, lane) in &mut self.lanes {
             let capture = &installed.capture;
             let (rules, limit) = (capture.rules(), capture.limit.as_ref());
-            if !installed.wants(place, side, form) || rules.drops_only && !record.fate.is_drop() {
+            let is_wanted = lane.follows && installed.wants(place, side, form);
+            if !is_wanted || rules.drops_only && !record.fate.is_drop() {
                 continue;
             }
-            // Nothing is copied for a frame that is only counted.
-            let is_any = rules.filter.matches_all();
-            if is_any && !lane.admits(limit, now, limit.map_or(0, |_| flow())) {
-                continue;
+            if let Some(limit) = limit.filter(|_| self.piece > 0) {
+                if self.piece >= PIECES {
+                    lane.signals.skip();
+                    continue;
+                }
+                // The first was paid for with the frame.
+                limit.pay(now, 1);
             }
             let frame = match (outer, parts) {
                 (None, [whole]) => *whole,
@@ -227,10 +290,7 @@ impl Lanes {
                     &*room
                 }
             };
-            let is_wanted = is_any
-                || rules.filter.matches(frame)
-                    && lane.admits(limit, now, limit.map_or(0, |_| flow()));
-            if is_wanted {
+            if rules.filter.matches_all() || rules.filter.matches(frame) {
                 let record = Record {
                     at: now,
                     ..record.clone()
@@ -255,6 +315,9 @@ fn put_together(room: &mut Vec<u8>, outer: Option<&Outer>, parts: &[&[u8]]) {
     }
     parts.iter().for_each(|part| room.extend_from_slice(part));
 }
+
+/// Of a frame that is cut, a capture that has only a choice has so many pieces at each place.
+const PIECES: usize = 3;
 
 impl Installed {
     fn wants(&self, place: Place, side: Side, form: Form) -> bool {

@@ -140,6 +140,15 @@ impl Fate {
     }
 }
 
+impl From<Egress> for Place {
+    fn from(egress: Egress) -> Self {
+        match egress {
+            Egress::Port(port) => Self::Port(port),
+            Egress::Peer(peer) => Self::Peer(peer),
+        }
+    }
+}
+
 impl From<Ingress> for Place {
     fn from(ingress: Ingress) -> Self {
         match ingress {

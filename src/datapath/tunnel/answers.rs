@@ -37,11 +37,11 @@ impl Datapath {
         else {
             return;
         };
-        let frame = self.batch.frame(frame);
-        let mtu = limit.saturating_sub(headers_of_layer_2(frame));
+        let bytes = self.batch.frame(frame);
+        let mtu = limit.saturating_sub(headers_of_layer_2(bytes));
         let mtu = u32::try_from(mtu).unwrap_or(u32::MAX);
         // What nobody can be told does not use up what others may be.
-        if !too_big::answer(frame, mtu, &mut self.tunnel.answer)
+        if !too_big::answer(bytes, mtu, &mut self.tunnel.answer)
             || !is_due(now, at, ANSWER_INTERVAL)
         {
             return;
@@ -53,7 +53,7 @@ impl Datapath {
         let sent = port.io.transmit_parts(&parts);
         port.counters.worker(self.worker).copied(sent, answer.len());
         self.lost_own(&port.counters, Egress::Port(port.id), answer, sent);
-        if self.captures.are_on() {
+        if self.captures.follow(frame) {
             self.capture_answer(port.id, sent);
         }
     }
@@ -94,7 +94,8 @@ impl Datapath {
         peer.counters.worker(self.worker).copied(sent, len);
         let answer = &self.tunnel.reply;
         self.lost_own(&peer.counters, Egress::Peer(peer.id), answer, sent);
-        if self.captures.are_on() {
+        // The probe is no frame of the batch; it was chosen as the next one.
+        if self.captures.follow(self.batch.len()) {
             self.capture_reply(vtep, peer, &departure, sent);
         }
     }

@@ -79,7 +79,7 @@ impl Datapath {
                     counters.rx_bytes.add(range.len() as u64);
                     counters.ingress_drops[reason.index()].add(1);
                     self.refused(vtep, arrival, PeerId::STRANGER, reason, range.clone());
-                    if self.captures.are_on() {
+                    if self.choose_arrival(PeerId::STRANGER, range.clone()) {
                         let fate = Fate::Dropped(reason);
                         self.capture_datagram(vtep, arrival, PeerId::STRANGER, range, fate);
                     }
@@ -158,9 +158,10 @@ impl Datapath {
         if header.reserved {
             counters.reserved_bits.add(1);
         }
-        if self.captures.are_on() {
+        let datagram = range.start - vxlan::HEADER_LEN..range.end;
+        let is_captured = self.choose_arrival(origin.peer, datagram.clone());
+        if is_captured {
             // As it came: what follows may change the inner packet.
-            let datagram = range.start - vxlan::HEADER_LEN..range.end;
             self.capture_arrival(vtep, arrival, origin.peer, datagram);
         }
         let frame = self.batch.message(range.end);
@@ -173,7 +174,7 @@ impl Datapath {
         if let (Some(probe), Some(peer)) = (ping::decode(frame), peer) {
             counters.forwarded.add(1);
             let len = frame.len();
-            if self.captures.are_on() {
+            if is_captured {
                 self.capture_ended(origin.peer, range, Fate::Consumed);
             }
             return self.answer_probe(now, vtep, peer, &probe, len);
@@ -185,7 +186,7 @@ impl Datapath {
             self.marks.push(mark);
         } else {
             counters.ingress_drops[DropReason::EgressFull.index()].add(1);
-            if self.captures.are_on() {
+            if is_captured {
                 let fate = Fate::Dropped(DropReason::EgressFull);
                 self.capture_ended(origin.peer, range.clone(), fate);
             }
@@ -240,7 +241,7 @@ impl Datapath {
                     decision: Decision::Drop(DropReason::UnknownVni),
                 };
                 self.recording.decided(index, verdict, 0);
-                if self.captures.are_on() {
+                if self.captures.follow(index) {
                     self.capture_homeless(peer, index);
                 }
                 continue;

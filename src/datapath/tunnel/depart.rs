@@ -114,7 +114,7 @@ impl Datapath {
         let sent = Transmitted::Dropped(reason);
         let len = self.batch.frame(frame).len();
         self.copied(&peer.counters, Egress::Peer(peer.id), frame, len, sent);
-        if self.captures.are_on() {
+        if self.captures.follow(frame) {
             self.capture_copy(Place::Peer(peer.id), frame, sent);
         }
     }
@@ -175,7 +175,7 @@ impl Datapath {
                 counters.copied(sent, len);
                 let lost = Lost::one(sent, len).with(peer.outer_size(len));
                 self.lost(&peer.counters, to, frame, lost);
-                if self.captures.are_on() {
+                if self.captures.follow(frame) {
                     self.capture_departure(vtep, peer, (frame, segment), sent);
                 }
             } else {

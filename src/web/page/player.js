@@ -2,8 +2,6 @@
 // What plays next: scenes in the order of their time, live or from the last minute; pause, step,
 // speed. More than can be watched is left out, and counted.
 
-import { recordsOf } from "./scenes.js";
-
 /** @typedef {import("./scenes.js").Scene} Scene */
 /** @typedef {import("./stage.js").Stage} Stage */
 
@@ -31,7 +29,7 @@ export class Player {
     this.paused = false;
     /** The clock goes until then although it is paused. */
     this.stepUntil = 0;
-    /** Records of frames and copies that the switch has had; those that are shown, or will be. */
+    /** Frames that the switch has had; those of them that are not shown. */
     this.seen = 0;
     this.left = 0;
     /** @type {{scenes: Scene[], at: number}|null} */
@@ -45,9 +43,9 @@ export class Player {
    * @param {number} now
    */
   add(scene, now) {
-    this.seen += recordsOf(scene);
+    this.seen += 1;
     if (this.replay) {
-      this.leave([scene]);
+      this.left += 1;
       return;
     }
     let at = this.queue.length;
@@ -69,7 +67,7 @@ export class Player {
     return this.paused || this.speed < 1;
   }
 
-  /** Records that were never sent here. @param {number} count */
+  /** Frames that were never sent here. @param {number} count */
   skipped(count) {
     this.seen += count;
     this.left += count;
@@ -77,12 +75,7 @@ export class Player {
 
   /** What waits no longer. @param {{scene: Scene}[]} waiting */
   drop(waiting) {
-    this.leave(waiting.map(({ scene }) => scene));
-  }
-
-  /** What will not be shown. @param {Scene[]} scenes */
-  leave(scenes) {
-    this.left += scenes.reduce((sum, scene) => sum + recordsOf(scene), 0);
+    this.left += waiting.length;
   }
 
   wake() {

@@ -255,16 +255,6 @@ export function copiesOf({ verdict, to, copies }) {
 }
 
 /**
- * How many records a scene was made of.
- * @param {Scene} scene
- */
-export function recordsOf(scene) {
-  const copies = scene.copies.map(({ record, outer }) => Number(Boolean(record)) + Number(Boolean(outer)));
-  const own = Number(Boolean(scene.record)) + Number(Boolean(scene.outer));
-  return copies.reduce((sum, count) => sum + count, own);
-}
-
-/**
  * All words of a scene, for the filter.
  * @param {Scene} scene
  */
