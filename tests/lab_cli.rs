@@ -4,8 +4,11 @@ mod common;
 
 use std::{
     fs,
-    io::Write,
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    io::{Read, Write},
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        process::CommandExt,
+    },
     path::PathBuf,
     process::{Command, ExitCode, Output, Stdio},
     time::Duration,
@@ -70,6 +73,15 @@ fn main() -> ExitCode {
                 "a_file_is_what_it_was_until_there_is_something_to_write",
                 files,
             ),
+            env.trial("a_file_that_nobody_named_is_never_replaced", kept),
+            env.trial(
+                "a_lesson_that_is_not_run_leaves_no_file",
+                nothing_to_write,
+            ),
+            env.trial(
+                "a_file_that_is_named_is_replaced_as_a_whole",
+                replaced,
+            ),
             env.trial("a_lesson_in_a_pipe_is_refused_as_it_is_read_twice", piped),
             env.trial("what_a_terminal_would_obey_is_refused", obeyed),
             as_nobody.trial_with(
@@ -124,6 +136,16 @@ impl Desk {
             .env("LC_ALL", "C")
             .stdin(Stdio::null());
         lab
+    }
+
+    /// What is in it.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap());
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
     }
 
     fn output(&self, arguments: &str) -> Output {
@@ -501,6 +523,60 @@ fn files() {
     let told = desk.told("run --pcap old.pcapng", 0);
     assert!(told.contains("old.pcapng"), "{told}");
     assert!(fs::metadata(desk.0.join("old.pcapng")).unwrap().len() < 1 << 18);
+}
+
+fn kept() {
+    let desk = Desk::new("kept", TWO_PODS);
+    let read = |name: &str| fs::read(desk.0.join(name)).unwrap();
+    let told = desk.told("run", 0);
+    assert!(!told.contains("as it was"), "{told}");
+    let first = read("two-pods.pcapng");
+    let told = desk.told("run", 0);
+    for line in [
+        "for Wireshark: two-pods-2.pcapng\n",
+        "(two-pods.pcapng was there, and is as it was.)",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    assert_eq!(read("two-pods.pcapng"), first);
+    let second = read("two-pods-2.pcapng");
+    let report = desk.json("run", 0);
+    assert_eq!(report["pcapng"], "two-pods-3.pcapng");
+    assert_eq!(read("two-pods-2.pcapng"), second);
+    assert_eq!(desk.names().len(), 4, "{:?}", desk.names());
+}
+
+fn nothing_to_write() {
+    let text = "needs = [\"no-such-program\"]\n[[step]]\nrun = \"no-such-program\"\n";
+    let desk = Desk::new("nothing", &lesson("nothing", text));
+    desk.told("run --pcap new.pcapng --mermaid new.mmd", 77);
+    desk.told("run", 77);
+    assert_eq!(desk.names(), ["lesson.toml"]);
+    desk.told("run --pcap new --mermaid ./new", 2);
+    let told = desk.told("run --pcap nowhere/new", 1);
+    assert!(told.contains("write nowhere/new: "), "{told}");
+}
+
+fn replaced() {
+    let desk = Desk::new("replaced", TWO_PODS);
+    let old = desk.0.join("old.pcapng");
+    fs::write(&old, "yesterday").unwrap();
+    fs::set_permissions(&old, fs::Permissions::from_mode(0o640)).unwrap();
+    symlink("old.pcapng", desk.0.join("link")).unwrap();
+    // Whoever has it open keeps what it was.
+    let mut reader = fs::File::open(&old).unwrap();
+    // The lesson's own /run is another one.
+    let elsewhere = format!("/run/replaced-{}", std::process::id());
+    let told = desk.told(&format!("run --pcap link --mermaid {elsewhere}"), 0);
+    assert!(told.contains("for Wireshark: link\n"), "{told}");
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "yesterday");
+    let metadata = fs::metadata(&old).unwrap();
+    assert!(metadata.len() > 100);
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o640);
+    assert!(fs::read_to_string(&elsewhere).unwrap().contains("podA"));
+    assert_eq!(desk.names(), ["lesson.toml", "link", "old.pcapng"]);
 }
 
 fn piped() {

@@ -69,8 +69,8 @@ pub struct LabRunArgs {
     /// The language.
     #[command(flatten)]
     pub lang: LangOption,
-    /// Write the frames to this file, for Wireshark and tapswitch explain [default: ID.pcapng, if
-    /// there are any]
+    /// Write the frames to this file, for Wireshark and tapswitch explain; what is there is replaced
+    /// [default: if there are any, ID.pcapng, or ID-2.pcapng and so on where that is there already]
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
     /// Write the sequence diagram to this file, and do not print it

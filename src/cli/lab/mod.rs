@@ -2,20 +2,21 @@
 
 use std::{
     env,
-    fs::{self, File, OpenOptions},
+    fs,
     io::{self, IsTerminal, Write},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use comfy_table::{ContentArrangement, Table};
 
 mod breaks;
+mod files;
 mod list;
 mod pause;
 mod show;
 mod tell;
 
+use self::files::Target;
 use super::{
     CliError,
     args::{LabCommand, LabRunArgs, LangOption},
@@ -63,13 +64,13 @@ fn run_lesson(args: &LabRunArgs, json: bool, out: &mut impl Write) -> Result<(),
     let style = style(args.lang);
     // Before the lesson has a /run of its own, and before it takes its time.
     let mut taken = vec![PathBuf::from(&args.lesson)];
-    let mut open = |path: &Option<PathBuf>| {
-        let file = path.as_deref().map(|path| open(path, &taken)).transpose();
+    let mut find = |path: &Option<PathBuf>| {
+        let target = path.as_deref().map(|path| Target::find(path, &taken));
         taken.extend(path.clone());
-        file
+        target.transpose()
     };
-    let mut diagram = open(&args.mermaid)?;
-    let pcap = open(&args.pcap)?;
+    let diagram = find(&args.mermaid)?;
+    let pcap = find(&args.pcap)?;
     match enter(&[]) {
         Ok(Entered::Inside) => {}
         Ok(Entered::Outside(0)) => return Ok(()),
@@ -93,13 +94,14 @@ fn run_lesson(args: &LabRunArgs, json: bool, out: &mut impl Write) -> Result<(),
         }
     };
     report.pcapng = write_frames(&lesson, &report, pcap)?;
-    if let (Some((path, file)), Some(text)) = (&mut diagram, &report.mermaid) {
-        write_all(path, file, text.as_bytes())?;
+    if let (Some(target), Some(text)) = (diagram, &report.mermaid) {
+        target.write(text.as_bytes())?;
     }
     if json {
         output::json_value(out, &report)?;
     } else {
-        tell::summary(out, &report, style, args.mermaid.as_deref())?;
+        let named = [&args.pcap, &args.mermaid].map(Option::as_deref);
+        tell::summary(out, &report, style, named)?;
     }
     out.flush()?;
     match report.state {
@@ -125,7 +127,7 @@ fn not_run(
     if json {
         output::json_value(out, &report)?;
     } else {
-        tell::summary(out, &report, style, None)?;
+        tell::summary(out, &report, style, [None; 2])?;
     }
     out.flush()?;
     Err(CliError::Said(NOT_RUN))
@@ -134,7 +136,7 @@ fn not_run(
 fn write_frames(
     lesson: &Lesson,
     report: &Report,
-    wanted: Option<(PathBuf, File)>,
+    wanted: Option<Target>,
 ) -> Result<Option<String>, CliError> {
     if report.state == State::NotRun {
         return Ok(None);
@@ -143,63 +145,22 @@ fn write_frames(
     let frames: Vec<_> = steps.flat_map(|step| step.frames.iter().cloned()).collect();
     let pcapng = watch::pcapng(&frames);
     let path = match wanted {
-        Some((path, mut file)) => {
-            write_all(&path, &mut file, &pcapng)?;
+        Some(target) => {
+            let path = target.path().to_owned();
+            target.write(&pcapng)?;
             path
         }
         None if frames.is_empty() => return Ok(None),
-        None => {
-            let path = PathBuf::from(format!("{}.pcapng", lesson.id));
-            // Nobody asked for it; the lesson is worth more.
-            if let Err(error) = fs::write(&path, pcapng) {
-                let error = not_written(&path, &error);
+        None => match files::write_new(&lesson.id, &pcapng) {
+            Ok(path) => path,
+            Err(error) => {
+                // Nobody asked for it; the lesson is worth more.
                 drop(writeln!(io::stderr(), "tapswitch: {error}, or give --pcap"));
                 return Ok(None);
             }
-            path
-        }
+        },
     };
     Ok(Some(path.display().to_string()))
-}
-
-/// Opens a file that will be written, and is as it was until then.
-fn open(path: &Path, taken: &[PathBuf]) -> Result<(PathBuf, File), CliError> {
-    let number = |path: &Path| {
-        let metadata = fs::metadata(path).ok()?;
-        metadata.is_file().then(|| (metadata.dev(), metadata.ino()))
-    };
-    let own = number(path);
-    if let Some(other) = taken
-        .iter()
-        .find(|other| own.is_some() && number(other) == own)
-    {
-        let (path, other) = (path.display(), other.display());
-        return Err(CliError::Usage(format!(
-            "write {path}: it is the same file as {other}; choose another"
-        )));
-    }
-    let mut options = OpenOptions::new();
-    match options.write(true).create(true).truncate(false).open(path) {
-        Ok(file) => Ok((path.to_owned(), file)),
-        Err(error) => Err(not_written(path, &error)),
-    }
-}
-
-fn write_all(path: &Path, file: &mut File, bytes: &[u8]) -> Result<(), CliError> {
-    let cleared = file
-        .metadata()
-        .and_then(|metadata| match metadata.is_file() {
-            true => file.set_len(0),
-            false => Ok(()),
-        });
-    cleared
-        .and_then(|()| file.write_all(bytes))
-        .map_err(|error| not_written(path, &error))
-}
-
-fn not_written(path: &Path, error: &io::Error) -> CliError {
-    let path = path.display();
-    CliError::Failed(format!("write {path}: {error}; check the path"))
 }
 
 /// The same for a program that runs again in a world of the lesson: a pipe is empty then.

@@ -207,12 +207,12 @@ fn broken(out: &mut impl Write, lead: &str, assert: &Assert, style: Style) -> io
     Ok(())
 }
 
-/// The end: what holds, and where the frames are.
+/// The end: what holds, and where the frames are. The files are those that the user has named.
 pub(super) fn summary(
     out: &mut impl Write,
     report: &Report,
     style: Style,
-    mermaid_file: Option<&Path>,
+    [pcap, mermaid_file]: [Option<&Path>; 2],
 ) -> io::Result<()> {
     if let Some(because) = &report.because {
         let said = pick(style, "not run, because", "没有运行，因为");
@@ -252,6 +252,14 @@ pub(super) fn summary(
             "所有帧（可用 Wireshark 打开）：",
         );
         writeln!(out, "{said} {file}")?;
+        let first = format!("{}.pcapng", report.id);
+        if pcap.is_none() && *file != first {
+            let kept = match style.lang {
+                Lang::En => format!("({first} was there, and is as it was.)"),
+                Lang::Zh => format!("（{first} 已经存在，没有改动。）"),
+            };
+            writeln!(out, "{}", paint(style, DIM, &kept))?;
+        }
     }
     if let Some(file) = mermaid_file {
         let said = pick(style, "The sequence diagram:", "时序图：");
