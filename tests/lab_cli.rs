@@ -74,14 +74,8 @@ fn main() -> ExitCode {
                 files,
             ),
             env.trial("a_file_that_nobody_named_is_never_replaced", kept),
-            env.trial(
-                "a_lesson_that_is_not_run_leaves_no_file",
-                nothing_to_write,
-            ),
-            env.trial(
-                "a_file_that_is_named_is_replaced_as_a_whole",
-                replaced,
-            ),
+            env.trial("a_lesson_that_is_not_run_leaves_no_file", nothing_to_write),
+            env.trial("a_file_that_is_named_is_replaced_as_a_whole", replaced),
             env.trial("a_lesson_in_a_pipe_is_refused_as_it_is_read_twice", piped),
             env.trial("what_a_terminal_would_obey_is_refused", obeyed),
             as_nobody.trial_with(

@@ -8,7 +8,8 @@ const ALL_KEYS: &str = r#"
 id = "all-keys"
 rows = ["A14"]
 needs = ["ping"]
-kernel_needs = ["br_netfilter", "vxlan", "bridge"]
+features = ["ifb", "sch_tbf", "act_mirred"]
+kernel_needs = ["br_netfilter", "vxlan", "bridge", "veth"]
 on = ["tapswitch", "kernel"]
 title = "For both languages"
 
@@ -55,6 +56,7 @@ background = true
 [[fault]]
 name = "mtu"
 needs = ["ping"]
+features = ["veth"]
 on = ["kernel"]
 node = "node1"
 run = "true"

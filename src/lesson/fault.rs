@@ -103,13 +103,20 @@ impl<'l> Broken<'l> {
     /// [`enter`](super::enter::enter).
     ///
     /// # Errors
-    /// If the lesson cannot be run here, if something does not hold before it is broken, and if the
+    /// Why not in `lang`: if the lesson cannot be run here, if something does not hold before it is broken, and if the
     /// fault breaks nothing.
-    pub fn build(lesson: &Lesson, system: System, fault: &'l Fault) -> Result<Self, RunError> {
-        if let Some(because) = super::needs::programs(&fault.needs) {
+    pub fn build(
+        lesson: &Lesson,
+        system: System,
+        fault: &'l Fault,
+        lang: Lang,
+    ) -> Result<Self, RunError> {
+        let missing = super::needs::programs(&fault.needs, lang)
+            .or_else(|| super::needs::features(&fault.features, lang));
+        if let Some(because) = missing {
             return Err(RunError::NotRun(because));
         }
-        let (report, world) = play(lesson, system, Lang::En, Frames::Unseen, &mut Nobody)?;
+        let (report, world) = play(lesson, system, lang, Frames::Unseen, &mut Nobody)?;
         let Some(world) = world else {
             return Err(RunError::NotRun(report.because.unwrap_or_default()));
         };

@@ -63,7 +63,7 @@ impl fmt::Display for System {
     }
 }
 
-/// Something of the kernel that a lesson on it needs.
+/// Something of the kernel that not every kernel has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Feature {
@@ -73,11 +73,27 @@ pub enum Feature {
     Vxlan,
     /// The bridge device.
     Bridge,
+    /// Cables between namespaces.
+    Veth,
+    /// The device to which what arrives can be redirected.
+    Ifb,
+    /// The queueing discipline that is a token bucket.
+    SchTbf,
+    /// The filter action that sends frames elsewhere.
+    ActMirred,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::BrNetfilter, Self::Vxlan, Self::Bridge];
+    pub const ALL: [Self; 7] = [
+        Self::BrNetfilter,
+        Self::Vxlan,
+        Self::Bridge,
+        Self::Veth,
+        Self::Ifb,
+        Self::SchTbf,
+        Self::ActMirred,
+    ];
 
     /// Its name, which is that of the kernel's module.
     pub fn name(self) -> &'static str {
@@ -85,6 +101,10 @@ impl Feature {
             Self::BrNetfilter => "br_netfilter",
             Self::Vxlan => "vxlan",
             Self::Bridge => "bridge",
+            Self::Veth => "veth",
+            Self::Ifb => "ifb",
+            Self::SchTbf => "sch_tbf",
+            Self::ActMirred => "act_mirred",
         }
     }
 }
@@ -133,7 +153,9 @@ pub struct Lesson {
     pub about: Text,
     /// Programs that it types.
     pub needs: Vec<String>,
-    /// What it needs of the kernel when it runs there.
+    /// What it needs of the kernel wherever it runs.
+    pub features: Vec<Feature>,
+    /// What it needs further when it runs on the kernel.
     pub kernel_needs: Vec<Feature>,
     /// Where it can run.
     pub on: Vec<System>,
@@ -322,6 +344,8 @@ pub struct Fault {
     pub node: String,
     /// Further programs that its scripts type.
     pub needs: Vec<String>,
+    /// What it needs further of the kernel.
+    pub features: Vec<Feature>,
     /// Where it is one; empty: wherever something breaks it.
     pub on: Vec<System>,
     /// What breaks it, typed by nobody.

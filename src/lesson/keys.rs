@@ -79,7 +79,15 @@ const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Key {
 const SYSTEMS: &[&str] = &["tapswitch", "kernel"];
 const FAILS: &[&str] = &["tapswitch", "kernel", "both"];
 const FATES: &[&str] = &["forwarded", "flooded", "dropped", "consumed"];
-const FEATURES: &[&str] = &["br_netfilter", "vxlan", "bridge"];
+const FEATURES: &[&str] = &[
+    "br_netfilter",
+    "vxlan",
+    "bridge",
+    "veth",
+    "ifb",
+    "sch_tbf",
+    "act_mirred",
+];
 /// The languages of a text.
 pub(super) const LANGS: &[&str] = &["en", "zh"];
 
@@ -109,9 +117,14 @@ pub(super) static LESSON: Section = Section {
             "Programs that it types; if one is missing the lesson is not run, and says why",
         ),
         key(
+            "features",
+            Kind::SomeOf(FEATURES),
+            "Features of the kernel that its commands need on both systems; without them it is not run",
+        ),
+        key(
             "kernel_needs",
             Kind::SomeOf(FEATURES),
-            "Features of the kernel that it needs with --on kernel",
+            "Further features of the kernel that it needs with --on kernel",
         ),
         key(
             "on",
@@ -257,6 +270,11 @@ static FAULT: Section = Section {
             "needs",
             Kind::Words,
             "Further programs that its scripts type",
+        ),
+        key(
+            "features",
+            Kind::SomeOf(FEATURES),
+            "Further features of the kernel that its scripts need",
         ),
         key(
             "on",

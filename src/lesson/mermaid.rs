@@ -12,7 +12,8 @@ use std::{
 
 use super::{
     Lang, narrate,
-    watch::{Datagram, Fate, SWITCH, Seen},
+    watch::{BY_HUB, BY_WIRE, Datagram, Fate, SWITCH, Seen},
+    words,
 };
 use crate::control::api::RowChange;
 
@@ -101,15 +102,18 @@ impl Diagram {
             let reason = seen.reason.as_deref();
             let note = match self.lang {
                 Lang::En => format!("dropped: {}", reason.unwrap_or("not seen leaving")),
-                Lang::Zh => format!("丢弃：{}", reason.unwrap_or("没有离开")),
+                Lang::Zh => format!("丢弃：{}", reason.map_or("没有离开", words::zh::explain)),
             };
             self.note(&switch, &note);
         }
         if seen.fate == Fate::Flooded {
             let class = seen.class.as_deref().unwrap_or("flooded");
-            let note = match self.lang {
-                Lang::En => format!("flooded: {class}"),
-                Lang::Zh => format!("泛洪：{}", class_in_words(class)),
+            let note = match (self.lang, class) {
+                (Lang::En, BY_HUB | BY_WIRE) => class.to_owned(),
+                (Lang::Zh, BY_HUB) => "集线器：发往其他所有端口".to_owned(),
+                (Lang::Zh, BY_WIRE) => "直连线：从另一头出去".to_owned(),
+                (Lang::En, _) => format!("flooded: {class}"),
+                (Lang::Zh, _) => format!("泛洪：{}", class_in_words(class)),
             };
             self.note(&switch, &note);
         }
@@ -269,7 +273,6 @@ fn class_in_words(class: &str) -> &str {
         "broadcast" => "广播",
         "multicast" => "组播",
         "unknown unicast" => "目的地未知",
-        "repeated" => "集线器",
         other => other,
     }
 }

@@ -49,6 +49,7 @@ pub mod report;
 pub mod run;
 mod script;
 mod shell;
+mod undeclared;
 pub mod watch;
 mod words;
 pub mod world;
@@ -62,6 +63,7 @@ pub use self::{
     lang::Lang,
     report::{Assert, Asserts, CommandReport, Report, State, StepReport},
     run::Audience,
+    undeclared::{Undeclared, undeclared},
     world::{Node, World},
 };
 

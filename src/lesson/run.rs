@@ -136,7 +136,7 @@ pub(super) fn play(
     audience: &mut dyn Audience,
 ) -> Result<(Report, Option<World>), RunError> {
     let start = clock::now();
-    if let Some(because) = needs::missing(lesson, system) {
+    if let Some(because) = needs::missing(lesson, system, lang) {
         return Ok((Report::not_run(&lesson.id, system, because), None));
     }
     let report = Report::new(&lesson.id, system);
@@ -146,6 +146,7 @@ pub(super) fn play(
         audience,
         report,
         seen,
+        lang,
         diagram: Vec::new(),
     };
     for (number, step) in (1..).zip(&lesson.steps) {
@@ -174,6 +175,7 @@ struct Runner<'a> {
     audience: &'a mut dyn Audience,
     report: Report,
     seen: Frames,
+    lang: Lang,
     /// The frames of the diagram.
     diagram: Vec<Seen>,
 }
@@ -257,16 +259,18 @@ impl Runner<'_> {
         for (index, Typed(command)) in typed.iter().enumerate() {
             let must_fail = index == last && step.fails_on(system);
             let end = self.command(step, command, must_fail, &mut outcome)?;
-            if let Some(assert) = exit_assert(command, end, must_fail) {
+            if let Some(assert) = exit_assert(command, end, must_fail, self.lang) {
                 outcome.is_stuck = true;
                 outcome.asserts.push(assert);
                 break;
             }
         }
         if !outcome.is_stuck {
-            let expected = match step.fails_on(system) {
-                true => "the last command fails",
-                false => "every command succeeds",
+            let expected = match (self.lang, step.fails_on(system)) {
+                (Lang::En, true) => "the last command fails",
+                (Lang::En, false) => "every command succeeds",
+                (Lang::Zh, true) => "最后一条命令失败",
+                (Lang::Zh, false) => "每条命令都成功",
             };
             outcome.asserts.push(Assert {
                 about: "exit",
@@ -275,7 +279,7 @@ impl Runner<'_> {
             });
             outcome
                 .asserts
-                .extend(prints(step, system, &outcome.printed()));
+                .extend(prints(step, system, &outcome.printed(), self.lang));
         }
         Ok(outcome)
     }
@@ -334,7 +338,7 @@ impl Runner<'_> {
         let start = clock::now();
         loop {
             let printed: String = files.iter().map(|file| read(file)).collect();
-            let asserts = prints(step, self.world.system(), &printed);
+            let asserts = prints(step, self.world.system(), &printed, self.lang);
             let is_over = asserts.iter().all(Assert::holds);
             if is_over || clock::now().since(start) > READY {
                 outcome.is_stuck = !is_over;
@@ -368,7 +372,7 @@ impl Runner<'_> {
         // What did not happen cannot be seen.
         let found = match outcome.is_stuck {
             true => Ok(Vec::new()),
-            false => find(&expected, frames),
+            false => find(&expected, frames, self.lang),
         };
         let indices = found.as_ref().map_or(&[][..], Vec::as_slice);
         let told: Vec<_> = frames
@@ -389,14 +393,20 @@ impl Runner<'_> {
                 self.diagram.extend(drawn.map(|(_, seen)| seen.clone()));
                 let holds = expected.iter().map(|frame| Assert {
                     about: "frames",
-                    expected: format!("at {} comes in {}", frame.at, frame.what),
+                    expected: match self.lang {
+                        Lang::En => format!("at {} comes in {}", frame.at, frame.what),
+                        Lang::Zh => format!("从 {} 进来 {}", frame.at, frame.what),
+                    },
                     got: None,
                 });
                 outcome.asserts.extend(holds.take(indices.len()));
             }
             Err(got) => outcome.asserts.push(Assert {
                 about: "frames",
-                expected: format!("{} frames, in their order", expected.len()),
+                expected: match self.lang {
+                    Lang::En => format!("{} frames, in their order", expected.len()),
+                    Lang::Zh => format!("{} 个帧，顺序不变", expected.len()),
+                },
                 got: Some(got),
             }),
         }
@@ -405,15 +415,35 @@ impl Runner<'_> {
 }
 
 /// What is wrong with how a command ended.
-fn exit_assert(command: &str, end: End, must_fail: bool) -> Option<Assert> {
+fn exit_assert(command: &str, end: End, must_fail: bool, lang: Lang) -> Option<Assert> {
     let code = end.code();
+    let say = |en: &str, zh: &str| match lang {
+        Lang::En => en.to_owned(),
+        Lang::Zh => zh.to_owned(),
+    };
+    let (ends, succeeds, fails) = (
+        say("ends", "会结束"),
+        say("succeeds", "成功"),
+        say("fails", "失败"),
+    );
     let (expected, got) = match (must_fail, end) {
-        (_, End::Late | End::Flood) => {
-            ("ends", format!("it {}", end.because().unwrap_or_default()))
-        }
-        (false, _) if code != 0 => ("succeeds", format!("it ended with exit code {code}")),
-        (false, End::Over(_)) => ("succeeds", "it ended the shell".to_owned()),
-        (true, _) if code == 0 => ("fails", "it succeeded".to_owned()),
+        (_, End::Late | End::Flood) => (
+            ends,
+            match lang {
+                Lang::En => format!("it {}", end.because().unwrap_or_default()),
+                Lang::Zh if end == End::Late => "60 秒后它还在运行".to_owned(),
+                Lang::Zh => "它的输出超过了 1 MiB".to_owned(),
+            },
+        ),
+        (false, _) if code != 0 => (
+            succeeds,
+            match lang {
+                Lang::En => format!("it ended with exit code {code}"),
+                Lang::Zh => format!("它以退出码 {code} 结束"),
+            },
+        ),
+        (false, End::Over(_)) => (succeeds, say("it ended the shell", "它结束了整个 shell")),
+        (true, _) if code == 0 => (fails, say("it succeeded", "它成功了")),
         _ => return None,
     };
     Some(Assert {
@@ -424,11 +454,13 @@ fn exit_assert(command: &str, end: End, must_fail: bool) -> Option<Assert> {
 }
 
 /// What must and what must not be printed.
-fn prints(step: &Step, system: System, printed: &str) -> Vec<Assert> {
+fn prints(step: &Step, system: System, printed: &str, lang: Lang) -> Vec<Assert> {
     let matches = |text: &str| pattern(text).is_ok_and(|pattern| pattern.is_match(printed));
-    let got = || match printed.trim() {
-        "" => "nothing was printed".to_owned(),
-        text => format!("printed was:\n{text}"),
+    let got = || match (printed.trim(), lang) {
+        ("", Lang::En) => "nothing was printed".to_owned(),
+        ("", Lang::Zh) => "什么都没有输出".to_owned(),
+        (text, Lang::En) => format!("printed was:\n{text}"),
+        (text, Lang::Zh) => format!("实际输出：\n{text}"),
     };
     let wanted = step.prints_on(system).map(|text| Assert {
         about: "prints",

@@ -404,8 +404,18 @@ fn wait_for_carrier(node: &Node) -> Result<(), String> {
 }
 
 /// Runs `ip` once inside `netns` with each of `lines` as arguments.
-pub(super) fn ip(netns: &NetnsFile, lines: &str) -> Result<(), String> {
-    let mut command = Command::new("ip");
+fn ip(netns: &NetnsFile, lines: &str) -> Result<(), String> {
+    batch("ip", netns, lines)
+}
+
+/// The same for a `program` that takes batches as `ip` does.
+pub(super) fn batch(program: &str, netns: &NetnsFile, lines: &str) -> Result<(), String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let all = env::split_paths(&path).chain(ROOTS_OWN.map(PathBuf::from));
+    let mut command = Command::new(program);
+    if let Ok(path) = env::join_paths(all) {
+        command.env("PATH", path);
+    }
     command
         .args(["-batch", "-"])
         .stdin(Stdio::piped())
@@ -419,8 +429,9 @@ pub(super) fn ip(netns: &NetnsFile, lines: &str) -> Result<(), String> {
         child.wait_with_output()
     });
     let failed = |cause: &str| {
-        let (lines, place) = (lines.replace('\n', "; ip "), netns.label());
-        format!("run ip {lines} in {place}: {cause}; see the kernel's log")
+        let next = format!("; {program} ");
+        let (lines, place) = (lines.replace('\n', &next), netns.label());
+        format!("run {program} {lines} in {place}: {cause}; see the kernel's log")
     };
     let output = output.map_err(|cause| failed(&cause_text(&cause)))?;
     match output.status.success() {

@@ -77,8 +77,14 @@ impl Env {
 
 /// Runs the trials one after the other: they count descriptors and measure delays.
 pub fn main(tests: impl FnOnce(&Env) -> Vec<Trial>) -> ExitCode {
+    main_at_once(1, tests)
+}
+
+/// Runs so many of the trials at once, for those that have nothing in common. They begin in their
+/// order.
+pub fn main_at_once(count: usize, tests: impl FnOnce(&Env) -> Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
+    arguments.test_threads = Some(count);
     let env = Env::enter();
     libtest_mimic::run(&arguments, tests(&env)).exit_code()
 }

@@ -48,7 +48,7 @@ pub(super) fn run(args: &LabBreakArgs, json: bool, out: &mut impl Write) -> Resu
     if !json {
         introduce(&lesson, system, seed, style, out)?;
     }
-    let mut broken = match Broken::build(&lesson, system, fault) {
+    let mut broken = match Broken::build(&lesson, system, fault, style.lang) {
         Ok(broken) => broken,
         Err(RunError::NotRun(because)) => {
             let report = report(&lesson, system, fault, seed, Err(because));

@@ -1,8 +1,7 @@
 //! `tapswitch lab`: lessons are listed, shown, run, broken and checked.
 
 use std::{
-    env,
-    fs,
+    env, fs,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
 };
@@ -196,6 +195,10 @@ fn find(lesson: &str) -> Result<Lesson, CliError> {
 
 fn check(file: &Path, json: bool, out: &mut impl Write) -> Result<(), CliError> {
     let outcome = lesson::check(&read_text(file)?);
+    for missing in outcome.iter().flat_map(lesson::undeclared) {
+        let file = file.display();
+        drop(writeln!(io::stderr(), "{file}: warning: {missing}"));
+    }
     tell_verdict(file, json, outcome, out, |lesson| {
         let frames: usize = lesson.steps.iter().map(|step| step.frames.len()).sum();
         let (steps, faults) = (lesson.steps.len(), lesson.faults.len());

@@ -3,7 +3,10 @@
 use std::io::{self, Write};
 
 use super::{BOLD, CYAN, DIM, paint, pick, prose, tell::title, typed};
-use crate::lesson::{FrameSpec, Lang, Lesson, Step, System, commands_of, narrate::Style};
+use crate::{
+    cli::output,
+    lesson::{FrameSpec, Lang, Lesson, Step, System, commands_of, narrate::Style},
+};
 
 pub(super) fn lesson(out: &mut impl Write, lesson: &Lesson, style: Style) -> io::Result<()> {
     title(out, lesson, style)?;
@@ -28,7 +31,7 @@ pub(super) fn lesson(out: &mut impl Write, lesson: &Lesson, style: Style) -> io:
         write!(out, "{}", text.get(head.len()..).unwrap_or_default())?;
         commands(out, lesson, step, style)?;
         for frame in &step.frames {
-            writeln!(out, "    {}", asserted(frame))?;
+            writeln!(out, "    {}", asserted(frame, style.lang))?;
         }
     }
     let names: Vec<_> = lesson
@@ -69,15 +72,32 @@ fn network(out: &mut impl Write, lesson: &Lesson, style: Style) -> io::Result<()
         }
     }
     let mut needs = lesson.needs.clone();
-    needs.extend(lesson.kernel_needs.iter().map(|feature| {
-        let on = pick(style, "on the kernel", "在内核上");
-        format!("{} ({on})", feature.name())
-    }));
+    for (features, en, zh) in [
+        (&lesson.features, "from the kernel", "由内核提供"),
+        (&lesson.kernel_needs, "on the kernel", "在内核上"),
+    ] {
+        let names: Vec<_> = features.iter().map(|feature| feature.name()).collect();
+        needs.extend((!names.is_empty()).then(|| match style.lang {
+            Lang::En => format!("{} ({en})", and(&names)),
+            Lang::Zh => format!("{}（{zh}）", names.join("、")),
+        }));
+    }
     if !needs.is_empty() {
-        let head = pick(style, "needs", "需要");
-        writeln!(out, "  {head}: {}", needs.join(", "))?;
+        let (head, comma) = match style.lang {
+            Lang::En => ("  needs: ", ", "),
+            Lang::Zh => ("  需要：", "，"),
+        };
+        output::hanging(out, head.to_owned(), &needs.join(comma), style.width)?;
     }
     Ok(())
+}
+
+/// Names as a sentence has them.
+fn and(names: &[&str]) -> String {
+    match names {
+        [others @ .., last] if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => names.concat(),
+    }
 }
 
 fn commands(out: &mut impl Write, lesson: &Lesson, step: &Step, style: Style) -> io::Result<()> {
@@ -108,16 +128,20 @@ fn commands(out: &mut impl Write, lesson: &Lesson, step: &Step, style: Style) ->
 }
 
 /// A frame that must be seen, in a line.
-fn asserted(frame: &FrameSpec) -> String {
-    let mut text = format!("=> {}: {}", frame.at, frame.what);
+fn asserted(frame: &FrameSpec, lang: Lang) -> String {
+    let [colon, comma, to] = match lang {
+        Lang::En => [": ", ", ", " to "],
+        Lang::Zh => ["：", "，", "到 "],
+    };
+    let mut text = format!("=> {}{colon}{}", frame.at, frame.what);
     if let Some(fate) = frame.fate {
-        text += &format!(", {fate}");
+        text += &format!("{comma}{}", fate.in_lang(lang));
     }
-    if let Some(to) = &frame.to {
-        text += &format!(" to {}", to.join(", "));
+    if let Some(places) = &frame.to {
+        text += &format!("{to}{}", places.join(", "));
     }
     if let Some(reason) = &frame.reason {
-        text += &format!(": {reason}");
+        text += &format!("{colon}{reason}");
     }
     if let Some(on) = frame.on {
         text += &format!(" ({on})");

@@ -270,3 +270,20 @@ proptest! {
         prop_assert_eq!(check(&text), Ok(()), "{}", text);
     }
 }
+
+#[test]
+fn a_hub_and_a_wire_are_told_apart() {
+    let of = |class: &str, lang| {
+        let mut frame = seen("host", "podA", "icmp A > B", Fate::Flooded, &["podB"]);
+        frame.class = Some(class.to_owned());
+        sequence(&["host".to_owned()], &[&frame], lang)
+    };
+    for (class, en, zh) in [
+        (BY_HUB, ": repeated by a hub", "：发往其他所有端口"),
+        (BY_WIRE, ": repeated by a wire", "直连线：从另一头出去"),
+        ("broadcast", ": flooded: broadcast", "泛洪：广播"),
+    ] {
+        assert!(of(class, Lang::En).contains(en), "{}", of(class, Lang::En));
+        assert!(of(class, Lang::Zh).contains(zh), "{}", of(class, Lang::Zh));
+    }
+}

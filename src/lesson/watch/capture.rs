@@ -14,11 +14,16 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{Seen, WatchError, tapswitch};
-use crate::control::{
-    api::{
-        CaptureForm, CaptureFormat, CaptureLine, CaptureRequest, CapturedFrame, Request, Response,
+use crate::{
+    config::Mode,
+    control::{
+        api::{
+            CaptureForm, CaptureFormat, CaptureLine, CaptureRequest, CapturedFrame, Request,
+            Response,
+        },
+        client::Client,
     },
-    client::Client,
+    names::Name,
 };
 
 /// Sees all frames of a daemon.
@@ -103,6 +108,7 @@ impl Capture {
 
     /// Ends, after all that the daemon has captured is here.
     pub(super) fn end(mut self) -> Result<Vec<Seen>, WatchError> {
+        let modes = self.modes();
         self.stop();
         let lost = lock(&self.caught).lost;
         if lost > 0 {
@@ -112,7 +118,22 @@ impl Capture {
                  shorter step"
             )));
         }
-        Ok(tapswitch::join(&self.node, &lock(&self.caught).frames))
+        let mut caught = lock(&self.caught);
+        tapswitch::name_repeaters(&mut caught.frames, &modes);
+        Ok(tapswitch::join(&self.node, &caught.frames))
+    }
+
+    /// The bridges that are no switches, and what they are.
+    fn modes(&self) -> Vec<(Name, Mode)> {
+        let Ok(Response::Bridges(bridges)) =
+            self.client.request(&Request::BridgeShow { name: None })
+        else {
+            return Vec::new();
+        };
+        let modes = bridges
+            .into_iter()
+            .map(|bridge| (bridge.spec.name, bridge.spec.mode));
+        modes.filter(|(_, mode)| *mode != Mode::Switch).collect()
     }
 
     fn stop(&mut self) {

@@ -1,9 +1,9 @@
 //! Frames that a lesson expects, held against those that were seen.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 
 use super::{Fate, Seen};
-use crate::time::Timestamp;
+use crate::{lesson::Lang, time::Timestamp};
 
 /// A frame that a step must show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,14 +26,15 @@ pub struct Expected {
 /// each in `seen`.
 ///
 /// # Errors
-/// What was expected first of what is not there, the frame that comes nearest, and all frames.
-pub fn find(expected: &[Expected], seen: &[Seen]) -> Result<Vec<usize>, String> {
+/// What was expected first of what is not there, the frame that comes nearest, and all frames; in
+/// `lang`.
+pub fn find(expected: &[Expected], seen: &[Seen], lang: Lang) -> Result<Vec<usize>, String> {
     let mut found = Vec::new();
     let mut start = 0;
     for (index, wanted) in expected.iter().enumerate() {
         let rest = seen.iter().enumerate().skip(start);
         let Some((at, _)) = { rest }.find(|(_, frame)| wanted.is(frame)) else {
-            return Err(missing((index, expected.len()), wanted, seen, start));
+            return Err(missing((index, expected.len()), wanted, seen, start, lang));
         };
         found.push(at);
         start = at + 1;
@@ -44,11 +45,15 @@ pub fn find(expected: &[Expected], seen: &[Seen]) -> Result<Vec<usize>, String> 
 impl Expected {
     /// Whether `frame` is what is expected.
     pub fn is(&self, frame: &Seen) -> bool {
-        self.differences(frame).is_empty()
+        self.differences(frame, Lang::En).is_empty()
     }
 
     /// In what `frame` is something else, the most telling first.
-    fn differences(&self, frame: &Seen) -> Vec<String> {
+    fn differences(&self, frame: &Seen, lang: Lang) -> Vec<String> {
+        let say = |en: String, zh: String| match lang {
+            Lang::En => en,
+            Lang::Zh => zh,
+        };
         let mut found = Vec::new();
         let mut differ = |is_same: bool, text: &dyn Fn() -> String| {
             if !is_same {
@@ -56,14 +61,20 @@ impl Expected {
             }
         };
         differ(frame.text.contains(&self.what), &|| {
-            format!("it is not {:?}", self.what)
+            let what = &self.what;
+            say(
+                format!("it is not {what:?}"),
+                format!("内容里没有 {what:?}"),
+            )
         });
         let is_there = frame.node == self.node && frame.place == self.at;
         differ(is_there, &|| {
-            format!("it came in at {}", at(&frame.node, &frame.place))
+            let at = at(&frame.node, &frame.place);
+            say(format!("it came in at {at}"), format!("它从 {at} 进来"))
         });
         differ(self.fate.is_none_or(|fate| fate == frame.fate), &|| {
-            format!("it was {}", frame.fate)
+            let fate = frame.fate.in_lang(lang);
+            say(format!("it was {fate}"), format!("它的去向是{fate}"))
         });
         let reached = frame.reached();
         let is_all = self.to.as_ref().is_none_or(|to| {
@@ -73,33 +84,51 @@ impl Expected {
             to == reached
         });
         differ(is_all, &|| match reached.is_empty() {
-            true => "it reached nobody".to_owned(),
-            false => format!("it reached {}", reached.join(", ")),
+            true => say("it reached nobody".to_owned(), "谁也没有收到它".to_owned()),
+            false => {
+                let reached = reached.join(", ");
+                say(format!("it reached {reached}"), format!("它到了 {reached}"))
+            }
         });
         let is_reason = self.reason.is_none() || self.reason == frame.reason;
         differ(is_reason, &|| match &frame.reason {
-            Some(reason) => format!("the reason was {reason}"),
-            None => "it was dropped for no reason".to_owned(),
+            Some(reason) => say(
+                format!("the reason was {reason}"),
+                format!("丢弃的原因是 {reason}"),
+            ),
+            None => say(
+                "it was dropped for no reason".to_owned(),
+                "没有丢弃的原因".to_owned(),
+            ),
         });
         found
     }
 }
 
-impl fmt::Display for Expected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", at(&self.node, &self.at), self.what)?;
+impl Expected {
+    /// All of it, in a line.
+    fn line(&self, lang: Lang) -> String {
+        let mut line = format!("{}: {}", at(&self.node, &self.at), self.what);
         if let Some(fate) = self.fate {
-            write!(f, " -> {fate}")?;
+            line += &format!(" -> {}", fate.in_lang(lang));
         }
-        match self.to.as_deref() {
-            Some([]) => f.write_str(" to nobody")?,
-            Some(to) => write!(f, " to {}", to.join(", "))?,
-            None => {}
+        match (self.to.as_deref(), lang) {
+            (Some([]), Lang::En) => line += " to nobody",
+            (Some([]), Lang::Zh) => line += "，谁也收不到",
+            (Some(to), _) => line += &reaching(&to.join(", "), lang),
+            (None, _) => {}
         }
-        match &self.reason {
-            Some(reason) => write!(f, ": {reason}"),
-            None => Ok(()),
+        if let Some(reason) = &self.reason {
+            line += &format!(": {reason}");
         }
+        line
+    }
+}
+
+fn reaching(to: &str, lang: Lang) -> String {
+    match lang {
+        Lang::En => format!(" to {to}"),
+        Lang::Zh => format!("到 {to}"),
     }
 }
 
@@ -109,57 +138,87 @@ fn missing(
     wanted: &Expected,
     seen: &[Seen],
     start: usize,
+    lang: Lang,
 ) -> String {
-    let mut text = format!("frame {} of {count} was not seen\n", index + 1);
-    let _ = writeln!(text, "  expected  {wanted}");
+    let say = |en: String, zh: String| match lang {
+        Lang::En => en,
+        Lang::Zh => zh,
+    };
+    let [expected, nearest_is] = match lang {
+        Lang::En => ["expected", "nearest "],
+        Lang::Zh => ["应有", "最近"],
+    };
+    let nth = index + 1;
+    let mut text = say(
+        format!("frame {nth} of {count} was not seen\n"),
+        format!("{count} 个帧中没有看到第 {nth} 个\n"),
+    );
+    let _ = writeln!(text, "  {expected}  {}", wanted.line(lang));
     let number = start;
     if let Some(early) = seen[..start.min(seen.len())]
         .iter()
         .position(|frame| wanted.is(frame))
     {
         let early = early + 1;
-        let _ = writeln!(
-            text,
-            "  nearest   {early}. is just that, but comes before {number}., which the lesson \
-             expects earlier"
+        let why = say(
+            format!(
+                "{early}. is just that, but comes before {number}., which the lesson expects earlier"
+            ),
+            format!("{early}. 正是它，但来得比 {number}. 早，而课程认为 {number}. 在前"),
         );
+        let _ = writeln!(text, "  {nearest_is}  {why}");
     } else {
         // The one with the fewest differences, and of those the first after what was found.
         let nearest = seen.iter().enumerate().min_by_key(|(at, frame)| {
-            let differences = wanted.differences(frame);
+            let differences = wanted.differences(frame, lang);
             let is_other = !frame.text.contains(&wanted.what);
             (is_other, differences.len(), *at < start, *at)
         });
         if let Some((at, frame)) = nearest {
-            let (line, differences) = (line(frame), wanted.differences(frame).join(", "));
-            let _ = writeln!(text, "  nearest   {}. {line}", at + 1);
+            let differences = wanted.differences(frame, lang).join(", ");
+            let line = line(frame, lang);
+            let _ = writeln!(text, "  {nearest_is}  {}. {line}", at + 1);
             let _ = writeln!(text, "            {differences}");
         }
     }
     if seen.is_empty() {
-        text += "  no frame was seen at all";
-        return text;
+        return text
+            + &say(
+                "  no frame was seen at all".to_owned(),
+                "  一个帧也没有看到".to_owned(),
+            );
     }
-    text += "  all frames of the step\n";
+    text += &say(
+        "  all frames of the step\n".to_owned(),
+        "  这一步的所有帧\n".to_owned(),
+    );
     let begin = seen.first().map_or(Timestamp::ZERO, |frame| frame.at);
     for (index, frame) in seen.iter().enumerate().take(MOST) {
         let micros = frame.at.nanos_since(begin) / 1_000;
         let time = format!("+{}.{:03}", micros / 1_000, micros % 1_000);
-        let _ = writeln!(text, "  {:>4}. {time:>9} ms  {}", index + 1, line(frame));
+        let _ = writeln!(
+            text,
+            "  {:>4}. {time:>9} ms  {}",
+            index + 1,
+            line(frame, lang)
+        );
     }
     if seen.len() > MOST {
-        let _ = writeln!(text, "        and {} more", seen.len() - MOST);
+        let more = seen.len() - MOST;
+        let more = say(format!("and {more} more"), format!("还有 {more} 个"));
+        let _ = writeln!(text, "        {more}");
     }
     text.trim_end().to_owned()
 }
 
 /// A frame in a line.
-fn line(frame: &Seen) -> String {
+fn line(frame: &Seen, lang: Lang) -> String {
     let place = at(&frame.node, &frame.place);
-    let mut line = format!("{place}: {} -> {}", frame.text, frame.fate);
+    let fate = frame.fate.in_lang(lang);
+    let mut line = format!("{place}: {} -> {fate}", frame.text);
     let reached = frame.reached();
     if !reached.is_empty() {
-        line += &format!(" to {}", reached.join(", "));
+        line += &reaching(&reached.join(", "), lang);
     }
     if let Some(reason) = &frame.reason {
         line += &format!(": {reason}");

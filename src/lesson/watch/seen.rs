@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{control::api::RowChange, time::Timestamp, wire::MacAddr};
+use crate::{control::api::RowChange, lesson::Lang, time::Timestamp, wire::MacAddr};
 
 /// A frame that came into a node's switch, and all that became of it there.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,7 +18,7 @@ pub struct Seen {
     pub place: String,
     /// What became of it.
     pub fate: Fate,
-    /// Flooded: `broadcast`, `multicast`, `unknown unicast` or `repeated`.
+    /// Flooded: `broadcast`, `multicast`, `unknown unicast`, or [`BY_HUB`] or [`BY_WIRE`].
     pub class: Option<String>,
     /// Dropped: the reason's name. On the kernel, which tells none, `None`.
     pub reason: Option<String>,
@@ -117,6 +117,11 @@ pub const VTEP: &str = "vtep";
 /// The place of what the switch made itself.
 pub const SWITCH: &str = "switch";
 
+/// The class of a frame that a hub sends to all other ports.
+pub const BY_HUB: &str = "repeated by a hub";
+/// The class of a frame that a wire hands to its other end.
+pub const BY_WIRE: &str = "repeated by a wire";
+
 impl Seen {
     /// The places that it reached, in order of names.
     pub fn reached(&self) -> Vec<&str> {
@@ -145,14 +150,25 @@ impl Seen {
     }
 }
 
+impl Fate {
+    /// What it is called in `lang`.
+    pub fn in_lang(self, lang: Lang) -> &'static str {
+        match (lang, self) {
+            (Lang::En, Self::Forwarded) => "forwarded",
+            (Lang::En, Self::Flooded) => "flooded",
+            (Lang::En, Self::Dropped) => "dropped",
+            (Lang::En, Self::Consumed) => "consumed",
+            (Lang::Zh, Self::Forwarded) => "转发",
+            (Lang::Zh, Self::Flooded) => "泛洪",
+            (Lang::Zh, Self::Dropped) => "丢弃",
+            (Lang::Zh, Self::Consumed) => "自己收下",
+        }
+    }
+}
+
 impl fmt::Display for Fate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Forwarded => "forwarded",
-            Self::Flooded => "flooded",
-            Self::Dropped => "dropped",
-            Self::Consumed => "consumed",
-        })
+        f.write_str(self.in_lang(Lang::En))
     }
 }
 

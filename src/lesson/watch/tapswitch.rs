@@ -1,11 +1,13 @@
 //! A daemon's capture, put together: of each frame, where it came in and where its copies left.
 
 use super::{
-    Copied, Datagram, Fate, Learned, Row, SWITCH, Seen,
+    BY_HUB, BY_WIRE, Copied, Datagram, Fate, Learned, Row, SWITCH, Seen,
     shape::{Shape, open},
 };
 use crate::{
+    config::Mode,
     control::api::{CapturedFrame, FdbState},
+    names::Name,
     time::Timestamp,
 };
 
@@ -28,6 +30,23 @@ pub(super) fn join(node: &str, lines: &[CapturedFrame]) -> Vec<Seen> {
         }
     }
     story.frames.into_iter().map(|frame| frame.seen).collect()
+}
+
+/// What repeats is a hub or a wire: each frame that one of `modes` repeated says which.
+pub(super) fn name_repeaters(lines: &mut [CapturedFrame], modes: &[(Name, Mode)]) {
+    for line in lines {
+        if line.class.as_deref() != Some("repeated") {
+            continue;
+        }
+        let mode = modes
+            .iter()
+            .find(|(name, _)| line.bridge.as_ref() == Some(name));
+        match mode {
+            Some((_, Mode::Hub)) => line.class = Some(BY_HUB.to_owned()),
+            Some((_, Mode::Wire)) => line.class = Some(BY_WIRE.to_owned()),
+            _ => {}
+        }
+    }
 }
 
 struct Story {

@@ -6,7 +6,7 @@ use crate::{
     control::api::RowChange,
     lesson::{
         Lang, narrate,
-        watch::{Fate, SWITCH, Seen},
+        watch::{BY_HUB, BY_WIRE, Fate, SWITCH, Seen},
     },
     wire::Frame,
 };
@@ -46,7 +46,10 @@ fn fate(seen: &Seen) -> String {
             Some("multicast") => {
                 format!("flooded to {to}: to a group, and who is in it the switch does not know")
             }
-            Some("repeated") => format!("repeated to {to}: a hub or wire looks at no address"),
+            Some(BY_HUB) => format!("repeated to {to}: a hub looks at no address"),
+            Some(BY_WIRE) => {
+                format!("out at {to}: a wire has one other end, and looks at no address")
+            }
             _ => match Frame::new_checked(&seen.bytes) {
                 Ok(frame) => format!(
                     "flooded to {to}: where {} is, the FDB does not know",

@@ -6,7 +6,7 @@ use crate::{
     control::api::RowChange,
     lesson::{
         Lang, narrate,
-        watch::{Fate, SWITCH, Seen},
+        watch::{BY_HUB, BY_WIRE, Fate, SWITCH, Seen},
     },
     wire::Frame,
 };
@@ -28,7 +28,7 @@ pub(in crate::lesson) fn lines(seen: &Seen) -> Vec<String> {
         let offload = seen.offload.as_deref().unwrap_or_default();
         let kind = match offload {
             "segments" => String::new(),
-            offload => format!("（{offload}）"),
+            offload => format!("（{}）", offload_in_words(offload)),
         };
         lines.push(format!(
             "这是超帧{kind}：发送方把切成单个报文的活留给了后面"
@@ -38,13 +38,30 @@ pub(in crate::lesson) fn lines(seen: &Seen) -> Vec<String> {
     lines
 }
 
+/// `tcp4, segments of 1448 bytes` in words.
+fn offload_in_words(offload: &str) -> String {
+    let parts = offload.split(", ").map(|part| {
+        let len = part
+            .strip_prefix("segments of ")
+            .and_then(|rest| rest.strip_suffix(" bytes"));
+        match (part, len) {
+            (_, Some(len)) => format!("每段 {len} 字节"),
+            ("segments", None) => "分段".to_owned(),
+            ("checksum", None) => "校验和".to_owned(),
+            (other, None) => other.to_owned(),
+        }
+    });
+    parts.collect::<Vec<_>>().join("，")
+}
+
 fn fate(seen: &Seen) -> String {
     let to = names(seen);
     match seen.fate {
         Fate::Flooded => match seen.class.as_deref() {
             Some("broadcast") => format!("泛洪到 {to}：广播给除入口外的所有端口"),
             Some("multicast") => format!("泛洪到 {to}：组播，交换机不知道谁在组里"),
-            Some("repeated") => format!("原样发往 {to}：集线器和直连线不看地址"),
+            Some(BY_HUB) => format!("原样发往 {to}：集线器不看地址"),
+            Some(BY_WIRE) => format!("从 {to} 出去：直连线只有两头，不看地址"),
             _ => match Frame::new_checked(&seen.bytes) {
                 Ok(frame) => format!("泛洪到 {to}：转发表里没有 {}", frame.dst()),
                 Err(_) => format!("泛洪到 {to}"),
@@ -148,7 +165,8 @@ fn names(seen: &Seen) -> String {
     names.join("、")
 }
 
-fn explain(reason: &str) -> &str {
+/// What the drop reason of this name means.
+pub(in crate::lesson) fn explain(reason: &str) -> &str {
     let known = DropReason::ALL.iter().find(|known| known.name() == reason);
     known.map_or(reason, |known| reason_in_words(*known))
 }

@@ -86,8 +86,8 @@ fn frames_are_found_in_order_with_others_between() {
         expected("podB", "reply"),
     ];
 
-    assert_eq!(find(&wanted, &ping()), Ok(vec![0, 3, 4]));
-    assert_eq!(find(&[], &ping()), Ok(vec![]));
+    assert_eq!(find(&wanted, &ping(), Lang::En), Ok(vec![0, 3, 4]));
+    assert_eq!(find(&[], &ping(), Lang::En), Ok(vec![]));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn what_is_missing_is_told_with_the_nearest_and_all_frames() {
     wanted.to = Some(vec!["podB".to_owned(), "podC".to_owned()]);
     let wanted = [expected("podA", "who-has"), wanted];
 
-    let text = find(&wanted, &ping()).unwrap_err();
+    let text = find(&wanted, &ping(), Lang::En).unwrap_err();
 
     assert_eq!(
         text,
@@ -147,7 +147,7 @@ frame 2 of 2 was not seen
 fn a_frame_that_comes_too_early_is_told_as_that() {
     let wanted = [expected("podB", "reply"), expected("podA", "request")];
 
-    let text = find(&wanted, &ping()).unwrap_err();
+    let text = find(&wanted, &ping(), Lang::En).unwrap_err();
 
     let early = "4. is just that, but comes before 5., which the lesson expects earlier";
     assert!(text.contains(early), "{text}");
@@ -155,7 +155,7 @@ fn a_frame_that_comes_too_early_is_told_as_that() {
 
 #[test]
 fn nothing_at_all_is_told_as_that() {
-    let text = find(&[expected("podB", "reply")], &[]).unwrap_err();
+    let text = find(&[expected("podB", "reply")], &[], Lang::En).unwrap_err();
     assert!(text.ends_with("no frame was seen at all"), "{text}");
 }
 
@@ -197,7 +197,7 @@ proptest! {
     fn any_selection_of_what_was_seen_is_found(all in frames(), mask in any::<u16>()) {
         let chosen = all.iter().enumerate().filter(|(index, _)| mask >> index & 1 == 1);
         let wanted: Vec<Expected> = chosen.map(|(_, frame)| exactly(frame)).collect();
-        let found = find(&wanted, &all).unwrap();
+        let found = find(&wanted, &all, Lang::En).unwrap();
         prop_assert_eq!(found.len(), wanted.len());
         prop_assert!(found.windows(2).all(|two| two[0] < two[1]));
         for (wanted, at) in wanted.iter().zip(found) {
@@ -208,11 +208,29 @@ proptest! {
     #[test]
     fn it_is_found_if_and_only_if_it_is_there(all in frames(), other in frames()) {
         let wanted: Vec<Expected> = other.iter().take(3).map(exactly).collect();
-        let found = find(&wanted, &all);
+        let found = find(&wanted, &all, Lang::En);
         prop_assert_eq!(found.is_ok(), is_there(&wanted, &all));
         if let Err(text) = found {
             prop_assert!(text.contains("was not seen"));
             prop_assert_eq!(all.is_empty(), text.contains("at all"));
         }
+    }
+}
+
+#[test]
+fn what_is_missing_is_told_in_chinese_too() {
+    let mut wanted = expected("podB", "arp who-has B");
+    wanted.fate = Some(Fate::Forwarded);
+    wanted.to = Some(Vec::new());
+
+    let text = find(&[wanted], &ping(), Lang::Zh).unwrap_err();
+
+    for line in [
+        "1 个帧中没有看到第 1 个",
+        "应有  host:podB: arp who-has B -> 转发，谁也收不到",
+        "它从 host:podA 进来, 它的去向是泛洪, 它到了 podB, podC",
+        "这一步的所有帧",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
     }
 }
