@@ -1,6 +1,8 @@
 //! The live page in a real browser, with real daemons behind it: what is on it, and that everybody
 //! can use it.
 
+#[path = "web_page/chinese.rs"]
+mod chinese;
 mod common;
 #[path = "web_page/driver.rs"]
 mod driver;
@@ -30,7 +32,12 @@ type Test = (&'static str, fn(&World));
 fn main() -> ExitCode {
     let world = Arc::new(Mutex::new(None));
     let code = common::main(|env: &Env| -> Vec<Trial> {
-        let tests = [what_is_on_it::TESTS, use_of_it::TESTS, hard_cases::TESTS];
+        let tests = [
+            what_is_on_it::TESTS,
+            use_of_it::TESTS,
+            hard_cases::TESTS,
+            chinese::TESTS,
+        ];
         let trial = |&(name, body): &Test| {
             let world = Arc::clone(&world);
             env.trial_with(PROGRAMS, name, move || in_world(&world, body))

@@ -35,6 +35,8 @@ const ASSETS: &[Asset] = &[
     ("/routes.js", SCRIPT, include_str!("page/routes.js")),
     ("/scenes.js", SCRIPT, include_str!("page/scenes.js")),
     ("/stage.js", SCRIPT, include_str!("page/stage.js")),
+    ("/told.js", SCRIPT, include_str!("page/told.js")),
+    ("/told-zh.js", SCRIPT, include_str!("page/told-zh.js")),
     ("/views.js", SCRIPT, include_str!("page/views.js")),
     ("/words-en.js", SCRIPT, include_str!("page/words-en.js")),
     ("/words-zh.js", SCRIPT, include_str!("page/words-zh.js")),

@@ -28,13 +28,12 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_story_that_was_waited_for_is_told_to_its_end", backlog),
     ("two_bridges_may_know_the_same_address", two_bridges),
     ("a_plot_has_a_gap_where_nothing_is_known", plots),
-    ("every_step_is_told_in_chinese", chinese),
 ];
 
 const ESCAPE: &str = "\u{e00c}";
 
 /// Scripts of the page, for a script of a test: `scenes`, `stage` and so on.
-fn with_modules(page: &Browser, names: &[&str], body: &str) -> Value {
+pub(crate) fn with_modules(page: &Browser, names: &[&str], body: &str) -> Value {
     let list = names.join(", ");
     let loads: Vec<_> = names
         .iter()
@@ -319,99 +318,4 @@ fn plots(world: &World) {
             [[4, 100]]
         ])
     );
-}
-
-/// What the server may say, one of each kind.
-const SENTENCES: &[&str] = &[
-    "02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff, untagged, ARP",
-    "02:00:00:00:00:01 > 02:00:00:00:00:02, VLAN 7, IPv4; its checksum is left to be finished",
-    "02:00:00:00:00:01 > 02:00:00:00:00:02, priority-tagged, type 0x88b5; a superframe: tcp4, segments of 1448 bytes",
-    "13 bytes: no whole Ethernet header",
-    "br0 is a hub, which repeats and learns nothing",
-    "br0 is a wire, which joins its two ports",
-    "nothing new about 02:00:00:00:00:01 on podA",
-    "learned 02:00:00:00:00:01 here",
-    "02:00:00:00:00:01 moved here from podB",
-    "02:00:00:00:00:01 flaps: moved here from podB, and is held now",
-    "02:00:00:00:00:01 is held elsewhere, since it moved too often",
-    "02:00:00:00:00:01 has a static entry elsewhere",
-    "02:00:00:00:00:01 not learned: the fdb is full",
-    "FDB row br0 02:00:00:00:00:02 vlan - podB learned, seen 0.5 s ago",
-    "FDB row br0 02:00:00:00:00:02 vlan 7 podB static",
-    "FDB row br0 02:00:00:00:00:02 vlan - podB local",
-    "FDB row br0 02:00:00:00:00:02 vlan - 198.51.100.2 control",
-    "broadcast: for everybody, no FDB row",
-    "01:00:5e:00:00:01 is a group: multicast, no FDB row",
-    "br0 has no FDB row for 02:00:00:00:00:02, vlan -: unknown unicast",
-    "to podB, and nowhere else",
-    "3 (broadcast): to podB, podC, 198.51.100.2",
-    "3 (multicast): to podB, podC, 198.51.100.2",
-    "3 (unknown unicast): to podB, podC, 198.51.100.2",
-    "3 (repeated): to podB, podC, 198.51.100.2",
-    "to 3 (broadcast) places",
-    "locked: its ingress port is locked and the source is not in the FDB there",
-    "a probe of another tapswitch: answered here",
-    "VNI 42 for 198.51.100.2; 134 bytes = 98 inner + 8 VXLAN + 8 UDP + 20 IPv4",
-    "VNI 42 for 198.51.100.2; cut to what the path takes, each piece with 36 bytes of headers",
-    "VNI 42 for 198.51.100.2, UDP 50000 > 4789 by the inner flow; 134 bytes = 98 inner + 8 VXLAN + 8 UDP + 20 IPv4",
-    "fits the path to 198.51.100.2 (MTU 1500)",
-    "is too big for the path to 198.51.100.2 (MTU 1500)",
-    "fits the device u0 (MTU 1500)",
-    "is too big for the device u0 (MTU 1500)",
-    "nothing to do: it leaves as it is",
-    "passed on with the checksum unfinished",
-    "passed on as a superframe: tcp4, segments of 1448 bytes",
-    "podB: a copy of 98 bytes, from podA",
-    "podB: 60 bytes, made by the switch",
-    "198.51.100.2: sent, 134 bytes",
-    "a datagram of 134 bytes from 198.51.100.2, a peer; VNI 42, of bridge br0",
-    "a datagram of 134 bytes from 198.51.100.2, no peer; VNI 42",
-    "a datagram of 134 bytes from 198.51.100.2, no peer; no VXLAN header",
-    "a frame of 98 bytes: 134 bytes = 98 inner + 8 VXLAN + 8 UDP + 20 IPv4",
-    // The flight recorder.
-    "its source was new to the fdb and learned",
-    "its source moved here from podB",
-    "its source moved here from podB, too often: it is held here for 180 s",
-    "its source is held elsewhere, since it moved too often",
-    "its source has a static or local entry elsewhere, which stays",
-    "its source was not learned: the fdb is full",
-    "the fdb had 02:00:00:00:00:02 at podB",
-    "the fdb had 02:00:00:00:00:02 at podB, by a static entry",
-    "the fdb had 02:00:00:00:00:02 at podB, its own address",
-    "the fdb had 02:00:00:00:00:02 at podB; now it has it at podC",
-    "the fdb had 02:00:00:00:00:02 at podB; now it has no entry for it",
-    "the fdb had no entry for 02:00:00:00:00:02",
-    "the fdb had no entry for 02:00:00:00:00:02; now it is at podB",
-    "it is a broadcast",
-    "01:00:5e:00:00:01 is a group address",
-    "the bridge is no switch and repeats every frame",
-    "too_big: outer 1550 > path 1500: it is larger than its egress takes",
-    "too_big: 2000 bytes > 1518 (MTU 1500 + 14 + 4): it is larger than its egress takes",
-    "unknown_vni: VNI 9: no bridge has its VNI",
-    "no_route: the underlay has no way to the remote VTEP",
-];
-
-fn chinese(world: &World) {
-    let page = world.open_at("?lang=zh");
-    let told = with_modules(
-        page,
-        &["phrases", "classes"],
-        &format!(
-            "return [...{}.map(phrases.phrase), ...[
-               'arp who-has 192.0.2.2 tell 192.0.2.1', 'arp 192.0.2.2 is-at 02:00:00:00:00:02',
-               'icmp6 fe80::1 > ff02::1 neighbour solicitation, who has fe80::2',
-               'icmp6 fe80::2 > fe80::1 neighbour advertisement, fe80::2'].map(classes.labelOf)]",
-            json!(SENTENCES)
-        ),
-    );
-    for told in told.as_array().unwrap() {
-        let told = told.as_str().unwrap();
-        let is_word = |word: &&str| word.len() > 1 && word.chars().all(|c| c.is_ascii_lowercase());
-        let mut words = told.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        let names = ["br0", "ff", "locked", "tapswitch"];
-        let english = words.find(|word| is_word(word) && !names.contains(word));
-        assert_eq!(english, None, "{told}");
-        assert!(!told.is_ascii(), "{told}");
-    }
-    world.open();
 }

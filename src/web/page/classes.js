@@ -2,6 +2,7 @@
 // What kind of frame it is: its colour, its shape, and a label that fits an envelope.
 
 import { t } from "./i18n.js";
+import { frameWords } from "./told.js";
 
 /** @typedef {"arp"|"icmp"|"tcp"|"udp"|"other"} Kind */
 
@@ -50,8 +51,8 @@ export function labelOf(text) {
   if (found) return t("label.who_has", { ip: found[1] });
   found = /neighbour advertisement, (\S+)/.exec(text);
   if (found) return t("label.is_here", { ip: found[1] });
-  found = /^icmp6? \S+ > \S+ (.+)$/.exec(text);
-  if (found) return found[1];
+  found = /^icmp6? \S+ > \S+ .+$/.exec(text);
+  if (found) return frameWords(text).replace(/^\S+ \S+ > \S+ /, "");
   found = /^tcp \S+ > \S+ ([A-Z, ]+?)(?:, (\d+) bytes)?$/.exec(text);
   if (found) return found[2] && found[2] !== "0" ? `${found[1]} ${found[2]} B` : found[1];
   found = /^udp \S+?:(\d+) > \S+?:(\d+)(?:, (\d+) bytes)?/.exec(text);

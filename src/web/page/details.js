@@ -7,6 +7,7 @@ import { t, tOr } from "./i18n.js";
 import { clock, sign } from "./log.js";
 import { phrase } from "./phrases.js";
 import { verdictText } from "./stage.js";
+import { frameWords, meaning, remedyWords } from "./told.js";
 
 /** @typedef {import("./scenes.js").Scene} Scene */
 /** @typedef {import("./live.js").Frame} Frame */
@@ -25,7 +26,7 @@ export function frameView(scene, live) {
   const element = h(
     "div",
     { class: "frame-view" },
-    h("p", { class: "frame-words" }, sign(scene.kind), h("span", { text: clean(scene.text) })),
+    h("p", { class: "frame-words" }, sign(scene.kind), h("span", { text: clean(frameWords(scene.text)) })),
     h("p", { class: `frame-verdict${scene.verdict === "dropped" ? " lost" : ""}`, text: verdictText(scene) || t("verdict.unknown") }),
     pairs([
       [t("frame.time"), clock(scene.time)],
@@ -33,7 +34,7 @@ export function frameView(scene, live) {
       [t("frame.from"), from],
       [t("frame.to"), scene.copies.map(copyWords).join(", ") || "–"],
       [t("frame.length"), t("hex.bytes", { count: scene.len })],
-      [t("frame.offload"), scene.record?.offload ?? ""],
+      [t("frame.offload"), offloadWords(scene.record?.offload)],
       [t("frame.count"), scene.count > 1 ? String(scene.count) : ""],
     ]),
   );
@@ -54,6 +55,11 @@ function copyWords(copy) {
   return copy.reason ? `${name} (✕ ${tOr(`drop.${copy.reason}`, copy.reason)})` : name;
 }
 
+/** @param {string|null|undefined} offload as `checksum`, or `tcp4, segments of 1448 bytes` */
+function offloadWords(offload) {
+  return offload ? phrase(meaning(offload)) : "";
+}
+
 /**
  * What was looked at and decided, as the daemon says it; else as far as the records tell.
  * @param {Scene} scene
@@ -69,7 +75,7 @@ function stepsOf(scene) {
   const { why } = scene;
   if (why) {
     const reason = why.reason && why.why ? `${why.reason}: ${why.why}` : why.why;
-    const texts = [why.learned, reason, why.remedy && `${t("frame.remedy")}: ${why.remedy}`];
+    const texts = [why.learned, reason, why.remedy && `${t("frame.remedy")}: ${remedyWords(why.reason, why.remedy)}`];
     return texts.filter(Boolean).map((text) => ({ step: "", text }));
   }
   return scene.record?.comment ? scene.record.comment.split("; ").map((text) => ({ step: "", text })) : [];

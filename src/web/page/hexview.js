@@ -4,6 +4,7 @@
 import { clean, h } from "./dom.js";
 import { t, tOr } from "./i18n.js";
 import { roving } from "./log.js";
+import { fieldName, meaning, problemWords } from "./told.js";
 
 const PER_ROW = 16;
 
@@ -46,7 +47,7 @@ export function hexView(hex, explained) {
     const rows = layer.fields.map((/** @type {any} */ field) => {
       const range = { offset: field.offset, len: field.len };
       const problems = remarks.filter((one) => one.offset === field.offset && one.field === field.name);
-      const button = fieldLine(field, problems.map(({ text }) => text));
+      const button = fieldLine(field, problems.map(problemWords));
       button.addEventListener("pointerenter", () => point(range));
       button.addEventListener("focus", () => point(range));
       button.addEventListener("blur", () => point(null));
@@ -71,15 +72,14 @@ export function hexView(hex, explained) {
  * @param {string[]} problems
  */
 function fieldLine(field, problems) {
-  const name = tOr(`field.${field.name}`, field.name.replaceAll("_", " "));
   const value = typeof field.value === "object" ? JSON.stringify(field.value) : field.value;
   return h(
     "button",
     { type: "button", class: problems.length > 0 ? "field odd" : "field", tabindex: "-1" },
     h("span", { class: "offset", text: field.offset }),
-    h("span", { class: "name", text: clean(name) }),
-    h("span", { class: "value", text: clean(value) }),
-    h("span", { class: "meaning", text: clean(field.meaning) }),
+    h("span", { class: "name", text: clean(fieldName(field.name)) }),
+    h("span", { class: "value", text: clean(value === "none" ? meaning(value) : value) }),
+    h("span", { class: "meaning", text: clean(meaning(field.meaning)) }),
     ...problems.map((text) => h("span", { class: "problem", text: `! ${clean(text)}` })),
   );
 }

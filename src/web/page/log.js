@@ -6,6 +6,7 @@ import { byId, clean, h, s } from "./dom.js";
 import { t, tOr } from "./i18n.js";
 import { copiesOf, wordsOf } from "./scenes.js";
 import { verdictText } from "./stage.js";
+import { frameWords } from "./told.js";
 
 /** @typedef {import("./scenes.js").Scene} Scene */
 /** @typedef {import("./classes.js").Kind} Kind */
@@ -50,7 +51,7 @@ function nameOf({ kind, name }, model) {
  */
 export function sentence(scene) {
   const from = scene.from.name || t("place.self");
-  const where = { node: scene.node, from: clean(from), frame: clean(scene.text) };
+  const where = { node: scene.node, from: clean(from), frame: clean(frameWords(scene.text)) };
   return `${t("frame.sentence", where)}: ${verdictText(scene) || t("verdict.unknown")}`;
 }
 
@@ -143,7 +144,8 @@ export class Log {
     if (this.onlyDrops && !isLost) return false;
     const wanted = this.input.value.trim().toLowerCase();
     if (!wanted) return true;
-    const words = wordsOf(scene);
+    // As it is written here, and as the daemon says it.
+    const words = `${wordsOf(scene)} ${frameWords(scene.text).toLowerCase()}`;
     return wanted.split(/\s+/).every((word) => words.includes(word));
   }
 
@@ -247,7 +249,7 @@ export class Log {
         h("span", { class: "at", text: clean(scene.node) }),
         sign(scene.kind),
         h("span", { class: "from", text: from }),
-        h("span", { class: "words", text: clean(scene.text) + (scene.count > 1 ? ` ×${scene.count}` : "") }),
+        h("span", { class: "words", text: clean(frameWords(scene.text)) + (scene.count > 1 ? ` ×${scene.count}` : "") }),
         h("span", { class: "fate", text: `${way} ${clean(end)}` }),
         h("span", { class: "len", text: `${scene.len} B` }),
       ),

@@ -8,6 +8,7 @@ import { clock } from "./log.js";
 import { keyOf, totals } from "./model.js";
 import { phrase } from "./phrases.js";
 import { bytes, framesPerSecond, grouped, perSecond, ratesPlot } from "./plot.js";
+import { frameWords } from "./told.js";
 
 /** @typedef {import("./details.js").View} View */
 /** @typedef {import("./draw.js").Choice} Choice */
@@ -102,7 +103,7 @@ export function portView({ node, name }, tools) {
     }
     const series = model.nodes.get(node)?.ports.get(name);
     const flags = Object.entries(port.flags ?? {}).map(([flag, on]) =>
-      h("span", { class: on ? "flag on" : "flag", text: `${on ? "✓" : "–"} ${flag.replaceAll("_", "-")}` }),
+      h("span", { class: on ? "flag on" : "flag", text: `${on ? "✓" : "–"} ${tOr(`flag.${flag}`, flag.replaceAll("_", "-"))}` }),
     );
     live.replaceChildren(
       pairs([
@@ -192,7 +193,7 @@ export function bridgeView({ node, name }, tools) {
       return;
     }
     const chain = bridge.mtu_chain;
-    const less = chain?.less.map((/** @type {[string, number]} */ [layer, count]) => `− ${count} (${layer})`).join(" ");
+    const less = chain?.less.map((/** @type {[string, number]} */ [layer, count]) => `− ${count} (${tOr(`chain.${layer}`, layer)})`).join(" ");
     live.replaceChildren(
       pairs([
         [t("bridge.mode"), tOr(`mode.${bridge.mode}`, bridge.mode)],
@@ -253,7 +254,7 @@ export function vtepView({ node, type, name }, tools) {
         [t("vtep.local"), `${vtep.local}, UDP ${vtep.port}`],
         [t("port.state"), t(`state.${vtep.state}`) + (vtep.reason ? `: ${vtep.reason}` : "")],
         [t("port.netns"), vtep.netns ?? t("port.host_long")],
-        [t("vtep.accept"), vtep.accept],
+        [t("vtep.accept"), tOr(`accept.${vtep.accept}`, vtep.accept)],
         [t("port.offloads"), vtep.offloads],
       ]),
       h("p", { class: "lesson", text: t("vtep.lesson") }),
@@ -320,7 +321,7 @@ function tellStory(story) {
       h("span", { class: "time", text: clock(change.time) }),
       " ",
       h("b", { text: words.filter(Boolean).join(" ") }),
-      change.frame && h("div", { class: "taught", text: t("change.frame", { frame: clean(change.frame) }) }),
+      change.frame && h("div", { class: "taught", text: t("change.frame", { frame: clean(frameWords(change.frame)) }) }),
       change.cause && h("div", { class: "taught", text: t("change.cause", { cause: clean(change.cause) }) }),
     );
   });
