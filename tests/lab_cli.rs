@@ -354,6 +354,29 @@ fn chinese() {
         told.contains("用中文。") && told.contains("1 条断言中有 1 条成立"),
         "{told}"
     );
+    // What does not hold, and why something is not run.
+    let steps = "[[step]]\nrun = \"echo a\"\nprints = ['^b$']\n\
+                 [[step]]\nrun = \"true\"\nprints = ['c']\n\
+                 [[step]]\nrun = \"true\"\n[[step.frame]]\nat = \"podA\"\nwhat = \"arp\"\n\
+                 [[step]]\nrun = \"ls /nowhere\"\n";
+    let desk = Desk::new("zh-broken", &lesson("zh-broken", steps));
+    let told = desk.told("run --lang zh", 1);
+    for line in [
+        "! 应当输出 \"^b$\"\n    实际输出：\n    a\n",
+        "什么都没有输出",
+        "! 应当看到 1 个帧，顺序不变\n    1 个帧中没有看到第 1 个\n      应有  host:podA: arp\n",
+        "一个帧也没有看到",
+        "! 应当成立：ls /nowhere 成功\n    它以退出码 2 结束",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    let text = "needs = [\"no-such-program\"]\n[[step]]\nrun = \"true\"\n";
+    let desk = Desk::new("zh-needs", &lesson("zh-needs", text));
+    let told = desk.told("run --lang zh", 77);
+    assert!(
+        told.ends_with("没有运行：没有安装 no-such-program；请先安装\n"),
+        "{told}"
+    );
 }
 
 fn interrupted() {

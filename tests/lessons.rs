@@ -56,6 +56,22 @@ fn main() -> ExitCode {
             .filter_map(|entry| Some(&*Box::leak(Box::new(parse(entry.text).ok()?))))
             .collect();
         let mut trials = vec![
+            Trial::test("english_is_noticed_in_what_is_told", || {
+                for (told, is_noticed) in [
+                    ("它到不了 podB", false),
+                    ("! 应当成立：every command is fine", true),
+                    ("  the output of a program is its own", false),
+                    (
+                        "经过的帧：\n                 flooded to podB, podC: a broadcast is",
+                        true,
+                    ),
+                    ("    Note over n0: it is not there", true),
+                    ("看看 tapswitch fdb show 或 bridge fdb show br br0", false),
+                ] {
+                    assert_eq!(english(told).is_some(), is_noticed, "{told}");
+                }
+                Ok(())
+            }),
             Trial::test("the_lessons_can_be_read_in_english_and_in_chinese", in_both),
             Trial::ignorable_test("a_lesson_whose_claim_is_false_fails", || {
                 under_way(false_claims)
@@ -178,7 +194,7 @@ fn outcome(id: &str, system: System) -> Outcome {
     let mut program = Command::new(PROGRAM);
     program.args(["lab", "run", id, "--pcap", "/dev/null"]);
     let run = Run {
-        outcome: lab(&mut program, system),
+        outcome: lab(&mut program, system, "zh"),
         took: clock::now().since(start),
     };
     RUNS.lock().unwrap().insert(key, run.clone());
@@ -187,8 +203,8 @@ fn outcome(id: &str, system: System) -> Outcome {
 
 fn broken(id: &str, fault: &str, system: System) -> Outcome {
     let mut program = Command::new(PROGRAM);
-    program.args(["lab", "break", id, "--fault", fault, "--solve"]);
-    lab(&mut program, system)
+    program.args(["lab", "break", id, "--fault", fault, "--solve", "--hint"]);
+    lab(&mut program, system, "zh")
 }
 
 fn as_nobody(id: &str, system: System) -> Outcome {
@@ -206,7 +222,7 @@ fn as_nobody(id: &str, system: System) -> Outcome {
     let mut program = Command::new(copy);
     program.args(["lab", "run", id, "--pcap", "/dev/null"]);
     program.current_dir("/").uid(NOBODY).gid(NOBODY);
-    lab(&mut program, system)
+    lab(&mut program, system, "en")
 }
 
 const NOBODY: u32 = 65_534;
@@ -220,13 +236,13 @@ fn is_mapped(uid: u32) -> bool {
     })
 }
 
-/// What `tapswitch lab` makes of it.
-fn lab(program: &mut Command, system: System) -> Outcome {
+/// What `tapswitch lab` makes of it. Told in Chinese, nothing may be left in English.
+fn lab(program: &mut Command, system: System, lang: &str) -> Outcome {
     let path = command("sh")
         .get_envs()
         .find_map(|(_, path)| path.map(ToOwned::to_owned));
     program
-        .args(["--on", system.name(), "--lang", "en"])
+        .args(["--on", system.name(), "--lang", lang])
         .env("PATH", path.unwrap_or_default())
         .env_remove("TAPSWITCH_SOCKET")
         .env_remove("XDG_RUNTIME_DIR")
@@ -235,10 +251,63 @@ fn lab(program: &mut Command, system: System) -> Outcome {
     let printed = String::from_utf8_lossy(&output.stdout);
     let told = format!("{printed}{}", String::from_utf8_lossy(&output.stderr));
     match output.status.code() {
-        Some(0) => Outcome::Passed,
+        Some(0) => match (lang, english(&told)) {
+            ("zh", Some(line)) => Outcome::Failed(format!("in English: {line}\n{told}")),
+            _ => Outcome::Passed,
+        },
         Some(NOT_RUN) => Outcome::NotRun(told.trim().lines().last().unwrap_or_default().to_owned()),
         _ => Outcome::Failed(told),
     }
+}
+
+/// The first line that is told, not printed by a program, and has an English sentence in it.
+fn english(told: &str) -> Option<&str> {
+    let mut is_about_frames = false;
+    told.lines().find(|line| {
+        let indent = line.len() - line.trim_start().len();
+        if indent == 0 {
+            is_about_frames = line.starts_with("经过的帧");
+        }
+        // Commands and their output are set in; so are the frames, each with its number first.
+        let is_told = match line.trim_start() {
+            note if note.starts_with("Note over ") => true,
+            _ => indent == 0 || is_about_frames && indent >= 17,
+        };
+        is_told && is_english(line)
+    })
+}
+
+/// Whether there are three English words in a row, and one of them is none of a command.
+fn is_english(line: &str) -> bool {
+    let runs = line.split(|char: char| !char.is_ascii_alphabetic() && char != ' ' && char != '\'');
+    runs.map(|run| run.split_whitespace().collect::<Vec<_>>())
+        .any(|words| {
+            let is_of_sentence = |word: &&str| {
+                [
+                    "the",
+                    "is",
+                    "a",
+                    "an",
+                    "of",
+                    "it",
+                    "its",
+                    "and",
+                    "not",
+                    "that",
+                    "are",
+                    "was",
+                    "where",
+                    "only",
+                    "no",
+                    "to",
+                    "everybody",
+                    "bytes",
+                    "frames",
+                ]
+                .contains(&word.to_ascii_lowercase().as_str())
+            };
+            words.len() >= 3 && words.iter().any(is_of_sentence)
+        })
 }
 
 /// The exit code of `lab run` where a lesson cannot be run.
@@ -255,7 +324,11 @@ fn in_both() -> Result<(), Failed> {
             texts.extend(step.frames.iter().map(|frame| ("frame", &frame.say)));
         }
         for fault in &lesson.faults {
-            texts.extend([("symptom", &fault.symptom), ("hint", &fault.hint)]);
+            texts.extend([
+                ("symptom", &fault.symptom),
+                ("hint", &fault.hint),
+                ("cause", &fault.cause),
+            ]);
         }
         for (place, text) in texts {
             let is_chinese = |text: &str| {
@@ -310,7 +383,7 @@ fn false_claims() -> Result<Completion, Failed> {
         fs::write(&file, text).map_err(|error| format!("write {file}: {error}"))?;
         let mut program = Command::new(PROGRAM);
         program.args(["lab", "run", &file, "--pcap", "/dev/null", "--json"]);
-        let outcome = lab(&mut program, System::Tapswitch);
+        let outcome = lab(&mut program, System::Tapswitch, "en");
         match &outcome {
             Outcome::Failed(report) if broken_asserts(report) == [about] => {}
             Outcome::NotRun(_) => {

@@ -96,6 +96,7 @@ pub struct BreakReport {
 pub struct Broken<'l> {
     world: World,
     fault: &'l Fault,
+    lang: Lang,
 }
 
 impl<'l> Broken<'l> {
@@ -127,7 +128,7 @@ impl<'l> Broken<'l> {
                 lesson.id
             )));
         }
-        let mut broken = Self { world, fault };
+        let mut broken = Self { world, fault, lang };
         let name = &fault.name;
         let (is_whole, said) = broken.is_repaired().map_err(RunError::World)?;
         if !is_whole {
@@ -158,10 +159,14 @@ impl<'l> Broken<'l> {
                 Ok(())
             })?;
         let mut said = String::from_utf8_lossy(&said).into_owned();
-        if let Some(because) = end.because() {
-            said += &format!(
-                "\nthe check {because}; its shell is gone, and its variables: leave, and start again"
-            );
+        if let Some(because) = end.because(self.lang) {
+            said += &match self.lang {
+                Lang::En => format!(
+                    "\nthe check {because}; its shell is gone, and its variables: leave, and start \
+                     again"
+                ),
+                Lang::Zh => format!("\n检查命令{because}；它的 shell 和变量都没了：请退出重来"),
+            };
         }
         Ok((end == End::Code(0), said))
     }
@@ -255,7 +260,7 @@ impl<'l> Broken<'l> {
                 if end != End::Code(0) {
                     let said = String::from_utf8_lossy(&said);
                     let code = || format!("exit code {}: {}", end.code(), said.trim());
-                    let because = end.because().map_or_else(code, ToOwned::to_owned);
+                    let because = end.because(Lang::En).map_or_else(code, ToOwned::to_owned);
                     return Err(format!("type {command}: {because}"));
                 }
             }

@@ -355,6 +355,8 @@ pub struct Fault {
     pub symptom: Text,
     /// What the student is told if that is not enough.
     pub hint: Text,
+    /// What it was, told in the end.
+    pub cause: Text,
     /// A script that succeeds if it is repaired.
     pub check: String,
     /// A script that repairs it.

@@ -303,6 +303,11 @@ static FAULT: Section = Section {
             Kind::Text,
             "What the student is told who asks for a hint",
         ),
+        key(
+            "cause",
+            Kind::Text,
+            "What was broken, in a sentence: told in the end",
+        ),
         required(
             "check",
             Kind::Script,

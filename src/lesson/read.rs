@@ -353,6 +353,7 @@ impl Reader<'_> {
             scripts: self.scripts(["run", "tapswitch", "kernel"], &fields),
             symptom: self.text("symptom", &fields),
             hint: self.text("hint", &fields),
+            cause: self.text("cause", &fields),
             check: self.script("check", &fields).unwrap_or_default(),
             solve: self.scripts(["solve", "solve_tapswitch", "solve_kernel"], &fields),
         };

@@ -429,10 +429,9 @@ fn exit_assert(command: &str, end: End, must_fail: bool, lang: Lang) -> Option<A
     let (expected, got) = match (must_fail, end) {
         (_, End::Late | End::Flood) => (
             ends,
-            match lang {
-                Lang::En => format!("it {}", end.because().unwrap_or_default()),
-                Lang::Zh if end == End::Late => "60 秒后它还在运行".to_owned(),
-                Lang::Zh => "它的输出超过了 1 MiB".to_owned(),
+            match (lang, end.because(lang).unwrap_or_default()) {
+                (Lang::En, because) => format!("it {because}"),
+                (Lang::Zh, because) => format!("它{because}"),
             },
         ),
         (false, _) if code != 0 => (

@@ -14,6 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
+use super::lang::Lang;
 use crate::sys::{child::spawn_in, clock, netns::NetnsFile};
 
 /// A running shell.
@@ -53,13 +54,15 @@ impl End {
         }
     }
 
-    /// Why it was ended.
-    pub(super) fn because(self) -> Option<&'static str> {
-        match self {
-            Self::Code(_) | Self::Over(_) => None,
-            Self::Late => Some("is still running after 60 seconds"),
-            Self::Flood => Some("has printed more than 1 MiB"),
-        }
+    /// Why it was ended, as the rest of a sentence.
+    pub(super) fn because(self, lang: Lang) -> Option<&'static str> {
+        Some(match (self, lang) {
+            (Self::Code(_) | Self::Over(_), _) => return None,
+            (Self::Late, Lang::En) => "is still running after 60 seconds",
+            (Self::Late, Lang::Zh) => "60 秒后还在运行",
+            (Self::Flood, Lang::En) => "has printed more than 1 MiB",
+            (Self::Flood, Lang::Zh) => "输出超过了 1 MiB",
+        })
     }
 }
 

@@ -19,6 +19,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 
 use super::{
     format::{Lesson, NodeSpec, System},
+    lang::Lang,
     needs::ROOTS_OWN,
     shell::{End, Failure, Shell},
     watch,
@@ -189,7 +190,7 @@ impl World {
         let end = self.run(node, &line, Failure::IsTheEnd, &mut |_| Ok(()))?;
         if end != End::Code(0) {
             let code = || format!("exit code {}", end.code());
-            let because = end.because().map_or_else(code, ToOwned::to_owned);
+            let because = end.because(Lang::En).map_or_else(code, ToOwned::to_owned);
             return Err(format!("start {command} in the background: {because}"));
         }
         self.jobs.push(Job {

@@ -121,8 +121,8 @@ fn finish(
     if json {
         output::json_value(out, report)?;
     } else if let Some(because) = &report.because {
-        let said = pick(style, "not run, because", "没有运行，因为");
-        output::hanging(out, format!("{said} "), because, style.width)?;
+        let said = pick(style, "not run, because ", "没有运行：");
+        output::hanging(out, said.to_owned(), because, style.width)?;
     }
     out.flush()?;
     match report.state {
@@ -230,15 +230,18 @@ fn verdict(
     let name = &fault.name;
     let text = match (style.lang, is_repaired) {
         (Lang::En, true) => format!("Repaired. It was: {name}."),
-        (Lang::En, false) => format!("Not repaired. It was: {name}. This repairs it:"),
+        (Lang::En, false) => format!("Not repaired. It was: {name}."),
         (Lang::Zh, true) => format!("修好了。故障是：{name}。"),
-        (Lang::Zh, false) => format!("没有修好。故障是：{name}。这样可以修好："),
+        (Lang::Zh, false) => format!("没有修好。故障是：{name}。"),
     };
     let color = if is_repaired { GREEN } else { RED };
     writeln!(out, "\n{}", paint(style, color, &text))?;
+    prose(out, fault.cause.in_lang(style.lang), 2, style)?;
     if is_repaired {
         return Ok(());
     }
+    let head = pick(style, "This repairs it:", "这样可以修好：");
+    writeln!(out, "{}", paint(style, DIM, head))?;
     for script in fault.solve.on(report.on) {
         for line in script.trim().lines() {
             writeln!(out, "  # {line}")?;

@@ -197,7 +197,7 @@ fn broken(out: &mut impl Write, lead: &str, assert: &Assert, style: Style) -> io
         "prints" => format!("{} {expected:?}", pick(style, "must print", "应当输出")),
         "prints_not" => format!("{} {expected:?}", pick(style, "must not print", "不应输出")),
         "frames" => format!("{} {expected}", pick(style, "must see", "应当看到")),
-        _ => format!("{} {expected}", pick(style, "must hold:", "应当成立：")),
+        _ => format!("{}{expected}", pick(style, "must hold: ", "应当成立：")),
     };
     writeln!(out, "{}", paint(style, RED, &format!("! {lead}{what}")))?;
     let got = assert.got.as_deref().unwrap_or_default();
@@ -215,8 +215,8 @@ pub(super) fn summary(
     [pcap, mermaid_file]: [Option<&Path>; 2],
 ) -> io::Result<()> {
     if let Some(because) = &report.because {
-        let said = pick(style, "not run, because", "没有运行，因为");
-        return output::hanging(out, format!("{said} "), because, style.width);
+        let said = pick(style, "not run, because ", "没有运行：");
+        return output::hanging(out, said.to_owned(), because, style.width);
     }
     let rule = "─".repeat(style.width);
     writeln!(out, "\n{}", paint(style, DIM, &rule))?;
