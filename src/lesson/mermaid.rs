@@ -102,7 +102,10 @@ impl Diagram {
             let reason = seen.reason.as_deref();
             let note = match self.lang {
                 Lang::En => format!("dropped: {}", reason.unwrap_or("not seen leaving")),
-                Lang::Zh => format!("丢弃：{}", reason.map_or("没有离开", words::zh::explain)),
+                Lang::Zh => match reason {
+                    Some(reason) => format!("丢弃（{reason}）：{}", words::zh::explain(reason)),
+                    None => "丢弃：没有离开".to_owned(),
+                },
             };
             self.note(&switch, &note);
         }

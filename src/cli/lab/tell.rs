@@ -248,10 +248,10 @@ pub(super) fn summary(
     if let Some(file) = &report.pcapng {
         let said = pick(
             style,
-            "The frames, for Wireshark:",
+            "The frames, for Wireshark: ",
             "所有帧（可用 Wireshark 打开）：",
         );
-        writeln!(out, "{said} {file}")?;
+        writeln!(out, "{said}{file}")?;
         let first = format!("{}.pcapng", report.id);
         if pcap.is_none() && *file != first {
             let kept = match style.lang {
@@ -262,8 +262,8 @@ pub(super) fn summary(
         }
     }
     if let Some(file) = mermaid_file {
-        let said = pick(style, "The sequence diagram:", "时序图：");
-        writeln!(out, "{said} {}", file.display())?;
+        let said = pick(style, "The sequence diagram: ", "时序图：");
+        writeln!(out, "{said}{}", file.display())?;
     }
     Ok(())
 }

@@ -65,7 +65,7 @@ fn fate(seen: &Seen) -> String {
                 let at = narrate::place(&row.at, Lang::En);
                 let how = match (row.is_learned, row.age_s) {
                     (true, Some(age)) => {
-                        format!("FDB row {mac} at {at}, seen {} ago", short(age))
+                        format!("FDB row {mac} at {at}, noted {} ago", short(age))
                     }
                     _ => format!("FDB row {mac} at {at}"),
                 };

@@ -74,7 +74,7 @@ fn fate(seen: &Seen) -> String {
                 let at = narrate::place(&row.at, Lang::Zh);
                 let how = match (row.is_learned, row.age_s) {
                     (true, Some(age)) => {
-                        format!("转发表里 {mac} 在 {at}，{} 前刚见过", short(age))
+                        format!("转发表里 {mac} 在 {at}，{} 前记下", short(age))
                     }
                     _ => format!("转发表里 {mac} 在 {at}"),
                 };
