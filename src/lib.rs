@@ -151,7 +151,7 @@
 //! | memory of a worker | one [`datapath::Batch`], one superframe's segments and bytes, one [`bridge::FdbCache`]: 256 KiB, and up to 64 MiB where a bridge has many addresses |
 //! | events that wait for a slow subscriber | 4096, then the oldest are lost and counted |
 //! | control connections | 64, each with a deadline |
-//! | connections for the live page | 64, of which 16 get events: 256 wait for each, then the oldest are lost; 100 frames of a node in a second |
+//! | connections for the live page | 64, of which 16 get events: the last 256, and of these 8 MiB, wait for all of them, the older ones are lost and counted; 100 frames of a node in a second |
 //! | connections for metrics over TCP | likewise; the counters are read four times a second at most |
 
 #![warn(

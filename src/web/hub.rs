@@ -9,7 +9,7 @@ use std::{
 use axum::body::Bytes;
 use serde::Serialize;
 use tokio::{
-    sync::{Semaphore, broadcast, watch},
+    sync::{Semaphore, watch},
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
@@ -19,6 +19,7 @@ use super::{
     answers::Answers,
     json,
     node::{Events, Lines},
+    ring::{Reader, Ring},
     steps::steps,
 };
 use crate::{
@@ -39,7 +40,7 @@ pub const FRAMES: u32 = 100;
 #[derive(Debug)]
 pub(super) struct Hub {
     pub(super) nodes: Vec<Watched>,
-    ring: broadcast::Sender<Bytes>,
+    ring: Ring,
     /// How many browsers listen.
     listeners: watch::Sender<usize>,
     pub(super) places: Arc<Semaphore>,
@@ -83,7 +84,7 @@ impl Hub {
         };
         Arc::new(Self {
             nodes: nodes.into_iter().map(watched).collect(),
-            ring: broadcast::Sender::new(RING),
+            ring: Ring::new(),
             listeners: watch::Sender::new(0),
             places: Arc::new(Semaphore::new(MOST_LISTENERS)),
         })
@@ -100,10 +101,10 @@ impl Hub {
     }
 
     /// Everything from now on.
-    pub(super) fn listen(self: &Arc<Self>) -> (broadcast::Receiver<Bytes>, Listening) {
-        let receiver = self.ring.subscribe();
+    pub(super) fn listen(self: &Arc<Self>) -> (Reader, Listening) {
+        // Counted first: what nobody reads is not kept.
         self.listeners.send_modify(|count| *count += 1);
-        (receiver, Listening(Arc::clone(self)))
+        (self.ring.read(), Listening(Arc::clone(self)))
     }
 
     /// What has been told of the nodes and still holds.
@@ -155,8 +156,9 @@ impl Hub {
     }
 
     pub(super) fn send(&self, event: Bytes) {
-        // Nobody listening is no error.
-        drop(self.ring.send(event));
+        if *self.listeners.borrow() > 0 {
+            self.ring.push(event);
+        }
     }
 
     /// State, at the start and when it has changed, and what happens. Never ends.
@@ -337,7 +339,12 @@ impl Watched {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.0.listeners.send_modify(|count| *count -= 1);
+        self.0.listeners.send_modify(|count| {
+            *count -= 1;
+            if *count == 0 {
+                self.0.ring.clear();
+            }
+        });
     }
 }
 
@@ -546,8 +553,6 @@ pub(super) fn explain(reason: &str) -> Option<&'static str> {
     known.map(DropReason::explain)
 }
 
-/// Events that wait for a slow browser.
-const RING: usize = 256;
 /// Browsers at a time.
 const MOST_LISTENERS: usize = 16;
 /// Bytes of a frame that are shown.

@@ -10,23 +10,20 @@ use axum::{
 use futures_util::stream;
 use serde::Serialize;
 use tokio::{
-    sync::{
-        OwnedSemaphorePermit,
-        broadcast::{self, error::RecvError},
-        watch,
-    },
+    sync::{OwnedSemaphorePermit, watch},
     time::timeout,
 };
 
 use super::{
     hub::{Hub, Listening, NodeInfo, event_text},
     refusal::Refusal,
+    ring::{Next, Reader},
 };
 
 /// What a browser still gets.
 struct Stream {
     first: VecDeque<Bytes>,
-    ring: broadcast::Receiver<Bytes>,
+    ring: Reader,
     stop: watch::Receiver<bool>,
     _listening: Listening,
     _place: OwnedSemaphorePermit,
@@ -89,13 +86,13 @@ impl Stream {
             return Some(event);
         }
         let next = tokio::select! {
-            next = timeout(SILENCE, self.ring.recv()) => next,
+            next = timeout(SILENCE, self.ring.next()) => next,
             _ = self.stop.wait_for(|stop| *stop) => return None,
         };
         match next {
-            Ok(Ok(event)) => Some(event),
-            Ok(Err(RecvError::Lagged(count))) => Some(event_text("missed", &Missed { count })),
-            Ok(Err(RecvError::Closed)) => None,
+            Ok(Next::Event(event)) => Some(event),
+            Ok(Next::Missed(count)) => Some(event_text("missed", &Missed { count })),
+            Ok(Next::End) => None,
             // A comment, so that a browser that has gone is noticed.
             Err(_) => Some(Bytes::from_static(b":\n\n")),
         }

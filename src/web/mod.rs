@@ -27,6 +27,7 @@ mod listener;
 mod live;
 mod node;
 mod refusal;
+mod ring;
 mod routes;
 mod steps;
 mod token;
