@@ -236,7 +236,8 @@ pub struct RunArgs {
         default_value = "on"
     )]
     pub recorder: OnOff,
-    /// Let small frames come together for some 60 microseconds where they keep a worker busy
+    /// Let small frames come together for some 60 microseconds where they keep a worker busy, and
+    /// acknowledgements while some superframes are moved in a row
     #[arg(
         long,
         value_name = "on|off",

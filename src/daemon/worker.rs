@@ -22,7 +22,7 @@ use arc_swap::ArcSwap;
 use super::{
     clock::Clock,
     housekeeping::Notice,
-    moderation::{Moderation, Work},
+    moderation::{self, Moderation, Work},
     options::Tuning,
     patience::Patience,
 };
@@ -354,21 +354,28 @@ impl Rounds {
         self.ready.is_empty() && !self.is_underlay_ready
     }
 
-    /// One batch for each port that is ready, and one from the underlay: none can starve the
-    /// others. Returns the time and what was moved, if there was one.
+    /// One turn for the underlay and one for each port that is ready: none can starve the others.
+    /// Returns the time and what was moved, if there was anything to do.
     fn round(&mut self) -> Option<(Timestamp, Work)> {
         if self.is_idle() {
             return None;
         }
         // Once a round: a clock reading costs as much as two look-ups.
         let now = self.shared.clock.now();
-        let mut kept = 0;
         let mut work = Work::default();
+        let moderate = self.shared.tuning.moderate;
+        if self.is_underlay_ready {
+            let serviced = moderation::turn(moderate, &mut work, || {
+                self.datapath.service_underlay(now, &self.topology)
+            });
+            self.is_underlay_ready = serviced.more;
+        }
+        let mut kept = 0;
         for turn in 0..self.ready.len() {
             let port = self.ready[turn];
-            let serviced = self.datapath.service(now, &self.topology, port);
-            work.frames += serviced.frames;
-            work.bytes += serviced.bytes;
+            let serviced = moderation::turn(moderate, &mut work, || {
+                self.datapath.service(now, &self.topology, port)
+            });
             if serviced.gone {
                 self.report_gone(port);
             }
@@ -383,12 +390,6 @@ impl Rounds {
         if let Some(memory) = self.datapath.grown_memory() {
             // Where there are none it works as well, only slower.
             drop(memory::prefer_huge_pages(memory));
-        }
-        if self.is_underlay_ready {
-            let serviced = self.datapath.service_underlay(now, &self.topology);
-            work.frames += serviced.frames;
-            work.bytes += serviced.bytes;
-            self.is_underlay_ready = serviced.more;
         }
         Some((now, work))
     }

@@ -93,6 +93,8 @@ pub struct Serviced {
     pub bytes: usize,
     /// There may be more where they came from.
     pub more: bool,
+    /// The last was a superframe, which is moved on at once.
+    pub superframe: bool,
     /// The port's device is gone.
     pub gone: bool,
 }
@@ -295,7 +297,8 @@ impl Datapath {
                 Received::Frame(len) => {
                     self.batch.push(len);
                     segments += self.batch.segments_of_last();
-                    if len > SUPERFRAME || segments > ENOUGH_SEGMENTS {
+                    serviced.superframe = len > SUPERFRAME;
+                    if serviced.superframe || segments > ENOUGH_SEGMENTS {
                         break;
                     }
                 }

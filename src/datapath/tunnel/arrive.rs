@@ -37,7 +37,8 @@ impl Datapath {
                     serviced.frames += self.unpack(now, vtep, &arrival);
                     self.batch.end_message(arrival.len);
                     bytes += arrival.len;
-                    if arrival.len > SUPERFRAME {
+                    serviced.superframe = arrival.len > SUPERFRAME;
+                    if serviced.superframe {
                         break;
                     }
                 }
