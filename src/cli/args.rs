@@ -30,7 +30,8 @@ pub use self::watch::{MonitorArgs, StatsArgs, TopArgs};
 pub use self::web::{DemoArgs, NodeArg, WebArgs};
 pub use self::why::{FdbWhyArgs, WhyArgs};
 use super::values::{
-    AtLimitArg, ModeArg, MtuArg, OnOff, OrNone, StateArg, or_none, parse_cidr, parse_workers,
+    AtLimitArg, ModeArg, MtuArg, OnOff, OrNone, PinArg, StateArg, or_none, parse_cidr,
+    parse_workers,
 };
 use crate::{
     config::{PeerAddr, ReservedMask, RouteSpec, units::parse_duration},
@@ -200,14 +201,14 @@ pub struct RunArgs {
         default_value = "on"
     )]
     pub offload: OnOff,
-    /// Keep every worker on a CPU of its own
+    /// Keep every worker on a CPU of its own; auto: while there is no VXLAN endpoint
     #[arg(
         long,
-        value_name = "on|off",
+        value_name = "auto|on|off",
         hide_possible_values = true,
-        default_value = "on"
+        default_value = "auto"
     )]
-    pub pin: OnOff,
+    pub pin: PinArg,
     /// For how long at most a worker that just had frames looks for more before it sleeps, in
     /// microseconds; 0: it sleeps at once
     #[arg(long, value_name = "MICROSECONDS", default_value = "200")]

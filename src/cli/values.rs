@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use crate::{
     config::{Accept, AtLimit, Cidr, Mode, OffloadMode, ParseCidrError},
     control::api::FdbState,
+    daemon::Pin,
     lesson::{Lang, System},
 };
 
@@ -45,6 +46,18 @@ impl From<OnOff> for OffloadMode {
             OnOff::On => Self::On,
             OnOff::Off => Self::Off,
         }
+    }
+}
+
+value_enum! {
+    /// See [`Pin`].
+    PinArg => Pin {
+        /// While there is no VXLAN endpoint
+        Auto => Pin::Auto,
+        /// Always
+        On => Pin::Always,
+        /// Never
+        Off => Pin::Never,
     }
 }
 

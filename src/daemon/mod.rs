@@ -18,6 +18,7 @@ mod options;
 mod overlay;
 mod patience;
 mod ping;
+mod place;
 mod ports;
 mod report;
 mod rules;
@@ -32,7 +33,7 @@ mod worker;
 
 pub use self::{
     clock::Clock,
-    options::{DaemonOptions, Tuning},
+    options::{DaemonOptions, Pin, Tuning},
     run::{RunError, load, run},
     switch::{Switch, SwitchOptions, default_name},
     underlay::{UdpAnswer, Underlay, UnderlayError, UnderlayOptions},

@@ -50,12 +50,22 @@ impl DaemonOptions {
     }
 }
 
+/// When every worker stays on a CPU of its own, if there are enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// While the switch has no VXLAN endpoint.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
 /// What only changes how fast a switch is. Each can be turned off, so that its effect shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {
-    /// Every worker stays on a CPU of its own, if there are enough: a worker that moves about
-    /// leaves its caches behind.
-    pub pin: bool,
+    /// When every worker stays on a CPU of its own.
+    pub pin: Pin,
     /// For how long at most a worker that just had frames looks for more before it sleeps. The time
     /// follows the traffic, and it lets others run meanwhile.
     pub poll: Duration,
@@ -81,7 +91,7 @@ impl Tuning {
     /// Nothing of it.
     pub fn off() -> Self {
         Self {
-            pin: false,
+            pin: Pin::Never,
             poll: Duration::ZERO,
             coalesce: false,
             flow_cache: false,
@@ -98,7 +108,7 @@ impl Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
-            pin: true,
+            pin: Pin::Auto,
             poll: Duration::from_micros(200),
             coalesce: true,
             flow_cache: true,

@@ -25,12 +25,13 @@ use super::{
     moderation::{self, Moderation, Work},
     options::Tuning,
     patience::Patience,
+    place::Place,
 };
 use crate::{
     bridge::PortId,
     datapath::{Calls, Datapath, Topology},
     sys::{
-        affinity, clock,
+        clock,
         epoll::{Epoll, EventFd, Events, Interest},
         memory,
     },
@@ -244,10 +245,11 @@ impl Worker {
             is_underlay_ready: false,
             is_ready: vec![false; PortId::LIMIT],
             notices,
+            place: Place::new(shared.tuning.pin, index, shared.count),
         };
         let thread = thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || rounds.run(index))?;
+            .spawn(move || rounds.run())?;
         Ok(Self {
             wake,
             epoll,
@@ -277,11 +279,12 @@ struct Rounds {
     /// Datagrams may wait.
     is_underlay_ready: bool,
     notices: Sender<Notice>,
+    place: Place,
 }
 
 impl Rounds {
-    fn run(mut self, index: usize) {
-        self.hold_on_a_cpu(index);
+    fn run(mut self) {
+        self.place.settle(self.topology.vtep().is_some());
         let mut events = Events::with_capacity(EVENTS);
         let mut patience = Patience::new(self.shared.tuning.poll);
         let mut moderation = Moderation::new(self.shared.tuning.moderate);
@@ -332,21 +335,6 @@ impl Rounds {
                 }
                 None => {}
             }
-        }
-    }
-
-    /// Worker number `index` gets the CPU of that number among those that the process may use.
-    fn hold_on_a_cpu(&self, index: usize) {
-        if !self.shared.tuning.pin {
-            return;
-        }
-        let held = affinity::allowed().and_then(|cpus| match cpus.get(index) {
-            // With fewer CPUs than workers none is better off held.
-            Some(&cpu) if cpus.len() >= self.shared.count => affinity::hold_on(cpu),
-            _ => Ok(()),
-        });
-        if let Err(error) = held {
-            tracing::warn!("keep worker {index} on a CPU: {error}; it may move about");
         }
     }
 
@@ -414,6 +402,7 @@ impl Rounds {
             }
             self.topology = self.shared.topology.load_full();
             self.datapath.adopt(&self.topology);
+            self.place.settle(self.topology.vtep().is_some());
             self.version = version;
             self.seen.store(version, Ordering::Release);
             let mut held = self.shared.held();

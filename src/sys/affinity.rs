@@ -23,8 +23,18 @@ pub fn allowed() -> io::Result<Vec<usize>> {
 /// # Errors
 /// `EINVAL` if it may not run there.
 pub fn hold_on(cpu: usize) -> io::Result<()> {
+    allow(&[cpu])
+}
+
+/// Lets the calling thread run on these CPUs, and no others.
+///
+/// # Errors
+/// `EINVAL` if it may run on none of them.
+pub fn allow(cpus: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
-    set.set(cpu)?;
+    for &cpu in cpus {
+        set.set(cpu)?;
+    }
     Ok(sched_setaffinity(THIS_THREAD, &set)?)
 }
 
@@ -35,13 +45,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_is_held_may_run_nowhere_else() {
+    fn a_thread_that_is_held_may_run_nowhere_else_until_it_is_let_go() {
         let held = std::thread::spawn(|| {
-            let first = allowed().unwrap()[0];
-            hold_on(first).unwrap();
-            (allowed().unwrap(), first)
+            let all = allowed().unwrap();
+            hold_on(all[0]).unwrap();
+            assert_eq!(allowed().unwrap(), [all[0]]);
+            allow(&all).unwrap();
+            assert_eq!(allowed().unwrap(), all);
         });
-        let (now, first) = held.join().unwrap();
-        assert_eq!(now, [first]);
+        held.join().unwrap();
     }
 }
