@@ -90,14 +90,7 @@ fn a_burst_of_datagrams_leaves_as_one_superframe_where_that_is_taken() {
     }
     lab.run();
 
-    let got = all(&lab.io(fast));
-    assert_eq!(got.len(), 1, "one superframe");
-    let header = VirtioNetHdr::read(&got[0]).unwrap();
-    assert_eq!(header.gso(), GsoType::UdpL4);
-    let mut segments = Segments::new();
-    let joined = &got[0][VirtioNetHdr::LEN..];
-    segment(&header, joined, None, &mut segments).unwrap();
-    assert_eq!(superframe::whole(&segments, joined), burst);
+    assert_eq!(cut(&lab.io(fast)), [burst]);
     assert_eq!(lab.totals(fast).tx_frames, 10);
     lab.assert_accounted();
 }
@@ -116,6 +109,86 @@ fn a_burst_stays_as_it_is_for_a_port_that_takes_finished_frames_only() {
 
     assert_eq!(lab.received(simple), burst);
     lab.assert_accounted();
+}
+
+#[test]
+fn a_flooded_burst_leaves_as_one_superframe_for_each_port_that_takes_it() {
+    let (mut lab, [sender, fast, simple]) = lab();
+    let other = lab.add_port_with(0, "other", MemPort::new().with_offloads(Offloads::ALL));
+    // Nobody knows where host 9 is.
+    let burst: Vec<Vec<u8>> = (0..10_u8).map(|byte| datagram(byte, 9)).collect();
+
+    for frame in &burst {
+        assert!(lab.io(sender).inject(frame));
+    }
+    lab.run();
+
+    assert_eq!(cut(&lab.io(fast)), std::slice::from_ref(&burst));
+    assert_eq!(cut(&lab.io(other)), std::slice::from_ref(&burst));
+    assert_eq!(lab.received(simple), burst);
+    lab.assert_accounted();
+}
+
+#[test]
+fn bursts_for_two_ports_that_alternate_leave_as_one_superframe_for_each() {
+    let (mut lab, [sender, fast, simple]) = lab();
+    let other = lab.add_port_with(0, "other", MemPort::new().with_offloads(Offloads::ALL));
+    for (port, host) in [(fast, 2), (other, 4), (simple, 3)] {
+        lab.send(port, &frames::broadcast(frames::mac(host)));
+        lab.run();
+    }
+    for port in [fast, other, simple] {
+        all(&lab.io(port));
+    }
+    let [to_fast, to_other, to_simple] = [2, 4, 3].map(|host| {
+        (0..10_u8)
+            .map(|byte| datagram(byte, host))
+            .collect::<Vec<_>>()
+    });
+
+    for number in 0..10 {
+        for burst in [&to_fast, &to_other, &to_simple] {
+            assert!(lab.io(sender).inject(&burst[number]));
+        }
+        // Between them one that goes to all.
+        if number == 4 {
+            assert!(lab.io(sender).inject(&frames::broadcast(frames::mac(1))));
+        }
+    }
+    lab.run();
+
+    let flood = frames::broadcast(frames::mac(1));
+    for (port, burst) in [(fast, to_fast), (other, to_other)] {
+        let (before, behind) = burst.split_at(5);
+        let expected = [before.to_vec(), vec![flood.clone()], behind.to_vec()];
+        assert_eq!(
+            cut(&lab.io(port)),
+            expected,
+            "in the order in which they came"
+        );
+    }
+    let got = lab.received(simple);
+    assert_eq!(got.len(), 11);
+    assert_eq!(got[5], flood);
+    assert_eq!(got[..5], to_simple[..5]);
+    assert_eq!(got[6..], to_simple[5..]);
+    lab.assert_accounted();
+}
+
+/// What a port has received: of each write the frames that it stands for.
+fn cut(port: &MemPort) -> Vec<Vec<Vec<u8>>> {
+    let cut_one = |written: Vec<u8>| {
+        let header = VirtioNetHdr::read(&written).unwrap();
+        let frame = &written[VirtioNetHdr::LEN..];
+        if header.is_plain() {
+            return vec![frame.to_vec()];
+        }
+        assert_eq!(header.gso(), GsoType::UdpL4);
+        let mut segments = Segments::new();
+        segment(&header, frame, None, &mut segments).unwrap();
+        superframe::whole(&segments, frame)
+    };
+    all(port).into_iter().map(cut_one).collect()
 }
 
 /// A datagram from host 1, the `number`th of its flow.

@@ -1,37 +1,53 @@
 //! Step 5 for ports: as it is, joined with others, or cut.
 
-use std::io::IoSlice;
+use std::{io::IoSlice, iter};
 
 use zerocopy::IntoBytes;
 
-use super::{
-    Copy, Datapath, Detail, Port, Topology, Transmitted, capture::Place, gather, record::Lost,
-};
+use super::{Datapath, Detail, Port, Transmitted, capture::Place, gather, plan, record::Lost};
 use crate::{
-    bridge::{DropReason, Egress, PortId},
+    bridge::{DropReason, Egress},
     offload::{self, Mark, Offloads, Run},
     wire::{GsoType, VirtioNetHdr},
 };
 
 impl Datapath {
-    /// Writes the copy at `position` of the plan, and those behind it that can go along; returns
-    /// how many that were.
+    /// Writes the copy at `position` of the plan, and all others in it for the same port.
     #[inline]
     pub(super) fn transmit_to_port(
         &mut self,
-        topology: &Topology,
-        to: PortId,
+        port: &Port,
         position: usize,
-        frame: usize,
+        segmented: &mut Option<usize>,
+    ) {
+        let mut next = Some(position);
+        while let Some(position) = next {
+            let count = self.transmit_some(port, position, segmented);
+            for _ in 0..count {
+                let Some(position) = next else { break };
+                next = plan::after(&self.plan, position);
+                if let Some(copy) = self.plan.get_mut(position) {
+                    copy.is_done = true;
+                }
+            }
+        }
+    }
+
+    /// Writes the copy at `position` of the plan, and those behind it that can go along; returns
+    /// how many that were.
+    #[inline]
+    fn transmit_some(
+        &mut self,
+        port: &Port,
+        position: usize,
         segmented: &mut Option<usize>,
     ) -> usize {
-        let Some(port) = topology.port(to) else {
-            return 1;
-        };
         let joined = self.transmit_joined(port, position);
         if joined > 0 {
             return joined;
         }
+        let frame = self.plan.get(position).map(|copy| usize::from(copy.frame));
+        let frame = frame.unwrap_or_default();
         let header = self.batch.header(frame);
         let whole = header.is_plain() || port.io.offloads().contains(offload::needed(&header));
         if !whole || !self.transmit_whole(port, frame, header) {
@@ -44,12 +60,12 @@ impl Datapath {
     /// and writes them as one superframe; returns how many that were. They are in the batch
     /// already, so nothing waits for this.
     fn transmit_joined(&mut self, port: &Port, position: usize) -> usize {
-        let Some((&first, rest)) = self.plan.get(position..).and_then(<[Copy]>::split_first) else {
+        let Some(&first) = self.plan.get(position) else {
             return 0;
         };
         // One copy is never worth a look.
-        let is_run = self.coalesces && rest.first().is_some_and(|next| next.to == first.to);
-        if !is_run || !port.io.offloads().contains(Offloads::CSUM) {
+        let second = plan::after(&self.plan, position).filter(|_| self.coalesces);
+        if second.is_none() || !port.io.offloads().contains(Offloads::CSUM) {
             return 0;
         }
         let frame = self.batch.frame(usize::from(first.frame));
@@ -62,13 +78,18 @@ impl Datapath {
         let mut parts = [IoSlice::new(&[]); Run::LIMIT + 2];
         parts[2] = IoSlice::new(run.payload_of(frame));
         let mut bytes = frame.len();
-        for next in rest.iter().take_while(|next| next.to == first.to) {
-            let frame = self.batch.frame(usize::from(next.frame));
-            if !run.join(self.mark(next.frame), frame) {
+        let mut next = second;
+        while let Some(position) = next {
+            let Some(copy) = self.plan.get(position) else {
+                break;
+            };
+            let frame = self.batch.frame(usize::from(copy.frame));
+            if !run.join(self.mark(copy.frame), frame) {
                 break;
             }
             parts[run.count() + 1] = IoSlice::new(run.payload_of(frame));
             bytes += frame.len();
+            next = plan::after(&self.plan, position);
         }
         // Superframes may be of any length, their segments not.
         if run.is_single() || run.segment_len() > port.max_frame {
@@ -82,8 +103,9 @@ impl Datapath {
         self.calls.writes.add(1);
         let frame = usize::from(first.frame);
         let to = first.to;
-        let joined = self.plan.get(position..).unwrap_or_default().iter();
-        let joined = joined.take(count).map(|copy| usize::from(copy.frame));
+        let joined = iter::successors(Some(position), |&at| plan::after(&self.plan, at));
+        let joined = joined.filter_map(|at| Some(usize::from(self.plan.get(at)?.frame)));
+        let joined = joined.take(count);
         // A capture shows what was put together.
         let is_captured = self.captures.follow_any(joined);
         let sent = if self.gathers || is_captured {

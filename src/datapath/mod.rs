@@ -9,6 +9,7 @@ pub mod capture;
 mod counters;
 mod egress;
 mod io;
+mod plan;
 mod record;
 mod recorder;
 mod topology;
@@ -52,6 +53,7 @@ pub struct Datapath {
     /// And what is known about their checksums.
     marks: Vec<Mark>,
     plan: Vec<Copy>,
+    lasts: plan::Lasts,
     cache: FdbCache,
     segments: Segments,
     /// Room for what is sent in one piece.
@@ -80,7 +82,8 @@ struct Copy {
     /// One of several: nobody said that the destination is there.
     is_flooded: bool,
     to: Egress,
-    /// Where in the plan the next copy for the same remote VTEP is; 0 if this is the last.
+    /// Where in the plan the next copy for the same egress is; 0: this is the last, or they are not
+    /// chained.
     next: u32,
 }
 
@@ -157,6 +160,7 @@ impl Datapath {
             origins: Vec::with_capacity(Batch::DATAGRAMS),
             marks: Vec::with_capacity(Batch::DATAGRAMS),
             plan: Vec::with_capacity(Batch::DATAGRAMS + PortId::LIMIT),
+            lasts: plan::Lasts::new(),
             cache: FdbCache::new(),
             segments: Segments::new(),
             gathered: Vec::with_capacity(Batch::CAPACITY),
@@ -366,7 +370,7 @@ impl Datapath {
             Decision::Forward(to) => {
                 self.plan.push(Copy::new(index, to, false));
                 if to.peer().is_some() {
-                    self.chain(planned);
+                    self.chain_peers(planned);
                 }
                 None
             }
@@ -374,7 +378,7 @@ impl Datapath {
                 let targets = bridge.flood_targets(ingress, class);
                 self.plan
                     .extend(targets.map(|to| Copy::new(index, to, true)));
-                self.chain(planned);
+                self.chain_peers(planned);
                 let copies = self.plan.len() - planned;
                 self.recording.decided(index, verdict, copies);
                 None
@@ -396,48 +400,29 @@ impl Datapath {
         dropped
     }
 
-    /// Ties the copies of the plan from number `first` on to earlier ones for the same remote VTEP:
-    /// whoever sends one finds the others without a walk through all copies of all floods.
-    fn chain(&mut self, first: usize) {
-        for position in first..self.plan.len() {
-            if let Some(peer) = self.plan.get(position).and_then(|copy| copy.to.peer()) {
-                let before = self.tunnel.last_for(peer, position);
-                if let Some(before) = before.and_then(|before| self.plan.get_mut(before)) {
-                    before.next = u32::try_from(position).unwrap_or(0);
-                }
-            }
-        }
-    }
-
-    /// Step 5: writes every copy, in order; `ingress` is where the batch came in.
+    /// Step 5: writes every copy, those for one port in order; `ingress` is where the batch came in.
     pub fn transmit(&mut self, now: Timestamp, topology: &Topology, ingress: Ingress) {
         // The frame whose segments are in `self.segments`: a flood segments it once for all.
         let mut segmented = None;
-        let mut position = 0;
         self.captures.ingress = ingress;
+        self.chain_ports();
+        let mut position = 0;
         while let Some(&Copy {
             frame, is_done, to, ..
         }) = self.plan.get(position)
         {
-            position += match to {
-                _ if is_done => 1,
-                Egress::Port(to) if topology.port(to).is_none() => {
-                    self.lose(topology, ingress, Egress::Port(to), usize::from(frame));
-                    1
-                }
-                Egress::Port(to) => self.transmit_to_port(
-                    topology,
-                    to,
-                    position,
-                    usize::from(frame),
-                    &mut segmented,
-                ),
+            match to {
+                _ if is_done => {}
+                Egress::Port(to) => match topology.port(to) {
+                    Some(port) => self.transmit_to_port(port, position, &mut segmented),
+                    None => self.lose(topology, ingress, Egress::Port(to), usize::from(frame)),
+                },
                 Egress::Peer(to) => {
                     segmented = None;
                     self.transmit_to_peer(now, topology, to, position, ingress);
-                    1
                 }
-            };
+            }
+            position += 1;
         }
         self.batch.clear();
         self.clear_plan();
@@ -448,7 +433,7 @@ impl Datapath {
 
     fn clear_plan(&mut self) {
         self.plan.clear();
-        self.tunnel.forget_lasts();
+        self.lasts.forget();
     }
 
     /// The batch, for whoever fills it by other means than [`Self::receive`].

@@ -52,9 +52,6 @@ pub struct Pinged {
 pub(super) struct Scratch {
     /// The datagrams that wait to be put into messages, in order.
     pub(super) datagrams: Vec<Datagram>,
-    /// The last copy in the plan for each remote VTEP, and which of them there are.
-    lasts: Box<[u32]>,
-    planned: Vec<PeerId>,
     pub(super) answer: too_big::Answer,
     pub(super) reply: Vec<u8>,
     /// When each port may be told again that a frame of its is too big.
@@ -79,39 +76,12 @@ impl Scratch {
     pub(super) fn new() -> Self {
         Self {
             datagrams: Vec::with_capacity(offload::MAX_SEGMENTS),
-            lasts: vec![NONE; PeerId::LIMIT].into_boxed_slice(),
-            planned: Vec::with_capacity(PeerId::LIMIT),
             answer: too_big::Answer::new(),
             reply: Vec::with_capacity(Batch::CAPACITY),
             answer_at: vec![Timestamp::ZERO; PortId::LIMIT].into_boxed_slice(),
             reply_at: Timestamp::ZERO,
             ask_at: Timestamp::ZERO,
             tell_at: Timestamp::ZERO,
-        }
-    }
-}
-
-impl Scratch {
-    /// Takes note that the copy at `position` of the plan is for `peer`, and returns where the one
-    /// before it is.
-    #[inline]
-    pub(super) fn last_for(&mut self, peer: PeerId, position: usize) -> Option<usize> {
-        let last = self.lasts.get_mut(peer.index())?;
-        let before = std::mem::replace(last, u32::try_from(position).unwrap_or(NONE));
-        if before == NONE {
-            self.planned.push(peer);
-            return None;
-        }
-        usize::try_from(before).ok()
-    }
-
-    /// For the next plan.
-    #[inline]
-    pub(super) fn forget_lasts(&mut self) {
-        for peer in self.planned.drain(..) {
-            if let Some(last) = self.lasts.get_mut(peer.index()) {
-                *last = NONE;
-            }
         }
     }
 }
@@ -140,7 +110,5 @@ fn is_due(now: Timestamp, at: &mut Timestamp, interval: u64) -> bool {
     is_due
 }
 
-/// No copy.
-const NONE: u32 = u32::MAX;
 /// What may go out at once before the interval counts.
 const BURST: u64 = 20;
