@@ -8,7 +8,7 @@
 //! The test holds the other ends of all three devices. None of them has offloads on the way to the
 //! test: every frame and packet comes finished and alone.
 
-use std::{fs, io, net::IpAddr, thread, time::Duration};
+use std::{fs, io, net::IpAddr, ops::RangeInclusive, thread, time::Duration};
 
 use tapswitch::{
     config::{
@@ -231,7 +231,7 @@ impl Host {
         for pod in 0..VNIS.len() {
             loop {
                 let spoken = host.speak_until(pod, &[], SHORT);
-                let heard = host.hear_until(&[], pod, SHORT);
+                let heard = host.hear_until(&[], pod..=pod, SHORT);
                 if spoken.is_ok() && heard.is_ok() {
                     break;
                 }
@@ -254,7 +254,7 @@ impl Host {
 
     /// Lets packets arrive on the underlay and returns all that leaves until they are dealt with.
     pub(crate) fn hear(&mut self, packets: &[Packet]) -> io::Result<Seen> {
-        self.hear_until(packets, 0, PATIENCE)
+        self.hear_until(packets, 0..=VNIS.len() - 1, PATIENCE)
     }
 
     /// Lets a pod send frames and returns all that leaves until they are dealt with.
@@ -288,23 +288,35 @@ impl Host {
         &self.netns[0]
     }
 
-    fn hear_until(&mut self, packets: &[Packet], pod: usize, limit: Duration) -> io::Result<Seen> {
+    /// Each of `pods` hears a barrier behind the packets: what is for one port keeps its order, what is
+    /// for several does not.
+    fn hear_until(
+        &mut self,
+        packets: &[Packet],
+        pods: RangeInclusive<usize>,
+        limit: Duration,
+    ) -> io::Result<Seen> {
         for packet in packets {
             write(&self.underlay, packet)?;
         }
-        let barrier = self.barrier(REMOTE_BARRIER);
-        let [_, a, b, c] = VNIS[pod].to_be_bytes();
-        let payload = [&[8, 0, 0, 0, a, b, c, 0], &barrier[..]].concat();
-        for packet in Outer::new(self.v6, 2).packets(&payload) {
-            write(&self.underlay, &packet)?;
+        let mut missing = Vec::new();
+        for pod in pods {
+            let barrier = self.barrier(REMOTE_BARRIER);
+            let [_, a, b, c] = VNIS[pod].to_be_bytes();
+            let payload = [&[8, 0, 0, 0, a, b, c, 0], &barrier[..]].concat();
+            for packet in Outer::new(self.v6, 2).packets(&payload) {
+                write(&self.underlay, &packet)?;
+            }
+            missing.push((pod, barrier));
         }
         let mut seen = Seen::default();
         self.collect(&mut seen, limit, |seen| {
-            let at = seen
-                .pods
-                .iter()
-                .position(|(at, frame)| *at == pod && *frame == barrier);
-            at.map(|at| drop(seen.pods.remove(at))).is_some()
+            seen.pods.retain(|got| {
+                let before = missing.len();
+                missing.retain(|barrier| barrier != got);
+                missing.len() == before
+            });
+            missing.is_empty()
         })?;
         Ok(seen)
     }
