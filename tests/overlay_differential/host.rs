@@ -30,6 +30,12 @@ use crate::{
 
 /// The segments.
 pub(crate) const VNIS: [u32; 2] = [42, 0xff_ffff];
+/// How many datagrams [`Host::hear`] adds: one for each segment.
+#[allow(
+    dead_code,
+    reason = "not every test that shares this file counts datagrams"
+)]
+pub(crate) const BARRIERS: u64 = VNIS.len() as u64;
 /// The remote VTEPs of each segment, by the last byte of their address.
 pub(crate) const PEERS: [&[u8]; 2] = [&[2, 3, 4], &[2, 3]];
 /// The MTU of the overlay.
