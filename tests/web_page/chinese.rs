@@ -134,8 +134,9 @@ fn frames_of_many_kinds() -> Vec<Vec<u8>> {
     frames
 }
 
-/// Two words of English beside each other, or one that says something.
+/// Two words of English beside each other, which are no command that somebody has typed.
 fn is_english(told: &str) -> bool {
+    let told = told.split("由：tapswitch ").next().unwrap_or_default();
     let is_word = |word: &str| word.len() > 1 && word.chars().all(|c| c.is_ascii_lowercase());
     let words: Vec<_> = told
         .split([' ', ',', '\n'])
