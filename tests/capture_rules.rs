@@ -275,6 +275,11 @@ fn by_number(seen: &[(Record, Vec<u8>)]) -> BTreeMap<u32, [Vec<&Record>; 2]> {
     frames
 }
 
+fn places_of(records: &[&Record]) -> Vec<(Side, Place)> {
+    let places = records.iter().map(|record| (record.side, record.place));
+    places.collect()
+}
+
 fn numbered(dst: MacAddr, number: u32) -> Vec<u8> {
     let mut frame = unicast(mac(1), dst);
     frame.extend_from_slice(&number.to_be_bytes());
@@ -309,10 +314,7 @@ fn a_frame_that_is_chosen_has_all_its_copies_and_one_that_is_not_leaves_nothing(
     let frames = by_number(&here);
     assert!(frames.len() > 20, "{} frames", frames.len());
     for (number, [inner, outer]) in &frames {
-        let places: Vec<_> = inner
-            .iter()
-            .map(|record| (record.side, record.place))
-            .collect();
+        let places = places_of(inner);
         assert_eq!(places[0], (Side::In, Place::Port(pod)), "{number}");
         assert_eq!(inner[0].fate, Fate::Flooded(FloodClass::Broadcast, 4));
         for port in ports {
@@ -327,10 +329,7 @@ fn a_frame_that_is_chosen_has_all_its_copies_and_one_that_is_not_leaves_nothing(
     let frames = by_number(&there);
     assert!(frames.len() > 20, "{} frames", frames.len());
     for (number, [inner, outer]) in &frames {
-        let places: Vec<_> = inner
-            .iter()
-            .map(|record| (record.side, record.place))
-            .collect();
+        let places = places_of(inner);
         assert_eq!(outer.len(), 1, "{number}");
         assert_eq!(places.len(), 2, "{number}: {places:?}");
         assert_eq!(places[1], (Side::Out, Place::Port(far)), "{number}");

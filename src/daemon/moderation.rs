@@ -72,7 +72,8 @@ pub(super) fn turn(
 }
 
 /// Superframes that one source may have moved before it is the next one's turn. One takes some 30 us
-/// through the tunnel: others wait for a quarter of a millisecond at most.
+/// through the tunnel: a source that is busy keeps each other one waiting for a quarter of a
+/// millisecond.
 const IN_A_ROW: u32 = 8;
 /// A millisecond.
 const SPAN: u64 = 1_000_000;

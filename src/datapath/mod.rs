@@ -23,6 +23,7 @@ use std::{
     sync::{Arc, mpsc::SyncSender},
 };
 
+use self::plan::Copy;
 pub use self::{
     buf::Batch,
     counters::{Calls, Counter, Counters, Totals, WorkerCounters},
@@ -71,20 +72,6 @@ pub struct Datapath {
     captures: capture::Lanes,
     /// There is an observer, or a capture runs.
     is_watched: bool,
-}
-
-/// One copy of one frame of the batch, and where it goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Copy {
-    frame: u16,
-    /// It has gone out together with an earlier one.
-    is_done: bool,
-    /// One of several: nobody said that the destination is there.
-    is_flooded: bool,
-    to: Egress,
-    /// Where in the plan the next copy for the same egress is; 0: this is the last, or they are not
-    /// chained.
-    next: u32,
 }
 
 /// What a call of [`Datapath::service`] did.
@@ -402,7 +389,8 @@ impl Datapath {
 
     /// Step 5: writes every copy, those for one port in order; `ingress` is where the batch came in.
     pub fn transmit(&mut self, now: Timestamp, topology: &Topology, ingress: Ingress) {
-        // The frame whose segments are in `self.segments`: a flood segments it once for all.
+        // The frame whose segments are in `self.segments`. A superframe is the last of its batch, so that
+        // a flood segments it once for all.
         let mut segmented = None;
         self.captures.ingress = ingress;
         self.chain_ports();
@@ -483,25 +471,6 @@ impl Datapath {
         verdict: &Verdict,
         planned: usize,
     ) {
-        if self.observer.is_some() {
-            self.observe(now, bridge, ingress, index, verdict, planned);
-        }
-        if self.captures.are_on() && self.choose_decided(ingress, index, planned) {
-            let copies = self.plan.len() - planned;
-            self.capture_decision(bridge, ingress, index, verdict, copies);
-        }
-    }
-
-    #[cold]
-    fn observe(
-        &mut self,
-        now: Timestamp,
-        bridge: &Bridge,
-        ingress: Ingress,
-        index: usize,
-        verdict: &Verdict,
-        planned: usize,
-    ) {
         if let Some(observer) = &mut self.observer {
             let targets: Vec<Egress> = self.plan[planned..].iter().map(|copy| copy.to).collect();
             let frame = self.batch.frame(index);
@@ -514,21 +483,9 @@ impl Datapath {
                 targets: &targets,
             });
         }
-    }
-}
-
-impl Copy {
-    fn new(frame: usize, to: Egress, is_flooded: bool) -> Self {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a batch has at most 1024 frames"
-        )]
-        Self {
-            frame: frame as u16,
-            is_done: false,
-            is_flooded,
-            to,
-            next: 0,
+        if self.captures.are_on() && self.choose_decided(ingress, index, planned) {
+            let copies = self.plan.len() - planned;
+            self.capture_decision(bridge, ingress, index, verdict, copies);
         }
     }
 }

@@ -1,7 +1,37 @@
 //! The copies that the frames of a batch make, and which of them leave together.
 
-use super::{Copy, Datapath};
+use super::Datapath;
 use crate::bridge::{Egress, PeerId, PortId};
+
+/// One copy of one frame of the batch, and where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Copy {
+    pub(super) frame: u16,
+    /// It has gone out together with an earlier one.
+    pub(super) is_done: bool,
+    /// One of several: nobody said that the destination is there.
+    pub(super) is_flooded: bool,
+    pub(super) to: Egress,
+    /// Where in the plan the next copy for the same egress is; 0: this is the last, or they are not
+    /// chained.
+    pub(super) next: u32,
+}
+
+impl Copy {
+    pub(super) fn new(frame: usize, to: Egress, is_flooded: bool) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a batch has at most 1024 frames"
+        )]
+        Self {
+            frame: frame as u16,
+            is_done: false,
+            is_flooded,
+            to,
+            next: 0,
+        }
+    }
+}
 
 /// The last copy in a plan for each egress.
 #[derive(Debug)]

@@ -44,9 +44,12 @@ impl Datapath {
             each.sum::<u64>()
         };
         let Ingress::Port(port) = ingress else {
-            // One copy has been paid for.
-            let more = |rules: &CaptureRules| copies(rules).saturating_sub(1);
-            return self.captures.follow(index) && self.captures.pay(more);
+            let is_chosen = self.captures.follow(index);
+            if is_chosen {
+                // One copy has been paid for.
+                self.captures.pay(|rules| copies(rules).saturating_sub(1));
+            }
+            return is_chosen;
         };
         let place = Place::Port(port);
         let cost = |rules: &CaptureRules| rules.records(place) + copies(rules);

@@ -244,15 +244,14 @@ impl Lanes {
         self.cut = Some((place, frame, self.piece));
     }
 
-    /// The frame that is looked at makes so many records more than was thought. True.
-    pub(in crate::datapath) fn pay(&self, more: impl Fn(&CaptureRules) -> u64) -> bool {
+    /// The frame that is looked at makes so many records more than was thought.
+    pub(in crate::datapath) fn pay(&self, more: impl Fn(&CaptureRules) -> u64) {
         for (installed, _) in self.lanes.iter().filter(|(_, lane)| lane.follows) {
             let capture = &installed.capture;
             if let Some(limit) = &capture.limit {
                 limit.pay(self.now, more(capture.rules()));
             }
         }
-        true
     }
 
     /// Captures the frame that lies in `parts`, with `outer` headers in front of it.
