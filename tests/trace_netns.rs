@@ -210,6 +210,12 @@ fn what_is_wrong() {
         own.or_else(|| traced["then"][0]["reason"].as_str())
             .map(str::to_owned)
     };
+    // The kernel's message takes its time, and what it changes is no change by a trace.
+    let podc_is = |state: &str| {
+        wait_until("podC has its new state", Duration::from_secs(5), || {
+            world.one.port("podC")["state"] == state
+        });
+    };
     let dst = "dst-mac 02:00:00:00:00:0c";
     let to_podc = format!("--in podA 'icmp 10.1.1.30 {dst}'");
 
@@ -218,11 +224,13 @@ fn what_is_wrong() {
         .sh("tapswitch fdb add 02:00:00:00:00:0c --port podC");
     assert_eq!(reason(&world.trace(&to_podc)), None);
     common::ip("-n nsC link set eth0 down");
+    podc_is("down");
     assert_eq!(
         reason(&world.trace(&to_podc)).as_deref(),
         Some("egress_down")
     );
     common::ip("-n nsC link set eth0 up");
+    podc_is("up");
     world
         .one
         .sh("tapswitch port set podA isolated on; tapswitch port set podC isolated on");
@@ -246,6 +254,9 @@ fn what_is_wrong() {
         Some("unknown_peer")
     );
     common::ip("-n n1 link set u0 down");
+    wait_until("the peer has no route", Duration::from_secs(5), || {
+        world.one.json("stats")["peers"][0]["state"] == "no-route"
+    });
     assert_eq!(
         reason(&world.trace(&format!("{far}'"))).as_deref(),
         Some("no_route")
