@@ -18,12 +18,14 @@ mod packet;
 
 use std::{
     env, fs, io,
+    os::unix::process::CommandExt,
     process::{Command, ExitCode, Output},
     thread,
     time::Duration,
 };
 
 use libtest_mimic::{Arguments, Completion, Trial};
+use nix::sys::signal::Signal;
 use tapswitch::sys::{Tap, TapOptions, clock, userns::enter_private_namespaces};
 
 pub use self::{
@@ -85,8 +87,29 @@ pub fn main(tests: impl FnOnce(&Env) -> Vec<Trial>) -> ExitCode {
 pub fn main_at_once(count: usize, tests: impl FnOnce(&Env) -> Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(count);
+    if is_interrupt_ignored() {
+        return start_again_with_interrupt();
+    }
     let env = Env::enter();
     libtest_mimic::run(&arguments, tests(&env)).exit_code()
+}
+
+/// Whether whoever started this ignores SIGINT, as shell scripts do for what they start with `&`.
+/// Programs inherit that, and do not end then when a test interrupts them.
+fn is_interrupt_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & (1 << (Signal::SIGINT as u32 - 1)) != 0)
+}
+
+fn start_again_with_interrupt() -> ExitCode {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT");
+    command.arg(env::current_exe().unwrap());
+    let error = command.args(env::args_os().skip(1)).exec();
+    eprintln!("run env --default-signal=INT: {error}; install coreutils 8.31 or later");
+    ExitCode::FAILURE
 }
 
 fn check_tools() -> Result<(), String> {
