@@ -261,8 +261,11 @@ fn what_is_wrong() {
         reason(&world.trace(&format!("{far}'"))).as_deref(),
         Some("no_route")
     );
+    what_cannot_be_traced(&world);
+}
 
-    // What cannot be traced is said, with the next step.
+/// It is said, with the next step.
+fn what_cannot_be_traced(world: &World) {
     let refused = world
         .one
         .refused("tapswitch trace --in podA 'icmp 10.1.1.77'");
