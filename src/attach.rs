@@ -15,7 +15,7 @@ use ipnet::IpNet;
 
 use crate::{
     names::{IfName, NetnsRef},
-    netlink::{self, LinkError, LinkRef, LinkSetup, LinkState, Route},
+    netlink::{self, LinkError, LinkRef, LinkSetup, LinkState, Route, Visitor},
     sys::{
         AcceptedOffloads, SimpleTap, Tap, TapError, TapOptions,
         netns::{NetnsError, NetnsFile, NetnsId},
@@ -273,6 +273,24 @@ fn try_plug(request: &PlugRequest) -> Result<Plugged, PlugCause> {
 /// # Errors
 /// A [`LinkError`]; [`NetnsError::OfDevice`] in it if the device is gone.
 pub fn link_of(device: &PortDevice) -> Result<LinkState, LinkError> {
+    link_by(device, |netns, link| netlink::link_state(Some(netns), link))
+}
+
+/// The same of many, for a fraction of what each costs alone.
+///
+/// # Errors
+/// As of one, and [`LinkError::Socket`] if none could be asked.
+pub fn links_of(devices: &[&PortDevice]) -> Result<Vec<Result<LinkState, LinkError>>, LinkError> {
+    Visitor::run(|visitor| {
+        let ask = |netns: &NetnsFile, link: &LinkRef| visitor.link_state(netns, link);
+        devices.iter().map(|device| link_by(device, ask)).collect()
+    })
+}
+
+fn link_by(
+    device: &PortDevice,
+    ask: impl Fn(&NetnsFile, &LinkRef) -> Result<LinkState, LinkError>,
+) -> Result<LinkState, LinkError> {
     let gone = |cause| LinkError::Netns(NetnsError::OfDevice { cause });
     // Between the two questions and the answer, somebody may rename the device: ask again.
     let mut attempts = 3;
@@ -280,7 +298,7 @@ pub fn link_of(device: &PortDevice) -> Result<LinkState, LinkError> {
         attempts -= 1;
         let netns = device.netns()?;
         let name = device.device_name().map_err(gone)?;
-        match netlink::link_state(Some(&netns), &LinkRef::Name(name)) {
+        match ask(&netns, &LinkRef::Name(name)) {
             Err(error) if error.errno() == Some(libc::ENODEV) && attempts > 0 => {}
             result => return result,
         }

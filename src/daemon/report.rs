@@ -20,6 +20,7 @@ use crate::{
     },
     datapath::{Calls, PortIo, Totals},
     names::{Name, NetnsRef},
+    netlink::LinkState,
     sys::clock,
     time::Timestamp,
     vxlan,
@@ -114,12 +115,9 @@ impl Inner {
         };
         state.known_port(operation, name)?;
         // Of this one only: with a thousand ports the others take a thousand times as long.
-        if state
-            .port_mut(name)
-            .is_some_and(|port| refresh_port(self, port))
-        {
-            self.publish(state);
-        }
+        let its = |port: &PortState| port.spec.name == *name;
+        let index = state.ports.iter().position(its);
+        refresh_these(self, state, index.into_iter().collect());
         let totals = self.totals(state);
         let ports = state.ports.iter().zip(&totals.ports);
         let its = ports.filter(|(port, _)| port.spec.name == *name);
@@ -397,11 +395,30 @@ fn with_queue(mut drops: BTreeMap<String, u64>, port: &PortState) -> BTreeMap<St
 /// Looks into the namespaces of at most `limit` ports, those looked at longest ago first: somebody
 /// there may have changed the MTU or set the link down, and the kernel counts what its queue lost.
 pub(super) fn refresh(inner: &Inner, state: &mut State, limit: usize) {
-    let mut changed = false;
     let count = state.ports.len();
-    for _ in 0..limit.min(count) {
-        state.refreshed = (state.refreshed + 1) % count;
-        changed |= refresh_port(inner, &mut state.ports[state.refreshed]);
+    let turns = 1..=limit.min(count);
+    let due: Vec<usize> = turns.map(|turn| (state.refreshed + turn) % count).collect();
+    state.refreshed = due.last().copied().unwrap_or_default();
+    refresh_these(inner, state, due);
+}
+
+fn refresh_these(inner: &Inner, state: &mut State, mut due: Vec<usize>) {
+    due.retain(|&index| state.ports[index].plugged().is_some());
+    let plugged = due.iter().filter_map(|&index| state.ports[index].plugged());
+    let devices: Vec<_> = plugged.map(|plugged| plugged.io.device()).collect();
+    if devices.is_empty() {
+        return;
+    }
+    let links = match attach::links_of(&devices) {
+        Ok(links) => links,
+        Err(error) => return tracing::warn!("look into namespaces: {error}"),
+    };
+    let mut changed = false;
+    for (index, link) in due.into_iter().zip(links) {
+        // A namespace that is just going away is noticed elsewhere.
+        if let Ok(link) = link {
+            changed |= take_note(inner, &mut state.ports[index], &link);
+        }
     }
     if changed {
         inner.publish(state);
@@ -409,12 +426,8 @@ pub(super) fn refresh(inner: &Inner, state: &mut State, limit: usize) {
 }
 
 /// Whether the workers must know of what was found.
-fn refresh_port(inner: &Inner, port: &mut PortState) -> bool {
+fn take_note(inner: &Inner, port: &mut PortState, link: &LinkState) -> bool {
     let Link::Plugged(plugged) = &mut port.link else {
-        return false;
-    };
-    // A namespace that is just going away is noticed elsewhere.
-    let Ok(link) = attach::link_of(plugged.io.device()) else {
         return false;
     };
     port.queue_drops = link.stats.tx_dropped;

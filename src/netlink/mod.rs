@@ -20,6 +20,7 @@ use std::{
 
 use ipnet::IpNet;
 use rtnetlink::Handle;
+use tokio::runtime::Runtime;
 
 pub use self::{
     bridge::{BridgeLink, BridgeLinkKind, BridgeRow, bridge_links, bridge_rows},
@@ -203,28 +204,66 @@ fn with_socket<T: Send>(
     netns: Option<&NetnsFile>,
     f: impl AsyncFnOnce(Handle) -> Result<T, LinkError> + Send,
 ) -> Result<T, LinkError> {
-    let run = || {
-        let socket = |cause| LinkError::Socket { cause };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()
-            .map_err(socket)?;
-        let context = runtime.enter();
-        let (connection, handle, _unsolicited) = rtnetlink::new_connection().map_err(socket)?;
-        drop(context);
-        let connection = runtime.spawn(connection);
-        // As long as a handle lives, the connection ends only by failing. A request without an
-        // answer then looks like success to rtnetlink, so ask.
-        let _open = handle.clone();
-        let result = runtime.block_on(f(handle));
-        if result.is_ok() && connection.is_finished() {
-            return Err(socket(io::ErrorKind::ConnectionAborted.into()));
-        }
-        result
-    };
+    let run = || with_socket_here(&runtime()?, f);
     match netns {
         Some(netns) => netns.run_in(run)?,
         None => on_new_thread(|| Ok(run())).map_err(|cause| LinkError::Socket { cause })?,
+    }
+}
+
+fn runtime() -> Result<Runtime, LinkError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .map_err(|cause| LinkError::Socket { cause })
+}
+
+/// Runs `f` with a netlink socket in the namespace of the calling thread.
+fn with_socket_here<T>(
+    runtime: &Runtime,
+    f: impl AsyncFnOnce(Handle) -> Result<T, LinkError>,
+) -> Result<T, LinkError> {
+    let socket = |cause| LinkError::Socket { cause };
+    let context = runtime.enter();
+    let (connection, handle, _unsolicited) = rtnetlink::new_connection().map_err(socket)?;
+    drop(context);
+    let connection = runtime.spawn(connection);
+    // As long as a handle lives, the connection ends only by failing. A request without an
+    // answer then looks like success to rtnetlink, so ask.
+    let _open = handle.clone();
+    let result = runtime.block_on(f(handle));
+    if result.is_ok() && connection.is_finished() {
+        return Err(socket(io::ErrorKind::ConnectionAborted.into()));
+    }
+    // Else it would hold its namespace until the runtime runs again.
+    connection.abort();
+    result
+}
+
+/// Somebody who looks into many namespaces: on one thread, which is most of what a look costs.
+#[derive(Debug)]
+pub struct Visitor(Runtime);
+
+impl Visitor {
+    /// Runs `f` with a visitor, on a thread that ends with it.
+    ///
+    /// # Errors
+    /// [`LinkError::Socket`] if there can be none; `f` was not called.
+    ///
+    /// # Panics
+    /// If `f` does.
+    pub fn run<T: Send>(f: impl FnOnce(&Self) -> T + Send) -> Result<T, LinkError> {
+        on_new_thread(|| Ok(runtime().map(|runtime| f(&Self(runtime)))))
+            .map_err(|cause| LinkError::Socket { cause })?
+    }
+
+    /// As [`link_state`].
+    ///
+    /// # Errors
+    /// A [`LinkError`]; `ENODEV` if there is no such link.
+    pub fn link_state(&self, netns: &NetnsFile, link: &LinkRef) -> Result<LinkState, LinkError> {
+        netns.enter()?;
+        with_socket_here(&self.0, async |handle| link::find(&handle, link).await)
     }
 }
 

@@ -211,6 +211,14 @@ impl NetnsFile {
         &self.label
     }
 
+    /// Takes the calling thread there, which does not come back: for one that soon ends.
+    pub(crate) fn enter(&self) -> Result<(), NetnsError> {
+        setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| NetnsError::Enter {
+            netns: self.label.clone(),
+            cause: errno.into(),
+        })
+    }
+
     /// Runs `f` on a new thread inside the namespace and returns what it returned.
     ///
     /// # Errors
