@@ -235,12 +235,11 @@ fn with_socket_here<T>(
     if result.is_ok() && connection.is_finished() {
         return Err(socket(io::ErrorKind::ConnectionAborted.into()));
     }
-    // Else it would hold its namespace until the runtime runs again.
-    connection.abort();
     result
 }
 
-/// Somebody who looks into many namespaces: on one thread, which is most of what a look costs.
+/// Somebody who looks into many namespaces: on one thread, which is most of what a look costs. A
+/// namespace is held, if it ends meanwhile, until the look into the next.
 #[derive(Debug)]
 pub struct Visitor(Runtime);
 
