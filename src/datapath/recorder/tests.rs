@@ -219,6 +219,7 @@ fn frames_of_one_conversation_have_one_flow_and_others_another() {
 fn a_reader_never_sees_half_a_record() {
     let recorder = Arc::new(Recorder::default());
     let stop = Arc::new(AtomicBool::new(false));
+    let (first, has_begun) = std::sync::mpsc::channel();
     let writer = std::thread::spawn({
         let (recorder, stop) = (Arc::clone(&recorder), Arc::clone(&stop));
         move || {
@@ -233,10 +234,14 @@ fn a_reader_never_sees_half_a_record() {
                 };
                 recorder.frame(&entry);
                 recorder.flow(&entry, 1, n);
+                if n == 1 {
+                    first.send(()).unwrap();
+                }
             }
             n
         }
     });
+    has_begun.recv().unwrap();
     let mut seen = 0;
     for _ in 0..400 {
         for record in recorder.frames().into_iter().chain(recorder.flows()) {
