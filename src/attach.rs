@@ -273,7 +273,7 @@ fn try_plug(request: &PlugRequest) -> Result<Plugged, PlugCause> {
 /// # Errors
 /// A [`LinkError`]; [`NetnsError::OfDevice`] in it if the device is gone.
 pub fn link_of(device: &PortDevice) -> Result<LinkState, LinkError> {
-    link_by(device, |netns, link| netlink::link_state(Some(netns), link))
+    Visitor::run(|visitor| link_by(visitor, device))?
 }
 
 /// The same of many, for a fraction of what each costs alone.
@@ -282,15 +282,12 @@ pub fn link_of(device: &PortDevice) -> Result<LinkState, LinkError> {
 /// As of one, and [`LinkError::Socket`] if none could be asked.
 pub fn links_of(devices: &[&PortDevice]) -> Result<Vec<Result<LinkState, LinkError>>, LinkError> {
     Visitor::run(|visitor| {
-        let ask = |netns: &NetnsFile, link: &LinkRef| visitor.link_state(netns, link);
-        devices.iter().map(|device| link_by(device, ask)).collect()
+        let links = devices.iter().map(|device| link_by(visitor, device));
+        links.collect()
     })
 }
 
-fn link_by(
-    device: &PortDevice,
-    ask: impl Fn(&NetnsFile, &LinkRef) -> Result<LinkState, LinkError>,
-) -> Result<LinkState, LinkError> {
+fn link_by(visitor: &Visitor, device: &PortDevice) -> Result<LinkState, LinkError> {
     let gone = |cause| LinkError::Netns(NetnsError::OfDevice { cause });
     // Between the two questions and the answer, somebody may rename the device: ask again.
     let mut attempts = 3;
@@ -298,7 +295,7 @@ fn link_by(
         attempts -= 1;
         let netns = device.netns()?;
         let name = device.device_name().map_err(gone)?;
-        match ask(&netns, &LinkRef::Name(name)) {
+        match visitor.link_state(&netns, &LinkRef::Name(name)) {
             Err(error) if error.errno() == Some(libc::ENODEV) && attempts > 0 => {}
             result => return result,
         }

@@ -115,12 +115,12 @@ impl Inner {
         };
         state.known_port(operation, name)?;
         // Of this one only: with a thousand ports the others take a thousand times as long.
-        let its = |port: &PortState| port.spec.name == *name;
-        let index = state.ports.iter().position(its);
+        let is_it = |port: &PortState| port.spec.name == *name;
+        let index = state.ports.iter().position(is_it);
         refresh_these(self, state, index.into_iter().collect());
         let totals = self.totals(state);
         let ports = state.ports.iter().zip(&totals.ports);
-        let its = ports.filter(|(port, _)| port.spec.name == *name);
+        let its = ports.filter(|(port, _)| is_it(port));
         Ok(StatsInfo {
             ports: its.map(|(port, totals)| port_info(port, totals)).collect(),
             ..self.stats_head(&totals)

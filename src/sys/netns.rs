@@ -231,11 +231,7 @@ impl NetnsFile {
             netns: self.label.clone(),
             cause,
         };
-        on_new_thread(|| {
-            setns(&self.file, CloneFlags::CLONE_NEWNET)?;
-            Ok(f())
-        })
-        .map_err(failed)
+        on_new_thread(|| Ok(self.enter().map(|()| f()))).map_err(failed)?
     }
 }
 
