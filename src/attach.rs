@@ -14,6 +14,7 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
+    doctor,
     names::{IfName, NetnsRef},
     netlink::{self, LinkError, LinkRef, LinkSetup, LinkState, Route, Visitor},
     sys::{
@@ -184,10 +185,9 @@ pub struct Plugged {
 
 /// Why a port was not plugged. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
-#[error("plug {ifname:?} into {place}: {cause}")]
+#[error("{told}")]
 pub struct PlugError {
-    ifname: String,
-    place: String,
+    told: String,
     cause: PlugCause,
 }
 
@@ -221,11 +221,39 @@ pub enum PlugCause {
 /// # Errors
 /// A [`PlugError`] that names the step; the device is destroyed, and only `lo` may stay up.
 pub fn plug(request: &PlugRequest) -> Result<Plugged, PlugError> {
-    try_plug(request).map_err(|cause| PlugError {
-        ifname: request.ifname.to_string(),
-        place: Place(request.netns.as_ref()).to_string(),
-        cause,
+    try_plug(request).map_err(|cause| {
+        let (ifname, place) = (request.ifname.as_str(), Place(request.netns.as_ref()));
+        let problem = match &cause {
+            PlugCause::Link(LinkError::NameTaken { .. }) => name_taken(request),
+            cause => cause.to_string(),
+        };
+        PlugError {
+            told: format!("plug {ifname:?} into {place}: {problem}"),
+            cause,
+        }
     })
+}
+
+/// What to do about an interface that has the name: never to delete one of the host, nor `lo`.
+fn name_taken(request: &PlugRequest) -> String {
+    let (netns, ifname) = (request.netns.as_ref(), &request.ifname);
+    let id = |netns| Some(NetnsFile::open(netns).ok()?.id());
+    let own = NetnsFile::current().map(|own| own.id()).ok();
+    let foreign = netns.filter(|netns| own.is_some() && id(netns) != own);
+    match foreign {
+        Some(_) if ifname.as_str() != "lo" => {
+            let delete = doctor::Place(netns).ip(format_args!("link del {ifname}"));
+            format!("interface name taken; choose another (--ifname), or delete that one: {delete}")
+        }
+        Some(_) => {
+            "interface name taken: every namespace has lo; choose another (--ifname)".to_owned()
+        }
+        None => {
+            "interface name taken: an interface that is there cannot be plugged in, for a port \
+                 is a new TAP; choose another name"
+                .to_owned()
+        }
+    }
 }
 
 fn try_plug(request: &PlugRequest) -> Result<Plugged, PlugCause> {

@@ -170,7 +170,7 @@ pub struct RunArgs {
     /// The configuration file; read again on SIGHUP
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Worker threads [default: one for each processor]
+    /// Worker threads [default: 1 on up to 2 processors, else one for each]
     #[arg(long, value_name = "N", value_parser = parse_workers)]
     pub workers: Option<usize>,
     /// The switch's name, from which MAC addresses are derived [default: the host's name]

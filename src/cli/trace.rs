@@ -4,6 +4,7 @@ use std::{
     fmt::Display,
     fs::File,
     io::{self, BufReader, Read, Write},
+    net::IpAddr,
     path::Path,
 };
 
@@ -28,16 +29,25 @@ pub(super) fn run(args: TraceArgs, remote: &Remote, out: &mut impl Write) -> Res
     let then = args.then.clone();
     let request = request(args)?;
     let mut report = ask(&remote.client, request)?;
+    let mut idle = Vec::new();
     for next in &then {
-        let reports = follow(&report, next)?;
-        report.then.extend(reports);
+        match follow(&report, next)? {
+            Followed::Report(next) => report.then.push(*next),
+            Followed::Nothing(ip) => idle.push((ip, next.socket.display())),
+        }
     }
     if remote.json {
         output::json_value(out, &report)?;
     } else {
         output::trace(out, &report)?;
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    for (ip, socket) in idle {
+        let text =
+            format!("trace: go on at {socket}: no copy of this frame goes to its VTEP, {ip}");
+        drop(writeln!(io::stderr(), "tapswitch: {text}"));
+    }
+    Ok(())
 }
 
 fn request(args: TraceArgs) -> Result<TraceRequest, CliError> {
@@ -134,8 +144,16 @@ fn ask(client: &Client, request: TraceRequest) -> Result<TraceReport, CliError> 
     }
 }
 
+/// What a further switch has to tell.
+enum Followed {
+    /// How the story goes on there.
+    Report(Box<TraceReport>),
+    /// No copy comes to its VTEP, which is at this address.
+    Nothing(IpAddr),
+}
+
 /// How the story goes on where `next` is.
-fn follow(report: &TraceReport, next: &ThenArg) -> Result<Vec<TraceReport>, CliError> {
+fn follow(report: &TraceReport, next: &ThenArg) -> Result<Followed, CliError> {
     let client = Client::new(&next.socket);
     let ip = match next.ip {
         Some(ip) => ip,
@@ -156,7 +174,7 @@ fn follow(report: &TraceReport, next: &ThenArg) -> Result<Vec<TraceReport>, CliE
         .cloned()
         .collect();
     let Some(from) = datagrams.first().map(|first| first.from) else {
-        return Ok(Vec::new());
+        return Ok(Followed::Nothing(ip));
     };
     // The VNI is in the datagrams; this one is only for whoever leaves it out.
     let vni = datagrams
@@ -167,7 +185,7 @@ fn follow(report: &TraceReport, next: &ThenArg) -> Result<Vec<TraceReport>, CliE
         from: TraceFrom::Peer { remote: from, vni },
         what: TraceWhat::Datagrams(datagrams),
     };
-    ask(&client, request).map(|report| vec![report])
+    ask(&client, request).map(|report| Followed::Report(Box::new(report)))
 }
 
 /// Enough for the longest frame with blanks between its bytes.

@@ -21,7 +21,7 @@ pub struct DaemonOptions {
     pub web_token: Option<PathBuf>,
     /// The configuration file.
     pub config: Option<PathBuf>,
-    /// Worker threads; by default as many as there are processors to run on.
+    /// Worker threads; by default one on up to two processors, and on more as many as there are.
     pub workers: Option<usize>,
     /// The switch's name, from which MAC addresses are derived; by default the host's.
     pub name: Option<String>,

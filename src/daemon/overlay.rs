@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     bridge::{Egress, EntryKind, FdbEntry, FdbKey, PeerId},
-    config::{Accept, BridgeSpec, OffloadMode, PeerAddr, VtepSpec},
+    config::{Accept, OffloadMode, PeerAddr, VtepSpec},
     control::api::{ApiError, PeerKind},
     datapath::{Counters, PathMtu},
     names::Name,
@@ -99,22 +99,10 @@ impl Inner {
     ) -> Result<Option<VtepSpec>, ApiError> {
         let old = state.vtep.as_ref().map(|vtep| vtep.spec.clone());
         if !state.is_applying {
-            let user = state.bridges.iter().find(|b| b.spec.vni.is_some());
-            if let (
-                None,
-                Some(BridgeSpec {
-                    name,
-                    vni: Some(vni),
-                    ..
-                }),
-            ) = (&new, user.map(|b| &b.spec))
-            {
-                return Err(ApiError::failed(format!(
-                    "delete vtep: bridge {name} has VNI {vni}; take it off the overlay first: tapswitch \
-                     bridge set {name} --vni none"
-                )));
-            }
             let mut whole = state.spec();
+            if new.is_none() {
+                super::rules::check_unused_vtep(&whole)?;
+            }
             whole.vtep.clone_from(&new);
             super::rules::check_whole(&whole)?;
         }

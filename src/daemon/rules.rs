@@ -1,10 +1,12 @@
 //! What may not be, whoever asks for it.
 
+use std::collections::BTreeSet;
+
 use super::state::{PortState, State};
 use crate::{
     config::{BridgeSpec, Mode, PortSpec, SwitchSpec, check::check},
     control::api::ApiError,
-    names::{Name, NetnsRef},
+    names::Name,
 };
 
 /// What no port may do, whether it is new or changed (`except` itself).
@@ -22,10 +24,9 @@ pub(super) fn check_port(
     };
     if let Some(owner) = others().find(|port| port.spec.name == *name) {
         let (ifname, bridge) = (owner.spec.effective_ifname(), &owner.spec.bridge);
-        let place = owner.spec.netns.as_ref();
-        let place = place.map_or_else(|| "the daemon's netns".to_owned(), |n| format!("netns {n}"));
+        let place = place_of(&owner.spec);
         return Err(ApiError::failed(format!(
-            "add port {name}: bridge {bridge} has a port of this name ({ifname} in {place}); choose \
+            "add port {name}: bridge {bridge} has a port of this name ({ifname} {place}); choose \
              another, or delete it: tapswitch port del {name}"
         )));
     }
@@ -33,17 +34,22 @@ pub(super) fn check_port(
     let same_place =
         |port: &&PortState| port.spec.netns == spec.netns && port.spec.effective_ifname() == ifname;
     if let Some(other) = others().find(same_place) {
-        let netns = spec
-            .netns
-            .as_ref()
-            .map_or_else(|| "of the daemon".to_owned(), NetnsRef::to_string);
+        let place = place_of(spec);
         return Err(ApiError::failed(format!(
-            "port {name}: interface {ifname} in netns {netns} belongs to port {}; give another \
-             --ifname",
+            "add port {name}: interface {ifname} {place} belongs to port {}; choose another \
+             (--ifname)",
             other.spec.name,
         )));
     }
     Ok(())
+}
+
+/// Where the interface of a port is.
+fn place_of(spec: &PortSpec) -> String {
+    match &spec.netns {
+        Some(netns) => format!("in netns {netns}"),
+        None => "in the daemon's netns".to_owned(),
+    }
 }
 
 /// What the settings of the switch may not be once `spec` is among them.
@@ -67,6 +73,25 @@ pub(super) fn check_whole(spec: &SwitchSpec) -> Result<(), ApiError> {
         Some(problem) => Err(ApiError::invalid(problem.message)),
         None => Ok(()),
     }
+}
+
+/// Refuses to close an endpoint that a bridge of `spec` needs, and tells how to do without.
+pub(super) fn check_unused_vtep(spec: &SwitchSpec) -> Result<(), ApiError> {
+    let carried = |bridge: &BridgeSpec| Some((bridge.vni?, bridge.name.clone()));
+    let Some((vni, name)) = spec.bridges.iter().find_map(carried) else {
+        return Ok(());
+    };
+    let home = spec.fdb.iter().filter(|entry| entry.bridge == name);
+    let remotes: BTreeSet<String> = home
+        .filter_map(|entry| Some(entry.place.peer()?.to_string()))
+        .collect();
+    let flush = |remote| format!("tapswitch fdb flush --bridge {name} --remote {remote} --static");
+    let leave = format!("tapswitch bridge set {name} --vni none --peer none");
+    let commands: Vec<String> = remotes.iter().map(flush).chain([leave]).collect();
+    Err(ApiError::failed(format!(
+        "delete vtep: bridge {name} has VNI {vni}; take it off the overlay first: {}",
+        commands.join(" && ")
+    )))
 }
 
 /// A wire has two ends.

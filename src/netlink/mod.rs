@@ -133,9 +133,7 @@ pub enum LinkError {
         cause: io::Error,
     },
     /// Another interface has the name.
-    #[error(
-        "name link {name:?}: interface name taken; choose another or delete it: ip link del {name}"
-    )]
+    #[error("name link {name:?}: interface name taken; choose another")]
     NameTaken {
         /// The name that is taken.
         name: String,

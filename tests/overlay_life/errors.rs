@@ -126,7 +126,7 @@ fn wrong_endpoints(a: &Node) -> Vec<Wrong> {
             Request::VtepDel,
             ErrorKind::Failed,
             "delete vtep: bridge ov0 has VNI 42; take it off the overlay first: tapswitch bridge \
-             set ov0 --vni none",
+             set ov0 --vni none --peer none",
         ),
     ]
 }
@@ -156,7 +156,7 @@ fn wrong_bridges() -> Vec<Wrong> {
                 spec.peers = vec!["192.168.50.20".parse().unwrap()];
             }),
             ErrorKind::Invalid,
-            "bridge ov1: peers need a vni on the bridge; add one, or remove the peers",
+            "bridge ov1: peers need a vni on the bridge; add one, or remove the peers (--peer none)",
         ),
         (
             fdb("plain", "192.168.50.20"),

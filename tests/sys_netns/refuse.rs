@@ -80,10 +80,29 @@ fn name_taken() {
         error.cause(),
         PlugCause::Link(LinkError::NameTaken { .. })
     ));
-    has(
-        &error.to_string(),
-        &["interface name taken", "plug \"eth0\""],
+    let name = netns.name();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "plug \"eth0\" into netns {name:?}: interface name taken; choose another (--ifname), or \
+             delete that one: ip -n {name} link del eth0"
+        )
     );
+    // Never is it the switch's own interface, nor lo, that should go.
+    let id = std::process::id();
+    for (place, ifname) in [
+        (None, "lo"),
+        (Some("pid:ID"), "lo"),
+        (Some("/proc/ID/ns/net"), "lo"),
+        (Some(name), "lo"),
+    ] {
+        let place = place.map(|place| place.replace("ID", &id.to_string()).parse().unwrap());
+        let ifname = IfName::new(ifname).unwrap();
+        let request = PlugRequest::new(place, ifname, MacAddr::new([2, 0, 0, 0, 0, 1]));
+        let error = plug(&request).unwrap_err().to_string();
+        has(&error, &["interface name taken", "choose another"]);
+        assert!(!error.contains("del"), "{error}");
+    }
     assert_eq!((links(), open_fds()), (before, fds));
     assert_eq!(netns.links(), ["lo", "eth0"]);
     drop(first);

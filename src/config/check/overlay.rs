@@ -53,7 +53,8 @@ impl Checker {
             None if bridge.peers.is_empty() => {}
             None => {
                 let message = format!(
-                    "bridge {name}: peers need a vni on the bridge; add one, or remove the peers"
+                    "bridge {name}: peers need a vni on the bridge; add one, or remove the peers \
+                     (--peer none)"
                 );
                 self.report("peers", 0, message);
             }
@@ -114,7 +115,9 @@ impl Checker {
         vtep: Option<&VtepSpec>,
         taken: &mut HashMap<(&'a Name, IpAddr), SocketAddr>,
     ) {
-        let StaticSpec { bridge, mac, .. } = entry;
+        let StaticSpec {
+            bridge, mac, vlan, ..
+        } = entry;
         let port = vtep.map_or(VtepSpec::DEFAULT_PORT, |vtep| vtep.port);
         let address = peer.address(port);
         let before = *taken.entry((bridge, peer.ip)).or_insert_with(|| {
@@ -126,7 +129,12 @@ impl Checker {
         let problem = match home.map(|home| home.vni) {
             None => Some(format!("needs bridge {bridge}, which is not there")),
             Some(None) => Some(format!(
-                "needs a vni on bridge {bridge}; add one, or name a port"
+                "needs a vni on bridge {bridge}; add one, name a port, or delete the entry: \
+                 tapswitch fdb del {mac} --bridge {bridge}{}",
+                match vlan {
+                    0 => String::new(),
+                    vlan => format!(" --vlan {vlan}"),
+                }
             )),
             Some(Some(_)) if before != address => Some(same_address(before)),
             Some(Some(_)) => no_peer(peer, vtep),
@@ -236,8 +244,8 @@ vni = 1
 
         assert_eq!(
             errors(text),
-            "5:10: bridge br0: peers need a vni on the bridge; add one, or remove the peers
-6:46: static FDB entry 02:00:00:00:00:01: remote 192.168.50.20 needs a vni on bridge br0; add one, or name a port
+            "5:10: bridge br0: peers need a vni on the bridge; add one, or remove the peers (--peer none)
+6:46: static FDB entry 02:00:00:00:00:01: remote 192.168.50.20 needs a vni on bridge br0; add one, name a port, or delete the entry: tapswitch fdb del 02:00:00:00:00:01 --bridge br0
 9:8: bridge w: a wire joins two ports and has no vni; use mode \"switch\" or \"hub\", or remove the vni"
         );
     }
