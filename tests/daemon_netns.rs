@@ -10,8 +10,8 @@ use libtest_mimic::Trial;
 use tapswitch::{
     config::{BridgeSpec, Mode, OffloadMode, Place, PortSpec, StaticSpec, SwitchSpec},
     control::api::{
-        ErrorKind, Event, FdbInfo, FdbSelector, PortChange, PortInfo, PortState, Request, Response,
-        StatsInfo,
+        ApiError, ErrorKind, Event, FdbInfo, FdbSelector, PortChange, PortInfo, PortState, Request,
+        Response, StatsInfo,
     },
     daemon::{Switch, SwitchOptions},
     datapath::{Decided, Observer},
@@ -81,6 +81,16 @@ fn changing(env: &Env) -> Vec<Trial> {
             idle_ports,
         ),
         trial(env, "apply_changes_all_or_nothing", apply_is_atomic),
+        trial(
+            env,
+            "a_failed_apply_has_not_touched_a_port_that_it_would_have_removed",
+            apply_tries_first,
+        ),
+        trial(
+            env,
+            "a_failed_apply_names_the_ports_that_it_had_to_unplug",
+            apply_names_what_it_unplugged,
+        ),
         trial(env, "apply_lets_two_ports_swap_their_places", apply_swaps),
         trial(
             env,
@@ -391,6 +401,72 @@ fn apply_is_atomic() {
         "{link}"
     );
     net.ping(&pods[0], "10.1.1.2");
+}
+
+fn apply_tries_first() {
+    let net = Net::new();
+    let pods = net.pods(3);
+    net.ping(&pods[0], "10.1.1.2");
+    pods[0].ip("address add 10.9.9.9/24 dev eth0");
+    pods[2].ip("route add default via 10.1.1.2");
+    let (before, stats) = (net.switch.spec(), net.stats());
+
+    let mut spec = before.clone();
+    spec.ports.remove(0);
+    spec.bridges[0].mtu = Some(1400);
+    let late = |ifname: &str, gateway: &str| {
+        let mut port = net.port(ifname);
+        port.netns = Some(pods[2].reference());
+        port.ifname = Some(ifname.parse().unwrap());
+        port.addresses = vec!["10.2.2.2/24".parse().unwrap()];
+        port.gateways = vec![gateway.parse().unwrap()];
+        port
+    };
+    spec.ports.push(late("eth8", "10.2.2.1"));
+    let error = apply(&net, spec).unwrap_err();
+
+    assert!(
+        error.message.contains("add route default")
+            && error.message.contains("nothing has changed"),
+        "{error}"
+    );
+    assert_eq!(net.switch.spec(), before);
+    let now = net.stats();
+    for (was, is) in stats.ports.iter().zip(&now.ports) {
+        assert_eq!((&was.name, was.ifindex), (&is.name, is.ifindex));
+        assert!(is.rx.frames >= was.rx.frames, "{}", is.name);
+    }
+    assert!(pods[0].ip("address show eth0").contains("10.9.9.9/24"));
+    assert!(!pods[2].ip("link").contains("eth8"));
+    net.ping(&pods[0], "10.1.1.2");
+}
+
+fn apply_names_what_it_unplugged() {
+    let net = Net::new();
+    let pods = net.pods(2);
+    let before = net.switch.spec();
+    pods[0].ip("link add taken type bridge");
+    let mut spec = before.clone();
+    // In the namespace of a port that goes, so it cannot be tried before.
+    spec.ports[0].name = name("other");
+    spec.ports[0].ifname = Some("taken".parse().unwrap());
+    let error = apply(&net, spec).unwrap_err();
+
+    let named = format!(
+        "plugged in anew, and counted from 0: {}",
+        before.ports[0].name
+    );
+    assert!(error.message.contains(&named), "{error}");
+    assert!(!error.message.contains("nothing has changed"), "{error}");
+    assert_eq!(net.switch.spec(), before);
+    net.ping(&pods[0], "10.1.1.2");
+}
+
+fn apply(net: &Net, spec: SwitchSpec) -> Result<Response, ApiError> {
+    net.switch.execute(Request::Apply {
+        spec,
+        dry_run: false,
+    })
 }
 
 fn apply_swaps() {

@@ -1,7 +1,12 @@
 //! Making the running switch equal to a file: all of it, or nothing.
 
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
+
 use super::{
-    state::{PortState, State},
+    state::{Plugged, PortState, State},
     switch::Inner,
 };
 use crate::{
@@ -12,7 +17,7 @@ use crate::{
     },
     control::api::ApiError,
     names::Name,
-    sys::netns::NetnsFile,
+    sys::netns::{NetnsFile, NetnsId},
 };
 
 /// How to take a step back.
@@ -30,9 +35,23 @@ enum Undo {
     AddStatic(StaticSpec),
 }
 
+impl Undo {
+    /// The port that is not the same afterwards.
+    fn plugs_anew(&self) -> Option<&str> {
+        match self {
+            Self::AddPort(spec) => Some(spec.name.as_str()),
+            _ => None,
+        }
+    }
+}
+
+/// Devices of ports that are in their places, but known to no worker yet.
+type Ready = HashMap<Name, Plugged>;
+
 impl Inner {
     /// Makes the switch equal to `spec`, touching only what differs, and returns the steps. On an
-    /// error everything is as it was, but for learned addresses of ports that had to be unplugged.
+    /// error everything is as it was, but for ports that had to be unplugged, which are named: what
+    /// was learned and counted there is lost, and what others had set up at their interfaces.
     pub(super) fn apply(
         &self,
         state: &mut State,
@@ -53,17 +72,14 @@ impl Inner {
         if dry_run {
             return Ok(told);
         }
-        // Before a port that works is unplugged: what is mistyped in a file is mostly this.
-        for step in &plan.steps {
-            if let Step::PortAdd(port) | Step::PortReplace { new: port, .. } = step {
-                open_netns(port)?;
-            }
-        }
+        let mut ready = self.plug_ahead(state, spec, &plan.steps)?;
         let mut undo = Vec::new();
         let statics = state.statics.clone();
         state.is_applying = true;
-        let taken = self.take_steps(state, plan.steps, &mut undo);
+        let taken = self.take_steps(state, plan.steps, &mut ready, &mut undo);
         if let Err(error) = taken {
+            let anew = undo.iter().filter_map(Undo::plugs_anew).collect::<Vec<_>>();
+            let anew = anew.join(", ");
             let failed = self.go_back(state, undo);
             state.is_applying = false;
             state.statics = statics;
@@ -74,13 +90,17 @@ impl Inner {
                 .iter()
                 .for_each(|port| state.pin_entries(port, now));
             self.reconcile(state);
-            let failed = if failed.is_empty() {
-                "nothing has changed".to_owned()
-            } else {
-                format!("undone, except: {}", failed.join("; "))
+            let mut became = match (anew.is_empty(), failed.is_empty()) {
+                (true, true) => "nothing has changed".to_owned(),
+                (_, true) => "undone".to_owned(),
+                (_, false) => format!("undone, except: {}", failed.join("; ")),
             };
+            if !anew.is_empty() {
+                became += "; plugged in anew, and counted from 0: ";
+                became += &anew;
+            }
             return Err(ApiError {
-                message: format!("apply: {} ({failed})", error.message),
+                message: format!("apply: {} ({became})", error.message),
                 ..error
             });
         }
@@ -92,10 +112,55 @@ impl Inner {
         Ok(told)
     }
 
+    /// Makes the devices of all new ports whose places are free already, before anything that works
+    /// is touched: namespaces, interfaces, addresses and routes are what goes wrong.
+    fn plug_ahead(
+        &self,
+        state: &State,
+        spec: &SwitchSpec,
+        steps: &[Step],
+    ) -> Result<Ready, ApiError> {
+        // Where a port goes or changes, it may be in the way until then.
+        let changing: HashSet<NetnsId> = steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::PortDel(name) => Some(name),
+                Step::PortReplace { old, .. } | Step::PortSet { old, .. } => Some(&old.name),
+                _ => None,
+            })
+            .filter_map(|name| Some(state.port(name)?.plugged()?.netns))
+            .collect();
+        let mut ready = Ready::new();
+        for step in steps {
+            let (Step::PortAdd(port) | Step::PortReplace { new: port, .. }) = step else {
+                continue;
+            };
+            let nothing_yet = |error: &dyn fmt::Display| {
+                ApiError::failed(format!("apply: {error} (nothing has changed)"))
+            };
+            let netns = match &port.netns {
+                Some(netns) => NetnsFile::open(netns),
+                None => NetnsFile::current(),
+            };
+            let netns = netns
+                .map_err(|error| nothing_yet(&format_args!("add port {}: {error}", port.name)))?;
+            if changing.contains(&netns.id()) {
+                continue;
+            }
+            let mtu = spec.bridges.iter().find(|new| new.name == port.bridge);
+            let mtu = port.mtu.or(mtu.and_then(|bridge| bridge.mtu));
+            let mtu = mtu.unwrap_or_else(|| state.mtu_of(port));
+            let plugged = self.plug(port, mtu).map_err(|error| nothing_yet(&error))?;
+            ready.insert(port.name.clone(), plugged);
+        }
+        Ok(ready)
+    }
+
     fn take_steps(
         &self,
         state: &mut State,
         steps: Vec<Step>,
+        ready: &mut Ready,
         undo: &mut Vec<Undo>,
     ) -> Result<(), ApiError> {
         // While the ports are there to which they belong.
@@ -103,7 +168,7 @@ impl Inner {
             .into_iter()
             .partition(|step| matches!(step, Step::FdbDel(_)));
         for step in first {
-            undo.push(self.take_step(state, step)?);
+            undo.push(self.take_step(state, step, ready)?);
         }
         // Ports may take each other's interface, so all are out before the first goes in.
         for step in &steps {
@@ -114,12 +179,17 @@ impl Inner {
             }
         }
         for step in steps {
-            undo.push(self.take_step(state, step)?);
+            undo.push(self.take_step(state, step, ready)?);
         }
         Ok(())
     }
 
-    fn take_step(&self, state: &mut State, step: Step) -> Result<Undo, ApiError> {
+    fn take_step(
+        &self,
+        state: &mut State,
+        step: Step,
+        ready: &mut Ready,
+    ) -> Result<Undo, ApiError> {
         Ok(match step {
             Step::VtepSet { new, .. } => Undo::SetVtep(self.set_vtep(state, new)?),
             Step::PeerAdd { bridge, peer } => {
@@ -139,7 +209,7 @@ impl Inner {
             Step::BridgeDel(name) => Undo::AddBridge(self.delete_bridge(state, &name)?),
             Step::PortAdd(spec) | Step::PortReplace { new: spec, .. } => {
                 let name = spec.name.clone();
-                self.add_port(state, spec)?;
+                self.add_port(state, spec, ready.remove(&name))?;
                 Undo::DeletePort(name)
             }
             Step::PortSet { new, .. } => Undo::SetPort(self.set_port(state, new)?),
@@ -173,7 +243,7 @@ impl Inner {
                 Undo::AddBridge(spec) => self.add_bridge(state, spec),
                 Undo::SetBridge(spec) => self.set_bridge(state, spec).map(drop),
                 Undo::DeletePort(name) => self.delete_port(state, &name).map(drop),
-                Undo::AddPort(spec) => self.add_port(state, spec),
+                Undo::AddPort(spec) => self.add_port(state, spec, None),
                 Undo::SetPort(spec) => self.set_port(state, spec).map(drop),
                 Undo::DeleteStatic(entry) => {
                     self.delete_fdb(state, Some(&entry.bridge), entry.mac, entry.vlan)
@@ -202,16 +272,6 @@ impl Inner {
         }
         told
     }
-}
-
-fn open_netns(port: &PortSpec) -> Result<(), ApiError> {
-    let opened = port.netns.as_ref().map(NetnsFile::open).transpose();
-    opened.map(drop).map_err(|error| {
-        let name = &port.name;
-        ApiError::failed(format!(
-            "apply: add port {name}: {error} (nothing has changed)"
-        ))
-    })
 }
 
 impl State {

@@ -24,8 +24,13 @@ use crate::{
 };
 
 impl Inner {
-    /// Adds a port and plugs it in; any error leaves nothing behind.
-    pub(super) fn add_port(&self, state: &mut State, spec: PortSpec) -> Result<(), ApiError> {
+    /// Adds a port and plugs it in, unless its device is `ready`; any error leaves nothing behind.
+    pub(super) fn add_port(
+        &self,
+        state: &mut State,
+        spec: PortSpec,
+        ready: Option<Plugged>,
+    ) -> Result<(), ApiError> {
         let name = spec.name.clone();
         let bridge = state
             .known_bridge(&format!("add port {name}"), &spec.bridge)?
@@ -40,22 +45,28 @@ impl Inner {
                 PortId::LIMIT
             ))
         })?;
-        let mac = spec
-            .mac
-            .unwrap_or_else(|| MacAddr::derived(&[&self.name, name.as_str()]));
         let mtu = state.mtu_of(&spec);
-        let plugged = self.plug(&spec, mac, mtu)?;
+        let is_ready = ready.is_some();
+        let plugged = match ready {
+            Some(plugged) => plugged,
+            None => self.plug(&spec, mtu)?,
+        };
         let counters = Arc::new(Counters::new(self.workers.len()));
-        let port = PortState {
+        let mut port = PortState {
             id,
+            mac: self.mac_of(&spec),
             spec,
-            mac,
             mtu,
             counters,
             added: self.clock.now(),
             queue_drops: 0,
             link: Link::Plugged(plugged),
         };
+        if is_ready {
+            // The bridge may have got another since.
+            set_mtu(&mut port, mtu)
+                .map_err(|error| ApiError::failed(format!("add port {name}: {error}")))?;
+        }
         state.ports.push(port);
         self.go_live(state, &name, "added").or_else(|error| {
             self.delete_port(state, &name)?;
@@ -159,9 +170,7 @@ impl Inner {
             check_wire(state, &bridge, 1)?;
         }
         check_together(state, &spec, Some(&name))?;
-        let mac = spec
-            .mac
-            .unwrap_or_else(|| MacAddr::derived(&[&self.name, name.as_str()]));
+        let mac = self.mac_of(&spec);
         let mtu = state.mtu_of(&spec);
         if let Some(plugged) = port.plugged() {
             let before = Inside {
@@ -309,7 +318,14 @@ impl Inner {
         self.events.port(port, "gone", Some(&reason));
     }
 
-    fn plug(&self, spec: &PortSpec, mac: MacAddr, mtu: u32) -> Result<Plugged, ApiError> {
+    /// The hardware address of a port with these settings.
+    fn mac_of(&self, spec: &PortSpec) -> MacAddr {
+        let derived = || MacAddr::derived(&[&self.name, spec.name.as_str()]);
+        spec.mac.unwrap_or_else(derived)
+    }
+
+    /// Makes the device of a port in its place.
+    pub(super) fn plug(&self, spec: &PortSpec, mtu: u32) -> Result<Plugged, ApiError> {
         let request = PlugRequest {
             mtu,
             addresses: spec.addresses.clone(),
@@ -321,7 +337,11 @@ impl Inner {
             },
             tx_queue_len: spec.txqueuelen,
             no_qdisc: self.tuning.noqueue,
-            ..PlugRequest::new(spec.netns.clone(), spec.effective_ifname(), mac)
+            ..PlugRequest::new(
+                spec.netns.clone(),
+                spec.effective_ifname(),
+                self.mac_of(spec),
+            )
         };
         let failed =
             |error: &dyn Display| ApiError::failed(format!("add port {}: {error}", spec.name));
@@ -349,7 +369,7 @@ impl Inner {
             return Ok(());
         }
         let mtu = state.mtu_of(&port.spec);
-        let plugged = self.plug(&port.spec, port.mac, mtu)?;
+        let plugged = self.plug(&port.spec, mtu)?;
         if let Some(port) = state.port_mut(name) {
             port.mtu = mtu;
             port.link = Link::Plugged(plugged);

@@ -209,7 +209,7 @@ impl Switch {
             Request::PortAdd(mut spec) => {
                 inner.choose_engine(&mut spec);
                 let name = spec.name.clone();
-                inner.add_port(&mut state, spec)?;
+                inner.add_port(&mut state, spec, None)?;
                 inner
                     .show_ports(&mut state, Some(&name))
                     .map(Response::Ports)
