@@ -219,7 +219,7 @@ pub enum PlugCause {
 /// periods (`__dev_change_net_namespace`).
 ///
 /// # Errors
-/// A [`PlugError`] that names the step; the device is destroyed, and only `lo` may stay up.
+/// A [`PlugError`] that names the step; the device is destroyed, and its namespace as it was.
 pub fn plug(request: &PlugRequest) -> Result<Plugged, PlugError> {
     try_plug(request).map_err(|cause| {
         let (ifname, place) = (request.ifname.as_str(), Place(request.netns.as_ref()));

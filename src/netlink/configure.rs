@@ -95,7 +95,7 @@ impl Undo {
 /// Sets a link up and returns its index. Addresses and routes that are there already are kept.
 ///
 /// # Errors
-/// A [`LinkError`] that names the step; the earlier steps are undone, except that `lo` stays up.
+/// A [`LinkError`] that names the step; the earlier steps are undone.
 pub fn configure(netns: Option<&NetnsFile>, setup: &LinkSetup) -> Result<u32, LinkError> {
     with_socket(netns, async |handle| {
         let mut undo = Vec::new();
@@ -114,8 +114,12 @@ async fn apply(handle: &Handle, setup: &LinkSetup, undo: &mut Vec<Undo>) -> Resu
     let index = before.index;
     let link = || LinkUnspec::new_with_index(index);
     if setup.lo_up {
-        let lo = LinkUnspec::new_with_name("lo").up();
-        change(handle, lo, "set link \"lo\" up").await?;
+        let lo = find(handle, &LinkRef::Name("lo".to_owned())).await?;
+        if !lo.admin_up {
+            let link = || LinkUnspec::new_with_index(lo.index);
+            change(handle, link().up(), "set link \"lo\" up").await?;
+            undo.push(Undo::Link(link().down()));
+        }
     }
     if let Some(mac) = setup.mac.filter(|&mac| mac != before.mac) {
         let message = link().address(mac.octets().to_vec());

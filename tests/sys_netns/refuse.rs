@@ -183,6 +183,7 @@ fn failing_steps() {
         assert_eq!((links(), open_fds()), (before.clone(), fds), "{wanted}");
         assert_eq!(netns.links(), ["lo"], "{wanted}");
         assert_eq!(netns.ip("route"), "", "{wanted}");
+        assert!(netns.ip("link show lo").contains("<LOOPBACK>"), "{wanted}");
     }
     drop(plug(&good).unwrap());
 }
