@@ -92,6 +92,11 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
         .enable_all()
         .build()
         .map_err(system("start the control threads"))?;
+    // Caught from now on: whoever ends the daemon while it starts finds nothing left of it.
+    let mut signals = {
+        let _inside = runtime.enter();
+        Signals::catch().map_err(system("wait for signals"))?
+    };
     // Bound first, so that a second daemon says so before it makes devices.
     let socket = ControlSocket::bind(&options.socket, options.group.as_deref())?;
     let metrics = options
@@ -108,18 +113,13 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
         ..SwitchOptions::default()
     })
     .map_err(system("start the switch"))?;
-    if let Some(spec) = spec {
-        switch.execute(Request::Apply {
-            spec,
-            dry_run: false,
-        })?;
-    }
     let result = runtime.block_on(async {
-        let ends = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-        let [terminate, interrupt] = ends;
-        let mut terminate = terminate.map_err(system("wait for SIGTERM"))?;
-        let mut interrupt = interrupt.map_err(system("wait for SIGINT"))?;
-        let hangup = signal(SignalKind::hangup()).map_err(system("wait for SIGHUP"))?;
+        if let Some(spec) = spec
+            && !signals.apply(&switch, spec).await?
+        {
+            return Ok(());
+        }
+        let Signals { mut ends, hangup } = signals;
         let reload = tokio::spawn(reload_on(hangup, switch.clone(), options.clone()));
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = stopped.map(drop).shared();
@@ -139,10 +139,7 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
         drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
         tracing::info!(socket = %options.socket.display(), "ready");
         let ended = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            ends.recv().await;
             drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
         };
         let served = serve(socket, Arc::new(switch.clone()), ended).await;
@@ -160,6 +157,61 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
     // A request that takes its time, such as a long ping, does not keep the switch.
     runtime.shutdown_timeout(PATIENCE);
     result
+}
+
+/// The signals that the daemon knows.
+struct Signals {
+    ends: Ends,
+    hangup: Signal,
+}
+
+/// Those that end it.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            ends: Ends {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Puts the first settings into force; false if the daemon was ended meanwhile. What is half
+    /// done then goes with the process.
+    async fn apply(&mut self, switch: &Switch, spec: SwitchSpec) -> Result<bool, RunError> {
+        let switch = switch.clone();
+        let apply = move || {
+            switch.execute(Request::Apply {
+                spec,
+                dry_run: false,
+            })
+        };
+        tokio::select! {
+            done = tokio::task::spawn_blocking(apply) => match done {
+                Ok(applied) => Ok(applied.map(|_| true)?),
+                Err(cause) => Err(RunError::System {
+                    step: "apply the settings",
+                    cause: cause.into(),
+                }),
+            },
+            () = self.ends.recv() => Ok(false),
+        }
+    }
+}
+
+impl Ends {
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Where the live page is to be served.

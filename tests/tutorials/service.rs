@@ -30,6 +30,16 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     (
         &[],
+        "a_daemon_that_is_ended_while_it_starts_leaves_nothing",
+        ended_early,
+    ),
+    (
+        &[],
+        "a_sighup_while_it_starts_is_obeyed_when_it_has_started",
+        reloaded_early,
+    ),
+    (
+        &[],
         "a_second_daemon_refuses_and_the_first_one_does_not_notice",
         second_daemon,
     ),
@@ -208,6 +218,52 @@ fn reload() {
     });
     assert!(lab.sh("tapswitch bridge show").contains("ageing 90s"));
     lab.ping("nsA", "10.99.0.20");
+}
+
+/// Starts a daemon with so many ports that it takes a while, and sends it a signal when the first
+/// is there; what it exits with if it is told to, or nothing.
+fn signalled_early(lab: &Lab, signal: &str, and_then: &str) -> String {
+    lab.sh("ip netns add nsA");
+    let ports: String = (0..60)
+        .map(|port| {
+            format!("[[bridge.port]]\nname = \"p{port}\"\nnetns = \"nsA\"\nifname = \"p{port}\"\n")
+        })
+        .collect();
+    fs::write(
+        "/run/demo.toml",
+        format!("[[bridge]]\nname = \"br0\"\n{ports}"),
+    )
+    .unwrap();
+    lab.sh(&format!(
+        "tapswitch run --config /run/demo.toml >/run/out 2>/run/log & daemon=$!
+        until ip -n nsA link show p0 2>/dev/null >/run/first; do sleep 0.01; done
+        kill -{signal} $daemon
+        {and_then}"
+    ))
+}
+
+fn ended_early() {
+    let mut lab = Lab::new();
+    lab.stop();
+    for signal in ["TERM", "INT"] {
+        // A shell lets what it starts with & ignore SIGINT.
+        let code = signalled_early(&lab, signal, "wait $daemon; echo $?");
+        assert_eq!(code, "0\n", "{signal}");
+        assert_eq!(lab.sh("cat /run/out"), "", "it was not ready yet");
+        assert_eq!(lab.sh("ip -n nsA -o link").lines().count(), 1, "only lo");
+        assert!(!fs::exists("/run/tapswitch/control.sock").unwrap());
+        lab.sh("ip netns del nsA");
+    }
+}
+
+fn reloaded_early() {
+    let mut lab = Lab::new();
+    lab.stop();
+    let waits = "until grep -q '^ready' /run/out; do sleep 0.01; done
+        until grep -q 'SIGHUP' /run/log; do sleep 0.01; done
+        tapswitch bridge show; kill $daemon; wait $daemon";
+    let told = signalled_early(&lab, "HUP", waits);
+    assert!(told.contains("br0"), "{told}");
 }
 
 fn second_daemon() {
