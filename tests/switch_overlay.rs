@@ -422,6 +422,28 @@ fn answers_to_what_does_not_fit_are_few() {
 }
 
 #[test]
+fn the_sender_of_what_does_not_fit_is_told_though_nobody_knows_where_it_goes() {
+    let mut node = Node::new(&MemNet::new(), 1);
+    for peer in 2..5 {
+        node.lab.add_peer(0, at(peer));
+    }
+    // Never heard of, so it is flooded; one answer for all copies.
+    let frame = with_df(frames::udp4(1, 9, &vec![0; 1473]));
+    node.send(0, &frame);
+    let told = node.received(0);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0][40..42], 1450_u16.to_be_bytes());
+    // To the other port it went, and to a group nobody answers (RFC 1122 section 3.2.2).
+    assert_eq!(node.received(1), [frame.clone()]);
+    node.lab.advance(std::time::Duration::from_secs(1));
+    let mut group = frame;
+    group[..6].copy_from_slice(&[1, 0, 0x5e, 0, 0, 1]);
+    node.send(0, &group);
+    assert!(node.received(0).is_empty());
+    assert_accounted(&[&node]);
+}
+
+#[test]
 fn a_path_that_turns_out_narrower_is_followed() {
     let mut node = Node::new(&MemNet::new(), 1);
     let peer = node.lab.add_peer(0, at(2));

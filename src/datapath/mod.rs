@@ -355,7 +355,7 @@ impl Datapath {
         let planned = self.plan.len();
         let dropped = match verdict.decision {
             Decision::Forward(to) => {
-                self.plan.push(Copy::new(index, to, false));
+                self.plan.push(Copy::new(index, to));
                 if to.peer().is_some() {
                     self.chain_peers(planned);
                 }
@@ -363,8 +363,7 @@ impl Datapath {
             }
             Decision::Flood(class) => {
                 let targets = bridge.flood_targets(ingress, class);
-                self.plan
-                    .extend(targets.map(|to| Copy::new(index, to, true)));
+                self.plan.extend(targets.map(|to| Copy::new(index, to)));
                 self.chain_peers(planned);
                 let copies = self.plan.len() - planned;
                 self.recording.decided(index, verdict, copies);
@@ -393,6 +392,7 @@ impl Datapath {
         // a flood segments it once for all.
         let mut segmented = None;
         self.captures.ingress = ingress;
+        self.tunnel.answered.clear();
         self.chain_ports();
         let mut position = 0;
         while let Some(&Copy {

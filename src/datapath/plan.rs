@@ -9,8 +9,6 @@ pub(super) struct Copy {
     pub(super) frame: u16,
     /// It has gone out together with an earlier one.
     pub(super) is_done: bool,
-    /// One of several: nobody said that the destination is there.
-    pub(super) is_flooded: bool,
     pub(super) to: Egress,
     /// Where in the plan the next copy for the same egress is; 0: this is the last, or they are not
     /// chained.
@@ -18,7 +16,7 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    pub(super) fn new(frame: usize, to: Egress, is_flooded: bool) -> Self {
+    pub(super) fn new(frame: usize, to: Egress) -> Self {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "a batch has at most 1024 frames"
@@ -26,7 +24,6 @@ impl Copy {
         Self {
             frame: frame as u16,
             is_done: false,
-            is_flooded,
             to,
             next: 0,
         }

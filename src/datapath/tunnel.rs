@@ -56,6 +56,8 @@ pub(super) struct Scratch {
     pub(super) reply: Vec<u8>,
     /// When each port may be told again that a frame of its is too big.
     answer_at: Box<[Timestamp]>,
+    /// Which frames of the batch have been answered, and with what limit.
+    pub(super) answered: Vec<(usize, usize)>,
     /// Likewise for answers to probes, of all peers together.
     reply_at: Timestamp,
     /// And when the control side may be told of strangers again.
@@ -79,6 +81,7 @@ impl Scratch {
             answer: too_big::Answer::new(),
             reply: Vec::with_capacity(Batch::CAPACITY),
             answer_at: vec![Timestamp::ZERO; PortId::LIMIT].into_boxed_slice(),
+            answered: Vec::with_capacity(2 * usize::try_from(BURST).unwrap_or_default()),
             reply_at: Timestamp::ZERO,
             ask_at: Timestamp::ZERO,
             tell_at: Timestamp::ZERO,

@@ -239,7 +239,7 @@ fn head(noise: &mut Noise) -> [u8; 8] {
 }
 
 /// A whole and honest frame from a pod to somebody behind a remote VTEP, which may be too big for
-/// the path. (To what it floods, the kernel answers once for each VTEP, and we not at all.)
+/// the path. (To what it floods, the kernel answers once for each VTEP, and we once.)
 pub(crate) fn big(seed: u64, step: u64) -> Op {
     let mut noise = Noise(seed ^ (step + 1).wrapping_mul(0xd134_2543_de82_ef95));
     let mut tail = Tail { step, number: 0 };

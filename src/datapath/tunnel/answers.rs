@@ -37,6 +37,14 @@ impl Datapath {
         else {
             return;
         };
+        // What is flooded is told once, and again only if another path takes less.
+        let answered = &self.tunnel.answered;
+        if answered
+            .iter()
+            .any(|&told| told.0 == frame && told.1 <= limit)
+        {
+            return;
+        }
         let bytes = self.batch.frame(frame);
         let mtu = limit.saturating_sub(headers_of_layer_2(bytes));
         let mtu = u32::try_from(mtu).unwrap_or(u32::MAX);
@@ -46,6 +54,7 @@ impl Datapath {
         {
             return;
         }
+        self.tunnel.answered.push((frame, limit));
         let answer = self.tunnel.answer.as_bytes();
         let plain = VirtioNetHdr::none();
         let parts = [IoSlice::new(plain.as_bytes()), IoSlice::new(answer)];

@@ -84,7 +84,7 @@ impl Datapath {
         copy.is_done = true;
         let copy = *copy;
         let frame = usize::from(copy.frame);
-        if self.pack(vtep, peer, frame) && vtep.policy.answers_too_big && !copy.is_flooded {
+        if self.pack(vtep, peer, frame) && vtep.policy.answers_too_big {
             self.answer_too_big(now, topology, frame, peer.max_frame(), ingress);
         }
     }
