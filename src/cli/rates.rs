@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::control::api::{
-    PeerInfo, PortInfo, RESERVED_BITS_IGNORED, StatsInfo, TrafficInfo, WorkerInfo,
-};
+use crate::control::api::{PeerInfo, PortInfo, StatsInfo, TrafficInfo, WorkerInfo};
 
 /// Rates of everything, each list in the order of the later look.
 #[derive(Clone, Debug, Default)]
@@ -66,9 +64,7 @@ impl Rates {
             let old = peers
                 .get(&key(peer))
                 .map(|old| (old.rx, old.tx, &old.drops));
-            let mut flow = Flow::between(old, (peer.rx, peer.tx, &peer.drops), seconds);
-            flow.forget(RESERVED_BITS_IGNORED, seconds);
-            flow
+            Flow::between(old, (peer.rx, peer.tx, &peer.drops), seconds)
         };
         let strays = new.vtep.as_ref().map(|vtep| {
             let none = TrafficInfo::default();
@@ -113,13 +109,6 @@ impl Flow {
             tx: rate(old.map(|old| old.1), new.1),
             drop_rate: a_second(drops.values().sum(), seconds),
             drops,
-        }
-    }
-
-    /// Takes away what stands among the drops and is none.
-    fn forget(&mut self, reason: &str, seconds: f64) {
-        if self.drops.remove(reason).is_some() {
-            self.drop_rate = a_second(self.drops.values().sum(), seconds);
         }
     }
 

@@ -19,8 +19,8 @@ pub use self::capture::{
 };
 pub use self::doctor::{DoctorRequest, DoctorTarget};
 pub use self::overlay::{
-    MtuChain, PeerInfo, PeerKind, PeerState, PingReply, PingReport, PingRequest,
-    RESERVED_BITS_IGNORED, VtepInfo, VtepState,
+    MtuChain, PeerInfo, PeerKind, PeerState, PingReply, PingReport, PingRequest, VtepInfo,
+    VtepState,
 };
 pub use self::trace::{
     Hex, ParseHexError, TraceAnswer, TraceCopy, TraceDatagrams, TraceFrom, TraceReport,

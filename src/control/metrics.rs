@@ -65,10 +65,7 @@ mod writer;
 
 pub use self::listener::{Audience, MetricsError, MetricsListener};
 use self::writer::{Labels, Row, Writer, with};
-use super::api::{
-    BridgeInfo, PeerInfo, PeerState, PortInfo, PortState, RESERVED_BITS_IGNORED, StatsInfo,
-    VtepState,
-};
+use super::api::{BridgeInfo, PeerInfo, PeerState, PortInfo, PortState, StatsInfo, VtepState};
 use crate::bridge::DropReason;
 
 /// What [`encode`] writes.
@@ -162,10 +159,6 @@ fn by_reason<'a>(
                 .filter(|&reason| count(reason) > 0);
             let reasons: BTreeSet<&str> = known.chain(expected.iter().copied()).collect();
             for reason in reasons {
-                // No loss, and a metric of its own.
-                if reason == RESERVED_BITS_IGNORED {
-                    continue;
-                }
                 let mut labels = place.clone();
                 labels.push(("direction", direction.into()));
                 labels.push(("reason", reason.into()));
@@ -269,7 +262,7 @@ fn peers(out: &mut Writer<'_>, peers: &[PeerInfo]) -> fmt::Result {
     )?;
     let name = "tapswitch_peer_reserved_bits_frames";
     let help = "Frames with reserved bits of the VXLAN header set, which lost them nothing.";
-    let reserved = rows(|peer| peer.drops.get(RESERVED_BITS_IGNORED).copied().unwrap_or(0));
+    let reserved = rows(|peer| peer.reserved_bits_ignored);
     out.counter(name, help, reserved)?;
     let path = rows(|peer| peer.path_mtu.into());
     out.bytes(

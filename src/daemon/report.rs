@@ -14,9 +14,8 @@ use crate::{
     attach,
     bridge::{DropReason, PeerId},
     control::api::{
-        ApiError, BridgeInfo, PeerInfo, PeerState as PeerCondition, PortInfo,
-        RESERVED_BITS_IGNORED, ShowInfo, StatsInfo, TrafficInfo, VtepInfo, VtepState as Reachable,
-        WorkerInfo,
+        ApiError, BridgeInfo, PeerInfo, PeerState as PeerCondition, PortInfo, ShowInfo, StatsInfo,
+        TrafficInfo, VtepInfo, VtepState as Reachable, WorkerInfo,
     },
     datapath::{Calls, PortIo, Totals},
     names::{Name, NetnsRef},
@@ -249,11 +248,6 @@ fn peer_info(state: &State, peer: &PeerState, totals: &Totals, fdb_entries: usiz
         Some(VtepLink::Closed(reason)) => (PeerCondition::Down, Some(reason.clone())),
         None => (PeerCondition::Down, None),
     };
-    let mut drops = drops(totals);
-    if totals.reserved_bits > 0 {
-        // No loss, but the same place to look at.
-        drops.insert(RESERVED_BITS_IGNORED.to_owned(), totals.reserved_bits);
-    }
     PeerInfo {
         bridge: peer.bridge.clone(),
         vni: peer.vni,
@@ -272,8 +266,9 @@ fn peer_info(state: &State, peer: &PeerState, totals: &Totals, fdb_entries: usiz
             frames: totals.tx_frames,
             bytes: totals.tx_bytes,
         },
-        drops,
+        drops: drops(totals),
         drops_in: drops_in(totals),
+        reserved_bits_ignored: totals.reserved_bits,
         fdb_entries,
     }
 }

@@ -54,6 +54,7 @@ pub(crate) fn sample_peer() -> PeerInfo {
         },
         drops: BTreeMap::from([("too_big".to_owned(), 2)]),
         drops_in: BTreeMap::new(),
+        reserved_bits_ignored: 0,
         fdb_entries: 1,
     }
 }
@@ -96,6 +97,7 @@ pub(crate) fn overlay_bridge() -> BridgeInfo {
         }),
         peer_count: 2,
         ports: Vec::new(),
+        reserved_bits_ignored: 0,
         fdb_entries: 1,
         fdb_learned: 1,
         fdb_counters: BTreeMap::new(),

@@ -110,7 +110,16 @@ pub(super) fn peers(out: &mut impl Write, peers: &[PeerInfo]) -> io::Result<()> 
             counters(&peer.drops),
         ]);
     }
-    write_table(out, &table)
+    write_table(out, &table)?;
+    for peer in peers.iter().filter(|peer| peer.reserved_bits_ignored > 0) {
+        writeln!(
+            out,
+            "{}: {} frames with reserved bits set in their VXLAN header, which are ignored",
+            plain(&peer.remote),
+            peer.reserved_bits_ignored
+        )?;
+    }
+    Ok(())
 }
 
 /// The peers of one bridge, below its ports.

@@ -202,6 +202,7 @@ fn an_endpoint_of_ipv6_has_its_address_in_brackets() {
         tx: TrafficInfo::default(),
         drops: BTreeMap::new(),
         drops_in: BTreeMap::new(),
+        reserved_bits_ignored: 0,
         fdb_entries: 0,
     };
     let stats = StatsInfo {

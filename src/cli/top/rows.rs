@@ -8,7 +8,7 @@ use crate::{
         output::{explain, plain},
         rates::{Flow, scaled},
     },
-    control::api::{PeerState, PortState, RESERVED_BITS_IGNORED, StatsInfo},
+    control::api::{PeerState, PortState, StatsInfo},
 };
 
 /// A port or a peer.
@@ -156,7 +156,7 @@ fn add(
     seconds: Option<f64>,
 ) {
     for (reason, &count) in all {
-        if count == 0 || reason == RESERVED_BITS_IGNORED {
+        if count == 0 {
             continue;
         }
         let way = match incoming.get(reason).copied().unwrap_or(0) {

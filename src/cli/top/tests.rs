@@ -65,8 +65,9 @@ fn peer(remote: &str, bridge: &str, state: PeerState) -> PeerInfo {
         reason: None,
         rx: TrafficInfo::default(),
         tx: TrafficInfo::default(),
-        drops: BTreeMap::from([("reserved_bits_ignored".to_owned(), 9)]),
+        drops: BTreeMap::new(),
         drops_in: BTreeMap::new(),
+        reserved_bits_ignored: 9,
         fdb_entries: 0,
     }
 }

@@ -71,17 +71,17 @@ pub struct PeerInfo {
     pub rx: TrafficInfo,
     /// From the switch to it.
     pub tx: TrafficInfo,
-    /// Frames from it or to it that were dropped, by reason, and [`RESERVED_BITS_IGNORED`].
+    /// Frames from it or to it that were dropped, by reason.
     pub drops: BTreeMap<String, u64>,
     /// Those of `drops` that came from it; the others were on their way to it.
     #[serde(default)]
     pub drops_in: BTreeMap<String, u64>,
+    /// Frames from it whose VXLAN header had reserved bits set, which lost them nothing.
+    #[serde(default)]
+    pub reserved_bits_ignored: u64,
     /// FDB entries that point to it.
     pub fdb_entries: usize,
 }
-
-/// Among [`PeerInfo::drops`], but no loss: frames whose VXLAN header had reserved bits set.
-pub const RESERVED_BITS_IGNORED: &str = "reserved_bits_ignored";
 
 /// How a peer came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

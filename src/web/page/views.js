@@ -244,6 +244,7 @@ export function vtepView({ node, type, name }, tools) {
           ["VNI", `${peer.vni} (${peer.bridge})`],
           [t("peer.path"), `${peer.path_mtu} → ${peer.mtu}`],
           [t("peer.rows"), String(peer.fdb_entries)],
+          ...(peer.reserved_bits_ignored ? [[t("peer.reserved"), String(peer.reserved_bits_ignored)]] : []),
         ]),
         traffic(peer, series, peer.remote),
         dropTable(series?.last.drops ?? peer.drops),

@@ -201,6 +201,7 @@ export const EN = {
   "peer.kind": "Kind",
   "peer.path": "MTU of the path → inside",
   "peer.rows": "FDB rows behind it",
+  "peer.reserved": "Reserved VXLAN bits ignored",
 
   "log.count": "{shown} shown, {total} kept",
   "log.empty": "No frame yet. Ping from one namespace to another one.",
@@ -253,7 +254,6 @@ export const EN = {
   "drop.vxlan_runt": "shorter than a VXLAN header",
   "drop.no_vni": "no valid VNI",
   "drop.reserved_bits": "reserved VXLAN bits are set",
-  "drop.reserved_bits_ignored": "reserved VXLAN bits ignored (not lost)",
   "drop.unknown_vni": "no bridge has its VNI",
   "drop.unknown_peer": "sender is no peer",
   "drop.own_packet": "sent by this endpoint itself",

@@ -203,6 +203,7 @@ export const ZH = {
   "peer.control": "控制平面",
   "peer.path": "路径 MTU → 内层",
   "peer.rows": "其后的转发表项",
+  "peer.reserved": "忽略了 VXLAN 保留位的帧",
 
   "log.count": "显示 {shown} 条，保留 {total} 条",
   "log.empty": "还没有帧。请从一个命名空间 ping 另一个命名空间。",
@@ -399,7 +400,6 @@ export const ZH = {
   "drop.vxlan_runt": "比 VXLAN 首部还短",
   "drop.no_vni": "没有有效的 VNI",
   "drop.reserved_bits": "VXLAN 保留位被置位",
-  "drop.reserved_bits_ignored": "忽略了 VXLAN 保留位（未丢弃）",
   "drop.unknown_vni": "没有网桥使用这个 VNI",
   "drop.unknown_peer": "发送方不是对端",
   "drop.own_packet": "由本端点自己发出",
