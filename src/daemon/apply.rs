@@ -147,8 +147,9 @@ impl Inner {
             if changing.contains(&netns.id()) {
                 continue;
             }
-            let mtu = spec.bridges.iter().find(|new| new.name == port.bridge);
-            let mtu = port.mtu.or(mtu.and_then(|bridge| bridge.mtu));
+            let bridge = spec.bridges.iter().find(|new| new.name == port.bridge);
+            let of_bridge = bridge.and_then(|bridge| bridge.mtu);
+            let mtu = port.mtu.or(of_bridge);
             let mtu = mtu.unwrap_or_else(|| state.mtu_of(port));
             let plugged = self.plug(port, mtu).map_err(|error| nothing_yet(&error))?;
             ready.insert(port.name.clone(), plugged);

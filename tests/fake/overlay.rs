@@ -97,7 +97,6 @@ pub(crate) fn overlay_bridge() -> BridgeInfo {
         }),
         peer_count: 2,
         ports: Vec::new(),
-        reserved_bits_ignored: 0,
         fdb_entries: 1,
         fdb_learned: 1,
         fdb_counters: BTreeMap::new(),
