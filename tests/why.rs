@@ -141,7 +141,7 @@ const CASES: &[Case] = &[
     },
     Case {
         reason: DropReason::NoEgress,
-        remedy: "peer add",
+        remedy: "or set a port up: tapswitch port set PORT up",
         provoke: |world| {
             world.set("podD", |port| port.up = Some(false));
             world.send(2, &broadcast(mac(1)));

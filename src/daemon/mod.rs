@@ -11,6 +11,7 @@ mod fdb;
 mod fdb_story;
 mod history;
 mod housekeeping;
+mod knock;
 mod losses;
 mod moderation;
 mod news;

@@ -2,7 +2,7 @@
 //!
 //! Probes are real VXLAN datagrams on the data path, in the VNI of the bridge. Another tapswitch
 //! answers them; for other VTEPs they are frames to a reserved address, which no bridge relays.
-//! Where nothing comes back, two plain datagrams tell whether the host, or only the port, is silent.
+//! Where nothing comes back, plain datagrams tell whether the host, or only the port, is silent.
 
 use std::{
     cell::Cell,
@@ -18,6 +18,7 @@ use std::{
 };
 
 use super::{
+    knock::Probed,
     overlay::PeerState,
     state::State,
     switch::Inner,
@@ -26,6 +27,7 @@ use super::{
 use crate::{
     control::api::{ApiError, PingReply, PingReport, PingRequest},
     datapath::{Departed, Departure, PathMtu, Pinged, UnderlayIo},
+    doctor::PeerFacts,
     names::Name,
     time::Timestamp,
     vxlan::{
@@ -178,6 +180,7 @@ impl Run<'_> {
         let request = &self.ping.request;
         let size = self.size()?;
         let timeout = seconds(request.timeout_s);
+        let frames = self.inner.sent_to(self.ping.to.ip());
         let mut replies = Vec::new();
         for sequence in 1..=request.count {
             let sent_at = self.inner.clock.now();
@@ -206,7 +209,13 @@ impl Run<'_> {
         let udp = if received > 0 {
             format!("answers on {}", self.ping.to.port())
         } else {
-            self.plain_udp(timeout)
+            self.plain_udp(
+                timeout,
+                Probed {
+                    frames,
+                    since: timeout,
+                },
+            )
         };
         let sum: f64 = rtts.iter().sum();
         Ok(PingReport {
@@ -328,26 +337,31 @@ impl Run<'_> {
     }
 
     /// What plain datagrams tell about a VTEP that answers no probe.
-    fn plain_udp(&self, timeout: Duration) -> String {
+    fn plain_udp(&self, timeout: Duration, probed: Probed) -> String {
         let port = self.ping.to.port();
-        let closed = SocketAddr::new(self.ping.to.ip(), CLOSED_PORT);
-        let ask = |to| {
-            let knock = self.underlay().map(|underlay| underlay.knock(to));
-            let knock = knock.unwrap_or_else(|| Err("the VXLAN endpoint is down".to_owned()));
-            UdpAnswer::to(knock, timeout)
-        };
-        match ask(self.ping.to) {
+        let patience = timeout.max(SHORTEST);
+        let knocked = self.inner.knock(self.ping.to, patience, probed);
+        match &knocked.port {
             UdpAnswer::Refused => format!("port {port} closed (ICMP port unreachable)"),
             UdpAnswer::Answered => format!("answers on {port}"),
             UdpAnswer::Unreachable(why) => format!("unreachable: {why}"),
-            UdpAnswer::Silent => match ask(closed) {
-                UdpAnswer::Refused | UdpAnswer::Answered => {
-                    format!("host answers UDP, {port} silent")
-                }
-                UdpAnswer::Unreachable(why) => format!("unreachable: {why}"),
-                UdpAnswer::Silent => "unknown".to_owned(),
+            UdpAnswer::Silent if knocked.is_answering() => {
+                format!("host answers UDP, {port} silent")
+            }
+            UdpAnswer::Silent => match knocked.closed {
+                Some(UdpAnswer::Unreachable(why)) => format!("unreachable: {why}"),
+                _ => "unknown".to_owned(),
             },
         }
+    }
+
+    /// How long ago the last frame came from it, if that was just now.
+    fn heard(&self) -> Option<Duration> {
+        let state = self.inner.state();
+        let is_it = |peer: &&PeerState| peer.bridge == self.ping.bridge && peer.to == self.ping.to;
+        let last = state.peers.iter().find(is_it)?.last_heard()?;
+        let age = self.inner.clock.now().since(last);
+        (age <= PeerFacts::LATELY).then_some(age)
     }
 
     fn verdict(&self, received: u32, size: u32, largest: Option<u32>, udp: &str) -> String {
@@ -376,6 +390,14 @@ impl Run<'_> {
                 "UDP gets to {ip}, but nothing listens on port {port}: no VTEP runs there, or on another port"
             );
         }
+        let is_silent = udp.starts_with("host") || udp == "unknown";
+        if is_silent && let Some(age) = self.heard() {
+            return format!(
+                "VXLAN comes from {ip}, the last frame {:.1} s ago; it answers no probes: a VTEP that is \
+                 no tapswitch, or a filter on the way there",
+                age.as_secs_f64()
+            );
+        }
         if udp.starts_with("host") {
             return format!(
                 "UDP gets to {ip}, VXLAN does not come back: a filter on port {port}, a VTEP that is no \
@@ -398,7 +420,7 @@ fn seconds(seconds: f64) -> Duration {
 
 /// What fits into UDP over IPv4, less the VXLAN header.
 const MOST_SIZE: u32 = 65_507 - 8;
-/// Where nothing listens: the port that traceroute starts with.
-const CLOSED_PORT: u16 = 33_434;
+/// The shortest time in which plain UDP is answered or is not.
+const SHORTEST: Duration = Duration::from_millis(350);
 /// Probes of one size before it counts as lost.
 const SWEEP_TRIES: u32 = 2;

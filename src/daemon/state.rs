@@ -284,9 +284,13 @@ impl BridgeState {
 
     /// The MTU of ports that name none.
     pub(super) fn mtu(&self) -> u32 {
+        self.spec.mtu.unwrap_or_else(|| self.auto_mtu())
+    }
+
+    /// What that is with `mtu = "auto"`.
+    pub(super) fn auto_mtu(&self) -> u32 {
         let auto = self.mtu_chain.as_ref().map(|chain| chain.mtu);
-        let auto = auto.unwrap_or(BridgeSpec::DEFAULT_MTU);
-        self.spec.mtu.unwrap_or(auto)
+        auto.unwrap_or(BridgeSpec::DEFAULT_MTU)
     }
 
     pub(super) fn policy(&self) -> FdbPolicy {

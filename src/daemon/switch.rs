@@ -20,6 +20,7 @@ use super::{
     events::EventBus,
     history::History,
     housekeeping::Housekeeping,
+    knock::Memory,
     options::Tuning,
     overlay::PeerState,
     ping::PingBoard,
@@ -100,6 +101,7 @@ pub(super) struct Inner {
     pub(super) tuning: Tuning,
     pub(super) events: Arc<EventBus>,
     pub(super) pings: PingBoard,
+    pub(super) knocks: Memory,
     state: Mutex<State>,
 }
 
@@ -148,6 +150,7 @@ impl Switch {
             tuning: options.tuning,
             events,
             pings: PingBoard::default(),
+            knocks: Memory::default(),
             state: Mutex::new(State {
                 engines,
                 ..State::default()

@@ -3,13 +3,14 @@
 //! Control changes wait meanwhile, so that no device outlives its port because of it; workers do
 //! not.
 
+mod fix;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
     directory::{Directory, Whereabouts},
     state::{PortState, State},
     switch::Inner,
-    why::words::{fill, port_for},
 };
 use crate::{
     bridge::{Decision, DropReason, Egress, PortId},
@@ -22,12 +23,10 @@ use crate::{
     datapath::Topology,
     names::Name,
     netlink,
-    rehearsal::{
-        self, Answer, Datagrams, Entrance, Message, Names, Rehearsal, Written, datagrams_in,
-    },
+    rehearsal::{self, Answer, Datagrams, Entrance, Message, Rehearsal, Written, datagrams_in},
     sys::netns::NetnsFile,
     vxlan,
-    wire::{Frame, MacAddr, VirtioNetHdr, Vni, describe},
+    wire::{MacAddr, VirtioNetHdr, Vni, describe},
 };
 
 /// A trace that is about to run.
@@ -75,7 +74,7 @@ enum Incoming {
 impl Inner {
     /// Tells what would become of a frame now.
     pub(super) fn trace(&self, state: &State, request: TraceRequest) -> Result<Response, ApiError> {
-        let report = prepare(state, request)?.run(self)?;
+        let report = prepare(state, request)?.run(self, state)?;
         Ok(Response::Trace(Box::new(report)))
     }
 }
@@ -168,7 +167,7 @@ fn entry(port: &PortState) -> Result<Entry, ApiError> {
 }
 
 impl Trace {
-    fn run(self, inner: &Inner) -> Result<TraceReport, ApiError> {
+    fn run(self, inner: &Inner, state: &State) -> Result<TraceReport, ApiError> {
         let mut note = None;
         let incoming = self.incoming(&mut note)?;
         let entrance = match (&self.ingress, &incoming) {
@@ -214,7 +213,7 @@ impl Trace {
                 Incoming::Messages(_) => None,
             },
             verdict,
-            fix: reason.map(|(reason, place)| self.fix(reason, place, &played)),
+            fix: reason.map(|(reason, place)| self.fix(state, reason, place, &played)),
             reason: reason.map(|(reason, _)| reason.name().to_owned()),
             steps: note.into_iter().chain(told_steps).collect(),
             copies: self.copies(&played),
@@ -353,52 +352,6 @@ impl Trace {
         let (mac, port) = (station.mac, &station.port);
         let text = format!("{next_hop}{via} is the address of port {port}, {mac}");
         (Some(mac), Some(text))
-    }
-
-    /// What to do about a loss, with the names that are known.
-    fn fix(&self, reason: DropReason, place: Option<Egress>, played: &Rehearsal) -> String {
-        let first = played.frames.first();
-        let bridge = first.map(|first| self.names.bridge(first.bridge));
-        let peer = place
-            .and_then(Egress::peer)
-            .and_then(|peer| self.topology.vtep()?.peer(peer));
-        if let (DropReason::TooBig, Some(peer)) = (reason, peer) {
-            let mtu = peer.path.get();
-            let mtu = mtu.saturating_sub(vxlan::overhead(peer.to.is_ipv6()));
-            let bridge = bridge.unwrap_or_default();
-            return format!("set MTU {mtu}: tapswitch bridge set {bridge} --mtu {mtu}");
-        }
-        let frame = first.and_then(|first| Frame::new_checked(&first.frame).ok());
-        let to_port = place.and_then(Egress::port);
-        let from_port = match &self.ingress {
-            Where::Port(entry) => Some(entry.spec.name.to_string()),
-            Where::Peer { .. } => None,
-        };
-        let port = port_for(
-            reason,
-            from_port,
-            to_port.map(|port| Names::port(&self.names, port)),
-        );
-        let ip = match (reason, &self.ingress) {
-            (DropReason::NoRoute, _) => peer.map(|peer| peer.to.ip()),
-            (_, Where::Peer { remote, .. }) => Some(*remote),
-            (_, Where::Port(_)) => None,
-        };
-        let vni = match &self.ingress {
-            Where::Peer { vni, .. } => Some(vni.to_string()),
-            Where::Port(_) => None,
-        };
-        let mac = frame
-            .filter(|_| matches!(reason, DropReason::Locked | DropReason::PinnedSource))
-            .map(|frame| frame.src().to_string());
-        let names = [
-            ("PORT", port),
-            ("BRIDGE", bridge),
-            ("MAC", mac),
-            ("IP", ip.map(|ip| ip.to_string())),
-            ("N", vni),
-        ];
-        fill(reason.remedy(), &names)
     }
 
     fn copies(&self, played: &Rehearsal) -> Vec<TraceCopy> {

@@ -189,12 +189,21 @@ pub enum UdpAnswer {
 }
 
 impl UdpAnswer {
-    /// What comes back within `timeout`.
-    pub fn to(knock: Result<Knock, String>, timeout: Duration) -> Self {
-        let answer = match knock {
-            Ok(knock) => knock.ask(timeout),
-            Err(why) => return Self::Unreachable(why),
-        };
+    /// What comes back within `timeout` for each of these, which are sent in this order.
+    pub fn to<const N: usize>(knocks: [&Result<Knock, String>; N], timeout: Duration) -> [Self; N] {
+        let sent = knocks.map(|knock| {
+            let knock = knock
+                .as_ref()
+                .map_err(|why| Self::Unreachable(why.clone()))?;
+            knock.send().map(|()| knock).map_err(Self::from)
+        });
+        let deadline = clock::now() + timeout;
+        sent.map(|sent| sent.map_or_else(|known| known, |knock| knock.wait_until(deadline).into()))
+    }
+}
+
+impl From<Answer> for UdpAnswer {
+    fn from(answer: Answer) -> Self {
         match answer {
             Answer::Answered => Self::Answered,
             Answer::Refused => Self::Refused,
@@ -323,8 +332,8 @@ impl Underlay {
         }
     }
 
-    /// A datagram of one byte to `to`, which a VTEP drops without a word: [`UdpAnswer::to`] sends
-    /// it. It has a socket of its own, so that waiting keeps nobody from closing these.
+    /// Datagrams of one byte to `to`, which a VTEP drops without a word: [`UdpAnswer::to`] sends
+    /// one. It has a socket of its own, so that waiting keeps nobody from closing these.
     ///
     /// # Errors
     /// Why there is no way, in words.

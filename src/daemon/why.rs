@@ -1,5 +1,6 @@
 //! What the flight recorders have, gathered and put into words.
 
+pub(super) mod size;
 pub(super) mod words;
 
 use std::{

@@ -5,6 +5,7 @@ use std::{collections::HashSet, net::IpAddr};
 use super::{
     facts::{BridgeFacts, Facts, PortFacts, Scope, is_link_local},
     finding::{Check, Notes, Severity, Step},
+    remedy::lower_mtu,
 };
 use crate::config::Mode;
 
@@ -144,7 +145,10 @@ fn mtus(notes: &mut Notes, facts: &Facts, bridge: &BridgeFacts, ports: &[&PortFa
         true => Severity::Note,
         false => Severity::Warning,
     };
-    let fix = [format!("tapswitch port set {} mtu {least}", high.spec.name)];
+    let auto = Some(bridge.auto_mtu).filter(|auto| auto == least);
+    let undo = [high, low].map(|port| notes.fix_of(Check::MtuChanged, &port.about()));
+    let undo = undo.into_iter().flatten().next();
+    let fix = undo.unwrap_or_else(|| vec![lower_mtu(&bridge.spec, &high.spec, *least, auto)]);
     notes.bad(Check::MtuDiffers, severity, &about, fact, fix);
 }
 

@@ -117,6 +117,8 @@ pub struct BridgeFacts {
     pub spec: BridgeSpec,
     /// The MTU of ports that name none.
     pub mtu: u32,
+    /// What that is with `mtu = "auto"`.
+    pub auto_mtu: u32,
     /// Learned entries in the FDB.
     pub learned: u32,
     /// Addresses that were not learned because the FDB was full.
@@ -339,10 +341,17 @@ pub struct PeerFacts {
     pub way: Option<Way>,
     /// Frames from it.
     pub rx: Count,
+    /// How long ago the last one came, where nobody answers probes.
+    pub last_heard: Option<Duration>,
     /// Frames lost on the way from it or to it.
     pub losses: Vec<Loss>,
     /// What came of asking it.
     pub probe: Option<Probe>,
+}
+
+impl PeerFacts {
+    /// What has come from a peer in this time shows that it is well now.
+    pub const LATELY: Duration = Duration::from_secs(10);
 }
 
 /// What came of asking a peer.
@@ -354,7 +363,8 @@ pub struct Probe {
     pub large: Option<(u32, bool)>,
     /// What its VXLAN port says to plain UDP, if probes were not answered.
     pub port: Udp,
-    /// What a port says where nobody listens: whether the machine is there at all.
+    /// What a port says where nobody listens, which is asked last: whether the machine is there at
+    /// all, and sends ICMP errors now.
     pub closed: Udp,
     /// The other port that VXLAN is known by, and what that says.
     pub other: (u16, Udp),
@@ -406,6 +416,8 @@ pub struct Heard {
     pub from: String,
     /// Where they went.
     pub to: Vec<String>,
+    /// Their destination, if there is a frame.
+    pub dst: Option<MacAddr>,
     /// The reason for which they were lost, as counters name it.
     pub lost: Option<String>,
     /// What became of them, in words.

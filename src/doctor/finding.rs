@@ -263,15 +263,16 @@ impl Notes {
     }
 
     /// Something is not as it should be, or worth knowing.
-    pub(super) fn bad<const N: usize>(
+    pub(super) fn bad(
         &mut self,
         id: Check,
         severity: Severity,
         about: &str,
         fact: impl Into<String>,
-        fix: [String; N],
+        fix: impl IntoIterator<Item = String>,
     ) {
-        self.add(id, severity, about, fact.into(), fix.into());
+        let fix = fix.into_iter().collect();
+        self.add(id, severity, about, fact.into(), fix);
     }
 
     fn add(&mut self, id: Check, severity: Severity, about: &str, fact: String, fix: Vec<String>) {
@@ -288,6 +289,13 @@ impl Notes {
             why: why.to_owned(),
             fix,
         });
+    }
+
+    /// What was found to repair this object.
+    pub(super) fn fix_of(&self, id: Check, about: &str) -> Option<Vec<String>> {
+        let mut found = self.0.iter();
+        let found = found.find(|finding| finding.id == id && finding.about == about);
+        found.map(|finding| finding.fix.clone())
     }
 
     /// Whether anything worse than a note was found about this step and object.

@@ -16,6 +16,7 @@ mod overlay;
 mod path;
 mod place;
 mod port;
+mod remedy;
 
 use self::finding::Notes;
 pub use self::{
@@ -25,6 +26,7 @@ pub use self::{
     },
     finding::{Check, Finding, Report, Severity, Step},
     place::Place,
+    remedy::lower_mtu,
 };
 
 /// Judges the facts.

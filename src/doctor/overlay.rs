@@ -7,6 +7,7 @@ use super::{
     path,
     place::word,
     port::of_losses,
+    remedy::lower_mtu,
 };
 use crate::{
     config::VtepSpec,
@@ -283,6 +284,7 @@ fn unanswered(notes: &mut Notes, facts: &Facts, about: &str, peer: &PeerFacts, p
     let (other, other_says) = &probe.other;
     let is_there = matches!(probe.closed, Udp::Refused | Udp::Answered);
     let heard = peer.rx;
+    let lately = peer.last_heard.filter(|age| *age <= PeerFacts::LATELY);
     match &probe.port {
         Udp::Unreachable(why) => {
             let fact = format!("{ip} cannot be reached: {why}");
@@ -302,9 +304,10 @@ fn unanswered(notes: &mut Notes, facts: &Facts, about: &str, peer: &PeerFacts, p
             notes.bad(Check::PeerOtherPort, Severity::Broken, about, fact, fix);
         }
         Udp::Refused => {
-            // Hosts send only so many ICMP errors: then silence tells nothing.
             let perhaps = match other_says {
-                Udp::Silent => format!("; port {other} said nothing, perhaps it is there"),
+                Udp::Silent => format!(
+                    "; of port {other} nothing is known, since hosts send only so many ICMP errors"
+                ),
                 _ => String::new(),
             };
             let fact =
@@ -321,31 +324,58 @@ fn unanswered(notes: &mut Notes, facts: &Facts, about: &str, peer: &PeerFacts, p
             );
             notes.ok(Check::Peer, about, fact);
         }
-        _ if is_there || heard.total > 0 => {
-            let severity = match heard.total > 0 && !is_looked_for(facts) {
-                // Silent, as VTEPs are that nobody talks to.
-                true => Severity::Note,
-                false => Severity::Warning,
-            };
-            let vni = peer.vni;
+        _ if lately.is_some() && !is_looked_for(facts) => {
+            let age = lately.unwrap_or_default().as_secs_f64();
             let fact = format!(
-                "UDP gets to {ip}, VXLAN does not come back, and {} frames ever came from it: a \
-                 filter on port {port}, no VNI {vni} there, this host is not listed there, or it \
-                 is no tapswitch",
-                heard.total
+                "a frame came from it {age:.1} s ago; it answers no probes, like any VTEP that is no \
+                 tapswitch"
             );
-            let fix = [
-                format!("tapswitch peer show    # on {ip}"),
-                format!("iptables -S | grep {port}    # on {ip} and between"),
-            ];
-            notes.bad(Check::VxlanUnanswered, severity, about, fact, fix);
+            notes.ok(Check::Peer, about, fact);
         }
+        _ if is_there || heard.total > 0 => no_vxlan(notes, facts, about, peer, is_there),
         _ => {
             let fact = format!("nothing comes back from {ip}, neither VXLAN nor an ICMP error");
             let fix = [format!("ping {ip}")];
             notes.bad(Check::PeerSilent, Severity::Broken, about, fact, fix);
         }
     }
+}
+
+/// VXLAN does not come back, and nobody says why.
+fn no_vxlan(notes: &mut Notes, facts: &Facts, about: &str, peer: &PeerFacts, is_there: bool) {
+    let (ip, port) = (peer.to.ip(), peer.to.port());
+    let heard = peer.rx;
+    let severity = match heard.total > 0 && !is_looked_for(facts) {
+        // Silent, as VTEPs are that nobody talks to.
+        true => Severity::Note,
+        false => Severity::Warning,
+    };
+    let (vni, total) = (peer.vni, heard.total);
+    let what = match is_there {
+        true => format!("UDP gets to {ip}, VXLAN does not come back"),
+        false => format!(
+            "nothing comes back from {ip}, neither VXLAN nor an ICMP error, of which hosts \
+             send only so many"
+        ),
+    };
+    let ever = match peer.last_heard {
+        None => format!("{total} frames ever came from it"),
+        Some(age) => {
+            format!(
+                "{total} frames came from it, the last {:.1} s ago",
+                age.as_secs_f64()
+            )
+        }
+    };
+    let fact = format!(
+        "{what}, and {ever}: a filter on port {port}, no VNI {vni} there, this host is not \
+         listed there, or it is no tapswitch"
+    );
+    let fix = [
+        format!("tapswitch peer show    # on {ip}"),
+        format!("iptables -S | grep {port}    # on {ip} and between"),
+    ];
+    notes.bad(Check::VxlanUnanswered, severity, about, fact, fix);
 }
 
 /// Whether somebody wants to get to an address that nobody has answered for.
@@ -381,12 +411,12 @@ fn mtu(notes: &mut Notes, facts: &Facts, bridge: &BridgeFacts, peers: &[&PeerFac
         narrowest.path_mtu,
         narrowest.path_mtu.saturating_sub(narrowest.mtu),
     );
-    let fix = match (port.spec.mtu, bridge.spec.mtu) {
-        (None, Some(_)) => format!("tapswitch bridge set {name} --mtu auto"),
-        _ => format!(
-            "tapswitch port set {} mtu {}",
-            port.spec.name, narrowest.mtu
-        ),
-    };
-    notes.bad(Check::MtuOverPath, Severity::Warning, &about, fact, [fix]);
+    let fits = narrowest.mtu;
+    let auto = Some(bridge.auto_mtu).filter(|auto| *auto <= fits);
+    // Somebody inside has changed it: that is to be undone, if it would do.
+    let given = port.spec.mtu.unwrap_or(bridge.mtu);
+    let undo = notes.fix_of(Check::MtuChanged, &port.about());
+    let undo = undo.filter(|_| given <= fits);
+    let fix = undo.unwrap_or_else(|| vec![lower_mtu(&bridge.spec, &port.spec, fits, auto)]);
+    notes.bad(Check::MtuOverPath, Severity::Warning, &about, fact, fix);
 }

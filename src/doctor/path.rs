@@ -7,6 +7,7 @@ use super::{
     finding::{Check, Notes, Severity, Step},
     place::sysctl_key,
     port::{self, is_usual},
+    remedy::for_a_shell,
 };
 use crate::netlink::{Neighbour, Reachability, Way};
 
@@ -113,7 +114,7 @@ fn one(notes: &mut Notes, facts: &Facts, ends: &Ends<'_>) {
     }
     next_hop(notes, facts, &about, ends);
     arp_seen(notes, &about, ends);
-    lost(notes, &about, &path.heard);
+    lost(notes, facts, ends);
 }
 
 /// Whether the first end sends it to the switch.
@@ -141,7 +142,17 @@ fn way_there(notes: &mut Notes, facts: &Facts, about: &str, ends: &Ends<'_>) -> 
                 nets(from),
                 to.map(|to| to.spec.name.as_str()).unwrap_or_default(),
             );
-            let fix = [place.ip(format_args!("route add {target} dev {dev}"))];
+            // Both, or the answers would not come back.
+            let there = place.ip(format_args!("route add {target} dev {dev}"));
+            let back = to.zip(path.from).filter(|(to, _)| match &path.back {
+                Some(Way::Over { link, .. }) => *link != to.ifname(),
+                _ => true,
+            });
+            let back = back.map(|(to, source)| {
+                let add = format!("route replace {source} dev {}", to.device());
+                to.place().ip(add)
+            });
+            let fix = [there].into_iter().chain(back);
             notes.bad(Check::SubnetsDiffer, Severity::Broken, about, fact, fix);
             return false;
         }
@@ -376,7 +387,11 @@ fn arp_seen(notes: &mut Notes, about: &str, ends: &Ends<'_>) {
             notes.ok(Check::Neighbour, about, fact);
         }
         None if !is_known => {
-            let fact = format!("{request}, {} times, and no answer came", asked.count);
+            let times = match asked.count {
+                1 => String::new(),
+                count => format!(", {count} times"),
+            };
+            let fact = format!("{request}{times}, and no answer came");
             let fix = [format!("tapswitch why {hop}")];
             notes.bad(Check::ArpUnanswered, Severity::Warning, about, fact, fix);
         }
@@ -385,19 +400,44 @@ fn arp_seen(notes: &mut Notes, about: &str, ends: &Ends<'_>) {
 }
 
 /// Frames between the ends that were lost a moment ago.
-fn lost(notes: &mut Notes, about: &str, heard: &[Heard]) {
+fn lost(notes: &mut Notes, facts: &Facts, ends: &Ends<'_>) {
+    let Ends { from, to, path } = *ends;
+    let name = from.spec.name.as_str();
+    let (there, back) = (
+        format!("{name} to {}", path.to),
+        format!("{} to {name}", path.to),
+    );
     let is_new = |it: &&Heard| it.age < NEW && !it.lost.as_deref().is_none_or(is_usual);
-    for heard in heard.iter().filter(is_new).take(MOST_LOST) {
+    let is_for_us = |it: &Heard| {
+        it.dst
+            .is_none_or(|dst| dst.is_group() || dst == from.real_mac())
+    };
+    // What others have to do with the second end is not about this path.
+    let heard = path.heard.iter().filter(is_new).filter_map(|it| {
+        let is = |port: &PortFacts| it.from == port.spec.name.as_str();
+        let is_theirs = to.map_or_else(|| !facts.ports.iter().any(is), is);
+        match it.from == name {
+            true => Some((&there, it)),
+            false => (is_theirs && is_for_us(it)).then_some((&back, it)),
+        }
+    });
+    for (about, heard) in heard.take(MOST_LOST) {
+        let times = match heard.count {
+            1 => "once".to_owned(),
+            count => format!("{count} times"),
+        };
         let fact = format!(
-            "{} times {} from {}, the last {:.1} s ago: {}",
-            heard.count,
+            "{times} {} from {}, the last {:.1} s ago: {}",
             heard.frame,
             heard.from,
             heard.age.as_secs_f64(),
             heard.why
         );
-        let fix = heard.remedy.clone();
-        let fix = [fix.unwrap_or_else(|| "tapswitch why --drops".to_owned())];
+        let remedy = heard.remedy.as_deref();
+        let mut fix = remedy.map_or_else(Vec::new, for_a_shell);
+        if fix.is_empty() {
+            fix.push("tapswitch why --drops".to_owned());
+        }
         notes.bad(Check::LostLately, Severity::Warning, about, fact, fix);
     }
 }

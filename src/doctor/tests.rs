@@ -4,6 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use super::*;
 use crate::{
+    bridge::DropReason,
     config::{BridgeSpec, OffloadMode, PortSpec, VtepSpec},
     names::Name,
     netlink::{
@@ -103,6 +104,7 @@ fn local() -> Facts {
         bridges: vec![BridgeFacts {
             spec: BridgeSpec::new(name("br0")),
             mtu: 1500,
+            auto_mtu: 1500,
             learned: 2,
             refused: Count::default(),
             held: Vec::new(),
@@ -129,6 +131,7 @@ fn overlay() -> Facts {
     facts.paths.clear();
     facts.bridges[0].spec.vni = Vni::new(42);
     facts.bridges[0].mtu = 1450;
+    facts.bridges[0].auto_mtu = 1450;
     for port in &mut facts.ports {
         seen(port).view.link.mtu = 1450;
     }
@@ -161,6 +164,7 @@ fn overlay() -> Facts {
         no_route: None,
         way: None,
         rx: Count::default(),
+        last_heard: None,
         losses: Vec::new(),
         probe: Some(Probe {
             rtt: Some(Duration::from_millis(1)),
@@ -311,6 +315,7 @@ fn heard(frame: &str, from: &str) -> Heard {
         age: Duration::from_secs(1),
         from: from.to_owned(),
         to: vec!["pod2".to_owned()],
+        dst: None,
         lost: None,
         why: String::new(),
         remedy: None,
@@ -340,6 +345,42 @@ fn the_recorder_tells_whether_arp_was_asked_and_answered() {
     path.heard.push(lost);
     let cause = diagnose(&facts).cause.unwrap();
     assert_eq!(cause.id, Check::LostLately);
+    assert_eq!(cause.fix, ["tapswitch why --drops"]);
+}
+
+#[test]
+fn what_was_lost_is_told_with_its_direction_and_of_this_path_only() {
+    let lost_from = |from: &str, dst: u8, count| Heard {
+        lost: Some("too_big".to_owned()),
+        dst: Some(mac(dst)),
+        count,
+        why: "it is large".to_owned(),
+        remedy: Some("set MTU 9: tapswitch bridge set br0 --mtu auto".to_owned()),
+        ..heard("udp", from)
+    };
+    let mut facts = local();
+    facts.paths[0].heard = vec![
+        lost_from("pod1", 2, 1),
+        lost_from("pod2", 1, 4),
+        lost_from("pod2", 3, 5),
+        lost_from("pod3", 2, 6),
+    ];
+    let findings = diagnose(&facts).findings;
+    let lost = findings.iter().filter(|it| it.id == Check::LostLately);
+    let told: Vec<_> = lost
+        .map(|it| (it.about.as_str(), it.fact.as_str()))
+        .collect();
+    let said = [
+        (
+            "pod1 to 10.1.1.2",
+            "once udp from pod1, the last 1.0 s ago: it is large",
+        ),
+        (
+            "10.1.1.2 to pod1",
+            "4 times udp from pod2, the last 1.0 s ago: it is large",
+        ),
+    ];
+    assert_eq!(told, said);
 }
 
 #[test]
@@ -423,6 +464,11 @@ fn a_vtep_of_another_make_that_sends_is_no_complaint() {
     facts.peers[0].probe = Some(silent(Udp::Silent, Udp::Refused, Udp::Refused));
     facts.peers[0].rx = Count { total: 9, grown: 0 };
     assert_eq!(diagnose(&facts).verdict, Severity::Note);
+    facts.peers[0].last_heard = Some(2 * PeerFacts::LATELY);
+    assert_eq!(diagnose(&facts).verdict, Severity::Note);
+    facts.peers[0].last_heard = Some(PeerFacts::LATELY / 2);
+    assert_eq!(diagnose(&facts).verdict, Severity::Ok);
+    facts.peers[0].last_heard = None;
     facts.peers[0].rx.grown = 1;
     assert_eq!(diagnose(&facts).verdict, Severity::Ok);
 }

@@ -171,6 +171,7 @@ impl Teller<'_> {
                 let places = self.flooded_to(to);
                 let text = match &places {
                     Some(places) => format!("{to}: to {}", places.join(", ")),
+                    None if to == "1" => "to 1 place".to_owned(),
                     None => format!("to {to} places"),
                 };
                 self.say("flood", text);

@@ -21,8 +21,14 @@ struct Fault {
 
 pub(crate) fn trials(env: &Env) -> Vec<Trial> {
     let all = DEVICES.iter().chain(ADDRESSES).chain(SWITCH);
-    all.map(|fault| env.trial_with(fault.programs, fault.name, || fault.run()))
-        .collect()
+    let faults = all.map(|fault| env.trial_with(fault.programs, fault.name, || fault.run()));
+    let mut trials: Vec<Trial> = faults.collect();
+    trials.push(env.trial_with(
+        &["ping"],
+        "one_mtu_has_one_repair_wherever_it_is_told",
+        one_repair,
+    ));
+    trials
 }
 
 impl Fault {
@@ -37,8 +43,30 @@ impl Fault {
             opinion.follow(&lab.daemon);
             let after = Opinion::of(&lab.daemon, self.about);
             assert!(!after.complains_of(self.cause), "{}", after.text());
+            // Half a repair of a path is none.
+            assert!(!after.complains_of("no-way-back"), "{}", after.text());
         }
     }
+}
+
+/// A bridge of 9000, a port of 1500, and a packet that got lost between them.
+fn one_repair() {
+    let lab = Lab::new();
+    lab.tapswitch("bridge set br0 --mtu 9000");
+    lab.tapswitch("port set podA mtu 1500");
+    lab.ping("podB", "10.1.1.1");
+    drop(lab.run("podB", "ping -c 1 -W 0.2 -s 4000 -M do 10.1.1.1"));
+
+    let opinion = Opinion::of(&lab.daemon, "podB podA");
+
+    assert!(opinion.complains_of("mtu-differs"), "{}", opinion.text());
+    assert!(opinion.complains_of("lost-lately"), "{}", opinion.text());
+    for id in ["mtu-", "lost-lately"] {
+        let one: Vec<String> = opinion.fixes(id).into_iter().collect();
+        assert_eq!(one, ["tapswitch bridge set br0 --mtu auto"], "{id}");
+    }
+    opinion.follow(&lab.daemon);
+    assert!(!Opinion::of(&lab.daemon, "podB podA").complains_of("mtu-differs"));
 }
 
 const fn fault(

@@ -1,6 +1,6 @@
 //! One machine: the real program with three pods on a bridge, and a doctor who is asked.
 
-use std::process::Output;
+use std::{collections::BTreeSet, process::Output};
 
 use serde_json::Value;
 
@@ -104,7 +104,22 @@ impl Opinion {
             Some(is_broken.into()),
             "doctor {about}: {stdout}"
         );
-        Self(report)
+        let opinion = Self(report);
+        for fix in opinion.fixes("") {
+            let program = fix.split(' ').next().unwrap();
+            assert!(PROGRAMS.contains(&program), "no command: {fix}");
+        }
+        opinion
+    }
+
+    /// The commands of all findings whose id begins like this, as somebody at a shell would type
+    /// them.
+    pub(crate) fn fixes(&self, id: &str) -> BTreeSet<String> {
+        let findings = self.0["findings"].as_array().unwrap().iter();
+        let findings = findings.filter(|it| it["id"].as_str().unwrap().starts_with(id));
+        let fixes = findings.flat_map(|it| it["fix"].as_array().unwrap());
+        let commands = fixes.map(|fix| fix.as_str().unwrap().split("    #").next().unwrap());
+        commands.map(str::to_owned).collect()
     }
 
     /// The id of the most likely cause.
@@ -142,6 +157,21 @@ impl Opinion {
         }
     }
 }
+
+/// What commands begin with.
+const PROGRAMS: [&str; 11] = [
+    "tapswitch",
+    "ethtool",
+    "ip",
+    "ip6tables",
+    "iptables",
+    "nft",
+    "nsenter",
+    "ping",
+    "ss",
+    "sysctl",
+    "lsns",
+];
 
 impl Daemon {
     /// Runs a line in a shell that knows `tapswitch`.

@@ -105,10 +105,81 @@ struct Fault {
 }
 
 pub(crate) fn trials(env: &Env) -> Vec<Trial> {
-    FAULTS
-        .iter()
+    let faults = FAULTS.iter();
+    let mut trials: Vec<Trial> = faults
         .map(|fault| env.trial_with(fault.programs, fault.name, || fault.run()))
-        .collect()
+        .collect();
+    trials.push(env.trial(
+        "what_is_closed_stays_closed_however_often_it_is_asked",
+        stays_closed,
+    ));
+    trials.push(env.trial_with(
+        &["ping"],
+        "one_mtu_of_an_overlay_has_one_repair_wherever_it_is_told",
+        one_repair,
+    ));
+    trials
+}
+
+/// Too large for the path, and not to be told: who sends it allows it to be fragmented.
+fn one_repair() {
+    let pair = Pair::new(Family::V4);
+    pair.daemon.screen("bridge set ov0 --mtu 1500");
+    pair.ping();
+    let words = [
+        "ping", "-c", "1", "-W", "0.2", "-s", "1472", "-M", "dont", "10.1.1.2",
+    ];
+    drop(pair.pod.exec(&words));
+
+    let opinion = Opinion::of(&pair.daemon, "pod1 10.1.1.2");
+
+    for id in ["mtu-", "lost-lately"] {
+        let one: Vec<String> = opinion.fixes(id).into_iter().collect();
+        assert_eq!(
+            one,
+            ["tapswitch bridge set ov0 --mtu auto"],
+            "{id}: {}",
+            opinion.text()
+        );
+    }
+    let why = pair.daemon.json("why 10.1.1.2 --drops");
+    let remedy = why["entries"][0]["remedy"].as_str().unwrap();
+    assert!(
+        remedy.ends_with(": tapswitch bridge set ov0 --mtu auto"),
+        "{remedy}"
+    );
+    opinion.follow(&pair.daemon);
+    let after = Opinion::of(&pair.daemon, "pod1 10.1.1.2");
+    assert!(!after.complains_of("mtu-over-path"), "{}", after.text());
+}
+
+/// The machine of a peer sends only so many ICMP errors, and each examination provokes some.
+fn stays_closed() {
+    type There = fn(Host, IpAddr) -> Option<Node>;
+    let on_linuxs_port: There = |far, here| {
+        let node = Node::with(far, |spec| spec.port = 8472);
+        node.bridge("ov0", 42, &[here], |_| {});
+        Some(node)
+    };
+    let cases: [(There, &str); 2] = [
+        (|_, _| None, "peer-port-closed"),
+        (on_linuxs_port, "peer-other-port"),
+    ];
+    for (there, cause) in cases {
+        let pair = Pair::with(Family::V4, there);
+        let opinions: Vec<Opinion> = (0..4).map(|_| Opinion::of(&pair.daemon, "")).collect();
+        for opinion in &opinions {
+            assert_eq!(opinion.cause(), cause, "{}", opinion.text());
+            assert_eq!(opinion.0["cause"], opinions[0].0["cause"]);
+        }
+        for _ in 0..2 {
+            let ping = format!("peer ping {} -c 2 -i 100ms -W 100ms --json", pair.far.ip);
+            let output = pair.daemon.run(&ping);
+            assert_eq!(output.status.code(), Some(1));
+            let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(report["udp"], "port 4789 closed (ICMP port unreachable)");
+        }
+    }
 }
 
 impl Fault {

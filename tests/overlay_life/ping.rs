@@ -41,6 +41,7 @@ pub(crate) const TESTS: &[Test] = &[
         "silence_is_told_as_far_as_it_can_be_told",
         silence,
     ),
+    (&["ping"], "frames_of_a_vtep_show_what_probes_do_not", heard),
     (&[], "only_peers_are_answered_and_only_so_often", only_peers),
     (
         &[],
@@ -178,6 +179,7 @@ fn silence() {
         .unwrap();
     let peers = [kernel.ip, none.ip, filtered.ip, unlisted.ip, dead, refused];
     let daemon = daemon(&a, &peers);
+    be_quiet(&kernel);
     kernel.netns.ip(&format!(
         "link add vx0 type vxlan id 42 local {} remote {} dstport 4789",
         kernel.ip, a.ip
@@ -250,6 +252,41 @@ fn silence() {
             )
         )
     );
+}
+
+/// It says nothing by itself.
+fn be_quiet(host: &Host) {
+    let default = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
+    host.netns.run(|| std::fs::write(default, "1")).unwrap();
+}
+
+fn heard() {
+    let [a, kernel] = lan(Family::V4);
+    let daemon = daemon(&a, &[kernel.ip]);
+    be_quiet(&kernel);
+    let ip = kernel.ip;
+    for line in [
+        format!(
+            "link add vx0 type vxlan id 42 local {ip} remote {} dstport 4789",
+            a.ip
+        ),
+        "link set vx0 up".to_owned(),
+        "address add 10.1.1.9/24 dev vx0".to_owned(),
+    ] {
+        kernel.netns.ip(&line);
+    }
+    drop(
+        kernel
+            .netns
+            .exec(&["ping", "-c", "1", "-W", "0.2", "10.1.1.8"]),
+    );
+
+    let ping = report(&daemon, 1, &format!("{ip} -c 1 -W 300ms"));
+
+    assert_eq!(ping["udp"], "host answers UDP, 4789 silent");
+    let verdict = ping["verdict"].as_str().unwrap();
+    let says = format!("VXLAN comes from {ip}, the last frame ");
+    assert!(verdict.starts_with(&says), "{verdict}");
 }
 
 fn only_peers() {

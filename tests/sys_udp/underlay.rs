@@ -494,7 +494,10 @@ fn answers() {
     let cable = Cable::shared();
     for (ours, theirs) in FAMILIES {
         let left = opened(&cable.left, ours);
-        let ask = |wait| UdpAnswer::to(left.knock(right_of(theirs)), wait);
+        let ask = |wait| {
+            let [answer] = UdpAnswer::to([&left.knock(right_of(theirs))], wait);
+            answer
+        };
         assert_eq!(ask(3 * SECOND), UdpAnswer::Refused);
         let right = opened(&cable.right, theirs);
         assert_eq!(ask(Duration::from_millis(50)), UdpAnswer::Silent);
@@ -517,8 +520,8 @@ fn answers() {
             "198.51.100.9"
         };
         assert_eq!(
-            UdpAnswer::to(left.knock(right_of(nowhere)), SECOND),
-            UdpAnswer::Unreachable("network is unreachable".to_owned())
+            UdpAnswer::to([&left.knock(right_of(nowhere))], SECOND),
+            [UdpAnswer::Unreachable("network is unreachable".to_owned())]
         );
     }
 }

@@ -59,9 +59,10 @@ fn paragraph(out: &mut impl Write, entry: &WhyEntry) -> io::Result<()> {
     match entry.fate {
         WhyFate::Forwarded => line("to", &format!("{}: {why}", entry.to.join(", ")))?,
         WhyFate::Flooded => {
-            let to = match entry.to.is_empty() {
-                true => format!("{} places", entry.copies),
-                false => entry.to.join(", "),
+            let to = match (&entry.to[..], entry.copies) {
+                ([], 1) => "1 place".to_owned(),
+                ([], copies) => format!("{copies} places"),
+                (to, _) => to.join(", "),
             };
             line("flooded", &format!("to {to}: {why}"))?;
         }

@@ -314,6 +314,7 @@ impl Exam<'_> {
                 BridgeFacts {
                     spec: bridge.spec.clone(),
                     mtu: bridge.mtu(),
+                    auto_mtu: bridge.auto_mtu(),
                     learned: bridge.fdb.learned(),
                     refused: first.refused(name, refused),
                     held: self.held(&state, bridge),
@@ -363,6 +364,7 @@ fn heard(entry: WhyEntry) -> Heard {
         age: Duration::try_from_secs_f64(entry.age_s).unwrap_or_default(),
         from: from.or(entry.from_remote).unwrap_or_default(),
         to: entry.to,
+        dst: entry.dst,
         lost: entry.reason,
         why: entry.why,
         remedy: entry.remedy,

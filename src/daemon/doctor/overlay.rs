@@ -8,7 +8,12 @@ use std::{
 };
 
 use super::{
-    super::{overlay::VtepLink, ping::Ping, underlay::UdpAnswer},
+    super::{
+        knock::{Probed, other_port},
+        overlay::{PeerState, VtepLink},
+        ping::Ping,
+        underlay::UdpAnswer,
+    },
     Exam, LONGEST,
 };
 use crate::{
@@ -17,7 +22,7 @@ use crate::{
     doctor::{Count, Facts, PeerFacts, Probe, Surroundings, Udp, VtepFacts},
     names::Name,
     netlink::{self, Netfilter, Way},
-    sys::{netns::NetnsFile, udp::Knock},
+    sys::netns::NetnsFile,
     vxlan,
 };
 
@@ -62,6 +67,7 @@ impl Exam<'_> {
                         no_route: peer.no_route.clone(),
                         way: None,
                         rx: Count::default(),
+                        last_heard: None,
                         losses: Vec::new(),
                         probe: None,
                     }
@@ -81,6 +87,12 @@ impl Exam<'_> {
         }
         if is_open {
             self.ask_peers(&mut facts.peers);
+            for peer in &mut facts.peers {
+                let is_silent = |probe: &Probe| probe.rtt.is_none();
+                if peer.probe.as_ref().is_some_and(is_silent) {
+                    peer.last_heard = self.last_heard(peer);
+                }
+            }
         }
         let (Some(vtep), Some(netns)) = (&mut facts.vtep, &netns) else {
             return;
@@ -128,35 +140,37 @@ impl Exam<'_> {
             let state = self.inner.state();
             self.inner.prepare_ping(&state, request).ok()?
         };
+        let frames = self.inner.sent_to(to.ip());
         let (rtt, large) = ping.short_and_long(self.inner, PATIENCE);
-        let other = match to.port() {
-            VtepSpec::DEFAULT_PORT => LINUX_PORT,
-            _ => VtepSpec::DEFAULT_PORT,
-        };
         let mut probe = Probe {
             rtt,
             large,
             port: Udp::NotAsked,
             closed: Udp::NotAsked,
-            other: (other, Udp::NotAsked),
+            other: (other_port(to.port()), Udp::NotAsked),
         };
         if rtt.is_none() {
-            // The one that must be closed last: hosts send only so many ICMP errors, and if it still
-            // gets one, so would have the others.
-            let ports = [to.port(), other, CLOSED_PORT];
-            let ports = ports.map(|port| self.knock(SocketAddr::new(to.ip(), port)));
-            let [port, other_says, closed] = answers(ports);
-            (probe.port, probe.closed) = (port, closed);
-            probe.other = (other, other_says);
+            let knocked = self.inner.knock(
+                to,
+                PATIENCE,
+                Probed {
+                    frames,
+                    since: PATIENCE,
+                },
+            );
+            probe.port = knocked.port.into();
+            probe.closed = knocked.closed.map_or(Udp::NotAsked, Udp::from);
+            probe.other.1 = knocked.other.map_or(Udp::NotAsked, Udp::from);
         }
         Some(probe)
     }
 
-    /// A question to a port. The endpoint is not held: it may be closed at any moment.
-    fn knock(&self, to: SocketAddr) -> Result<Knock, String> {
-        let underlay = self.inner.state().underlay().cloned();
-        let closed = || Err("the VXLAN endpoint is down".to_owned());
-        underlay.map_or_else(closed, |underlay| underlay.knock(to))
+    /// How long ago a frame came from the peer.
+    fn last_heard(&self, peer: &PeerFacts) -> Option<Duration> {
+        let state = self.inner.state();
+        let is_it = |it: &&PeerState| it.bridge == peer.bridge && it.to == peer.to;
+        let last = state.peers.iter().find(is_it)?.last_heard()?;
+        Some(self.inner.clock.now().since(last))
     }
 
     /// The counters of the firewall once more, if time is left.
@@ -200,24 +214,15 @@ fn around(netns: &Place, local: IpAddr) -> Option<Surroundings> {
     })
 }
 
-/// What several ports say, asked all at once.
-fn answers<const COUNT: usize>(knocks: [Result<Knock, String>; COUNT]) -> [Udp; COUNT] {
-    thread::scope(|scope| {
-        let threads = knocks.map(|knock| {
-            let ask = move || UdpAnswer::to(knock, PATIENCE);
-            thread::Builder::new().spawn_scoped(scope, ask)
-        });
-        threads.map(|thread| {
-            let answer = thread.ok().and_then(|thread| thread.join().ok());
-            match answer {
-                None => Udp::NotAsked,
-                Some(UdpAnswer::Refused) => Udp::Refused,
-                Some(UdpAnswer::Answered) => Udp::Answered,
-                Some(UdpAnswer::Silent) => Udp::Silent,
-                Some(UdpAnswer::Unreachable(why)) => Udp::Unreachable(why),
-            }
-        })
-    })
+impl From<UdpAnswer> for Udp {
+    fn from(answer: UdpAnswer) -> Self {
+        match answer {
+            UdpAnswer::Refused => Self::Refused,
+            UdpAnswer::Answered => Self::Answered,
+            UdpAnswer::Silent => Self::Silent,
+            UdpAnswer::Unreachable(why) => Self::Unreachable(why),
+        }
+    }
 }
 
 /// By how many packets each rule of `before` that drops has grown.
@@ -245,9 +250,5 @@ pub(super) fn grown(before: &Netfilter, after: &Netfilter) -> Vec<u64> {
 
 /// How long a peer may take for an answer.
 const PATIENCE: Duration = Duration::from_millis(350);
-/// Where nothing listens: the port that traceroute starts with.
-const CLOSED_PORT: u16 = 33_434;
-/// Where Linux's vxlan devices listen unless somebody says otherwise.
-const LINUX_PORT: u16 = 8472;
 /// Peers that are asked. The rest is as likely to be well.
 const MOST_ASKED: usize = 32;

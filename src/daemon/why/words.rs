@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Reading, outer_source};
+use super::{Reading, outer_source, size::TooBig};
 use crate::{
     bridge::{DropReason, Egress, EntryKind, FloodClass, Ingress, Learn},
     control::api::WhyEntry,
@@ -122,36 +122,39 @@ impl Reading<'_> {
             ("IP", ip.map(|ip| ip.to_string())),
             ("N", vni),
         ];
-        fill(reason.remedy(), &names)
+        let words = reason.remedy();
+        let words = match (reason, entry.vni, words.split_once("; to reach")) {
+            (DropReason::NoEgress, None, Some((here, _))) => here,
+            _ => words,
+        };
+        fill(words, &names)
     }
 
     fn remedy_of_size(&self, record: &Record, entry: &WhyEntry, (has, fits): (u32, u32)) -> String {
-        let bridge = entry.bridge.as_ref().map_or("BRIDGE", |name| name.as_str());
         let from = match record.ingress {
             Some(Ingress::Port(id)) => self.port_at(id, record.last),
             _ => None,
         };
-        match record.fate {
+        let (to, fits) = match record.fate {
             Fate::Lost(to @ Egress::Peer(_), _) => {
                 let is_v6 = self.peer_ip(to, record.last).is_some_and(|ip| ip.is_ipv6());
-                let mtu = fits.saturating_sub(vxlan::overhead(is_v6));
-                // A port that has an MTU of its own does not follow the bridge's.
-                let own = from.filter(|port| port.spec.mtu.is_some());
-                match own.map(|port| &port.spec.name) {
-                    Some(port) => format!("set MTU {mtu}: tapswitch port set {port} mtu {mtu}"),
-                    None => format!("set MTU {mtu}: tapswitch bridge set {bridge} --mtu {mtu}"),
-                }
+                (None, fits.saturating_sub(vxlan::overhead(is_v6)))
             }
-            _ => {
-                let to = match record.fate {
-                    Fate::Lost(Egress::Port(id), _) => self.port_at(id, record.last),
-                    _ => None,
-                };
-                let to = to.map_or("PORT", |port| port.spec.name.as_str());
-                let mtu = from.map_or_else(|| has.saturating_sub(14), |port| port.mtu);
-                format!("give both the same MTU: tapswitch port set {to} mtu {mtu}")
-            }
+            Fate::Lost(Egress::Port(id), _) => (
+                self.port_at(id, record.last),
+                fits.saturating_sub(FRAME_OVERHEAD),
+            ),
+            _ => (None, fits.saturating_sub(FRAME_OVERHEAD)),
+        };
+        TooBig {
+            state: self.state,
+            bridge: entry.bridge.as_ref(),
+            from,
+            to,
+            has: has.saturating_sub(14),
+            fits,
         }
+        .remedy()
     }
 
     fn peer_ip(&self, place: Egress, time: Timestamp) -> Option<IpAddr> {

@@ -30,6 +30,42 @@ fn a_rule_is_taken_away_by_the_program_that_wrote_it() {
     assert_eq!(undo(&rule), "nft delete rule inet filter INPUT handle 9");
 }
 
+#[test]
+fn a_remedy_becomes_commands_with_its_words_behind_them() {
+    let lines = |sentence| remedy::for_a_shell(sentence);
+    assert_eq!(
+        lines(
+            "allow it: tapswitch fdb add MAC --port PORT, or unlock it: tapswitch port set PORT locked off"
+        ),
+        [
+            "tapswitch fdb add MAC --port PORT    # allow it",
+            "tapswitch port set PORT locked off    # unlock it",
+        ]
+    );
+    assert_eq!(
+        lines(
+            "nothing, if it is meant; else turn it on: tapswitch port set a flood on (or b), on both; or not"
+        ),
+        [
+            "tapswitch port set a flood on    # nothing, if it is meant; else turn it on; (or b), on both; not"
+        ]
+    );
+    assert!(lines("nothing: it has MTU 1450 by now").is_empty());
+    for reason in DropReason::ALL {
+        let remedy = reason.remedy();
+        let lines = lines(remedy);
+        let commands = remedy.matches(": tapswitch ").count();
+        assert!(lines.len() >= commands, "{remedy}: {lines:?}");
+        for line in lines {
+            let (command, words) = line.split_once("    # ").unwrap();
+            let sense = command
+                .split(' ')
+                .all(|word| !word.is_empty() && !word.ends_with([':', ',', ')', '.']));
+            assert!(sense && !words.contains("tapswitch"), "{line}");
+        }
+    }
+}
+
 /// What a shell makes of a command, without expanding anything but quotes: its words.
 fn words(command: &str) -> Vec<String> {
     let mut words = vec![String::new()];

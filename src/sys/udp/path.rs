@@ -14,7 +14,7 @@ use super::{
     hear_nothing, new_socket,
     options::{get, set},
 };
-use crate::sys::clock;
+use crate::{sys::clock, time::Timestamp};
 
 /// A socket that sends nothing and knows what the path to an address takes.
 #[derive(Debug)]
@@ -78,7 +78,16 @@ pub enum Answer {
     Unreachable(io::Error),
 }
 
-/// A socket that sends one short datagram to see what comes back.
+impl From<io::Error> for Answer {
+    fn from(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::ECONNREFUSED) => Self::Refused,
+            _ => Self::Unreachable(error),
+        }
+    }
+}
+
+/// A socket that sends short datagrams to see what comes back.
 #[derive(Debug)]
 pub struct Knock {
     socket: Socket,
@@ -106,20 +115,34 @@ impl Knock {
     /// Sends one byte, and waits for at most `timeout` (rounded up to a millisecond) for what comes
     /// back. One byte is less than the header of any tunnel, so that a VTEP drops it without a word.
     pub fn ask(&self, timeout: Duration) -> Answer {
-        match self.send_and_wait(timeout) {
+        match self.send() {
+            Ok(()) => self.wait_until(clock::now() + timeout),
+            Err(answer) => answer,
+        }
+    }
+
+    /// Only sends.
+    ///
+    /// # Errors
+    /// What is known already: that there is no way, or what came back for an earlier one.
+    pub fn send(&self) -> Result<(), Answer> {
+        // Connected, so that errors come to this socket, and datagrams of others do not.
+        let sent = self.socket.connect(&self.to.into());
+        sent.and_then(|()| (&self.socket).write_all(&[0]))
+            .map_err(Answer::from)
+    }
+
+    /// Only waits.
+    pub fn wait_until(&self, deadline: Timestamp) -> Answer {
+        match self.hears_until(deadline) {
             Ok(true) => Answer::Answered,
             Ok(false) => Answer::Silent,
-            Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) => Answer::Refused,
-            Err(error) => Answer::Unreachable(error),
+            Err(error) => error.into(),
         }
     }
 
     /// Whether anything came back.
-    fn send_and_wait(&self, timeout: Duration) -> io::Result<bool> {
-        // Connected, so that errors come to this socket, and datagrams of others do not.
-        self.socket.connect(&self.to.into())?;
-        (&self.socket).write_all(&[0])?;
-        let deadline = clock::now() + timeout;
+    fn hears_until(&self, deadline: Timestamp) -> io::Result<bool> {
         loop {
             match (&self.socket).read(&mut [0]) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
