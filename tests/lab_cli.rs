@@ -68,6 +68,10 @@ fn main() -> ExitCode {
             env.trial("a_check_that_holds_once_only_is_refused", once_only),
             env.trial("a_fault_that_breaks_nothing_is_refused", no_fault),
             env.trial("a_command_that_prints_without_end_is_ended", flood),
+            env.trial(
+                "a_command_in_the_background_that_prints_without_end_is_ended",
+                background_flood,
+            ),
             env.trial("a_comment_behind_a_command_in_the_background", comment),
             env.trial(
                 "a_file_is_what_it_was_until_there_is_something_to_write",
@@ -507,6 +511,33 @@ fn flood() {
         let assert = &report["steps"][0]["asserts"][0];
         assert_eq!(assert["got"], "it has printed more than 1 MiB", "{command}");
         assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+fn background_flood() {
+    let prints_not = "prints = ['^z$']\n";
+    for (first, prints, stuck_at) in [
+        ("yes", "", 1),
+        ("yes | head -c 300000000", "", 1),
+        ("yes", prints_not, 0),
+    ] {
+        let steps = format!(
+            "[[step]]\nrun = \"{first}\"\nbackground = true\n{prints}\
+             [[step]]\nrun = \"wait $! || true\"\n[[step]]\nrun = \"echo never\"\n"
+        );
+        let desk = Desk::new("background-flood", &lesson("background-flood", &steps));
+        let report = desk.json("run", 1);
+        let steps = report["steps"].as_array().unwrap();
+        let last = steps.last().unwrap();
+        // The first step may end before it is too much.
+        assert!(steps.len() <= stuck_at + 1, "{first}: {report}");
+        let assert = last["asserts"].as_array().unwrap().last().unwrap();
+        let expected = format!("{first} & prints up to 1 MiB");
+        assert_eq!(assert["expected"], expected.as_str());
+        assert_eq!(assert["got"], "it has printed more than 1 MiB");
+        let told = desk.told("run", 1);
+        assert!(told.len() < 5 << 20, "{first}: {}", told.len());
+        assert!(told.contains("it has printed more than 1 MiB"), "{first}");
     }
 }
 

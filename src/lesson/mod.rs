@@ -38,6 +38,7 @@ pub mod enter;
 pub mod fault;
 mod format;
 mod here;
+mod job;
 mod keys;
 pub mod lang;
 pub mod library;

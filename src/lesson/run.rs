@@ -1,9 +1,10 @@
 //! Runs a lesson, step by step.
 
-use std::{fs, io, ops::ControlFlow, path::Path, thread, time::Duration};
+use std::{io, ops::ControlFlow, thread, time::Duration};
 
 use super::{
     format::{Lesson, Step, System},
+    job::Output,
     lang::Lang,
     mermaid, needs, pattern,
     report::{Assert, CommandReport, Report, StepReport},
@@ -221,6 +222,10 @@ impl Runner<'_> {
         for (command, text) in self.world.news() {
             self.audience.news(&command, &text)?;
         }
+        for command in self.world.floods() {
+            outcome.is_stuck = true;
+            outcome.asserts.push(flood_assert(&command, self.lang));
+        }
         for assert in outcome.asserts.iter().filter(|assert| !assert.holds()) {
             self.audience.broken(number, assert)?;
         }
@@ -325,24 +330,33 @@ impl Runner<'_> {
         typed: &[Typed],
         outcome: &mut Outcome,
     ) -> Result<(), RunError> {
-        let mut files = Vec::new();
+        let mut outputs = Vec::new();
         for Typed(command) in typed {
             self.audience.command(step, &format!("{command} &"))?;
-            let file = self.world.start(&step.node, command);
-            files.push(file.map_err(RunError::World)?);
+            let output = self.world.start(&step.node, command);
+            outputs.push(output.map_err(RunError::World)?);
             outcome.commands.push(CommandReport {
                 command: command.clone(),
                 ..CommandReport::default()
             });
         }
         let start = clock::now();
+        let mut judged = None;
         loop {
-            let printed: String = files.iter().map(|file| read(file)).collect();
-            let asserts = prints(step, self.world.system(), &printed, self.lang);
-            let is_over = asserts.iter().all(Assert::holds);
-            if is_over || clock::now().since(start) > READY {
+            let lens: usize = outputs.iter().map(Output::len).sum();
+            // The same words are judged once.
+            if judged.replace(lens) != Some(lens) {
+                let printed: String = outputs.iter().map(Output::text).collect();
+                outcome.asserts = prints(step, self.world.system(), &printed, self.lang);
+            }
+            let is_over = outcome.asserts.iter().all(Assert::holds);
+            let is_flood = outputs.iter().any(Output::is_flood);
+            if is_over || is_flood || clock::now().since(start) > READY {
                 outcome.is_stuck = !is_over;
-                outcome.asserts = asserts;
+                if is_flood {
+                    // That is what is wrong, and reason enough.
+                    outcome.asserts.retain(Assert::holds);
+                }
                 return Ok(());
             }
             thread::sleep(Duration::from_millis(10));
@@ -452,6 +466,26 @@ fn exit_assert(command: &str, end: End, must_fail: bool, lang: Lang) -> Option<A
     })
 }
 
+/// What is wrong with a command in the background that printed too much.
+fn flood_assert(command: &str, lang: Lang) -> Assert {
+    let because = End::Flood.because(lang).unwrap_or_default();
+    let (expected, got) = match lang {
+        Lang::En => (
+            format!("{command} & prints up to 1 MiB"),
+            format!("it {because}"),
+        ),
+        Lang::Zh => (
+            format!("{command} & 的输出不超过 1 MiB"),
+            format!("它{because}"),
+        ),
+    };
+    Assert {
+        about: "exit",
+        expected,
+        got: Some(got),
+    }
+}
+
 /// What must and what must not be printed.
 fn prints(step: &Step, system: System, printed: &str, lang: Lang) -> Vec<Assert> {
     let matches = |text: &str| pattern(text).is_ok_and(|pattern| pattern.is_match(printed));
@@ -472,10 +506,6 @@ fn prints(step: &Step, system: System, printed: &str, lang: Lang) -> Vec<Assert>
         got: matches(text).then(got),
     });
     wanted.chain(unwanted).collect()
-}
-
-fn read(file: &Path) -> String {
-    String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned()
 }
 
 /// How long a command in the background may take to print what it must.

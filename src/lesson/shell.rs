@@ -207,6 +207,6 @@ fn end_of(line: &str) -> Option<End> {
 /// How long a command may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// How much a command may print.
-const MOST: usize = 1 << 20;
+pub(super) const MOST: usize = 1 << 20;
 /// What a pipe holds: pipe(7).
 const PIPE: usize = 64 << 10;

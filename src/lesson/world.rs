@@ -19,6 +19,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 
 use super::{
     format::{Lesson, NodeSpec, System},
+    job::Output,
     lang::Lang,
     needs::ROOTS_OWN,
     shell::{End, Failure, Shell},
@@ -65,9 +66,9 @@ pub struct World {
 #[derive(Debug)]
 struct Job {
     command: String,
-    output: PathBuf,
-    /// How much of its output has been told.
-    told: usize,
+    output: Output,
+    /// Whether it has been said that it printed too much.
+    is_over: bool,
 }
 
 impl World {
@@ -177,48 +178,58 @@ impl World {
         Ok(end)
     }
 
-    /// Starts `command` in the background of a node's shell, and returns the file with its output.
-    pub(super) fn start(&mut self, node: &str, command: &str) -> Result<PathBuf, String> {
-        let output = Path::new(DIRECTORY).join(format!(".job-{}", self.jobs.len()));
-        let shown = output.display();
+    /// Starts `command` in the background of a node's shell, and returns what it prints.
+    pub(super) fn start(&mut self, node: &str, command: &str) -> Result<Output, String> {
+        let failed = |cause: &str| format!("start {command} in the background: {cause}");
+        let path = Path::new(DIRECTORY).join(format!(".job-{}", self.jobs.len()));
+        let made = Output::new(&path).map_err(|cause| {
+            let (path, cause) = (path.display(), cause_text(&cause));
+            failed(&format!("make {path}: {cause}; see /run and ulimit -n"))
+        });
+        let output = made?;
         // Without a shell between, so that $! is the program.
         let is_simple = !command.contains(['\n', '|', ';', '&', '#']);
+        let shown = path.display();
         let line = match is_simple {
-            true => format!("{command} >{shown} 2>&1 &"),
-            false => format!("{{ {command}\n}} >{shown} 2>&1 &"),
+            true => format!("{{ {command} & }} >{shown} 2>&1"),
+            false => format!("{{ {{ {command}\n}} & }} >{shown} 2>&1"),
         };
         let end = self.run(node, &line, Failure::IsTheEnd, &mut |_| Ok(()))?;
         if end != End::Code(0) {
             let code = || format!("exit code {}", end.code());
             let because = end.because(Lang::En).map_or_else(code, ToOwned::to_owned);
-            return Err(format!("start {command} in the background: {because}"));
+            return Err(failed(&because));
         }
+        output.keep().map_err(|cause| {
+            let cause = cause_text(&cause);
+            failed(&format!("read what it prints: {cause}; see ulimit -u"))
+        })?;
         self.jobs.push(Job {
             command: command.to_owned(),
             output: output.clone(),
-            told: 0,
+            is_over: false,
         });
         Ok(output)
     }
 
     /// What commands in the background have printed since the last call, with the command of each.
-    pub(super) fn news(&mut self) -> Vec<(String, String)> {
-        let mut news = Vec::new();
-        for job in &mut self.jobs {
-            let bytes = fs::read(&job.output).unwrap_or_default();
-            let fresh = bytes.get(job.told..).unwrap_or_default();
-            // Half a line waits for its other half.
-            let whole = fresh
-                .iter()
-                .rposition(|&byte| byte == b'\n')
-                .map_or(0, |at| at + 1);
-            if whole > 0 {
-                let text = String::from_utf8_lossy(&fresh[..whole]).into_owned();
-                news.push((job.command.clone(), text));
-                job.told += whole;
-            }
-        }
-        news
+    pub(super) fn news(&self) -> Vec<(String, String)> {
+        let news = self.jobs.iter().filter_map(|job| {
+            let text = job.output.news()?;
+            Some((job.command.clone(), text))
+        });
+        news.collect()
+    }
+
+    /// The commands in the background that were ended since the last call, as they printed too much.
+    pub(super) fn floods(&mut self) -> Vec<String> {
+        let jobs = self.jobs.iter_mut();
+        let new = jobs.filter(|job| !job.is_over && job.output.is_flood());
+        new.map(|job| {
+            job.is_over = true;
+            job.command.clone()
+        })
+        .collect()
     }
 }
 
