@@ -366,3 +366,16 @@ fn explain_reads_a_capture_or_a_dump_from_standard_input() {
         assert_eq!(told[0]["layers"][0]["protocol"], "ethernet", "{file}");
     }
 }
+
+#[test]
+fn standard_input_without_end_is_no_frame() {
+    let output = Command::new(env!("CARGO_BIN_EXE_tapswitch"))
+        .args(["trace", "--hex", "-", "--in", "podA"])
+        .stdin(std::fs::File::open("/dev/zero").unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = "tapswitch: trace: read standard input: it is longer than 1 MiB; give the bytes of one \
+                frame\n";
+    assert_eq!(stderr(&output), told);
+}

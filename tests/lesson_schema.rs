@@ -75,6 +75,16 @@ solve_kernel = "true"
 const SMALL: &str = "id = \"a\"\ntitle = \"t\"\n[[step]]\nsay = \"s\"\n";
 
 #[test]
+fn of_many_mistakes_only_the_first_hundred_are_told() {
+    let mistakes: String = (0..2_000).map(|key| format!("k{key} = 1\n")).collect();
+    let told = lesson::parse(&(mistakes + SMALL)).unwrap_err();
+    assert_eq!(told.len(), 101);
+    assert!(told[99].message.contains("\"k99\""), "{}", told[99]);
+    let last = "... and 1900 more from here on; correct those above first";
+    assert_eq!(told[100].message, last);
+}
+
+#[test]
 fn every_key_of_the_schema_is_read() {
     let schema = lesson::schema();
     let file = tree(ALL_KEYS);

@@ -95,10 +95,18 @@ fn read_input() -> Result<String, CliError> {
     let mut text = String::new();
     let read = io::stdin()
         .lock()
-        .take(MOST_INPUT)
+        .take(MOST_INPUT + 1)
         .read_to_string(&mut text);
-    read.map_err(|error| CliError::Failed(format!("trace: read standard input: {error}")))?;
-    Ok(text)
+    let len = read.map_err(|error| {
+        CliError::Failed(format!("trace: read standard input: {error}; give text"))
+    })?;
+    match u64::try_from(len) {
+        Ok(len) if len <= MOST_INPUT => Ok(text),
+        _ => Err(CliError::Usage(
+            "trace: read standard input: it is longer than 1 MiB; give the bytes of one frame"
+                .to_owned(),
+        )),
+    }
 }
 
 /// Frame number `number` of a capture file.

@@ -70,6 +70,19 @@ impl<'a> Locator<'a> {
     }
 }
 
+/// The first ones, and how many more there are.
+pub(crate) fn abridge(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let more = diagnostics.len().saturating_sub(MOST_DIAGNOSTICS);
+    if let Some(first) = diagnostics.get_mut(MOST_DIAGNOSTICS) {
+        first.message = format!("... and {more} more from here on; correct those above first");
+        diagnostics.truncate(MOST_DIAGNOSTICS + 1);
+    }
+    diagnostics
+}
+
+/// Nobody reads more than the first hundred.
+const MOST_DIAGNOSTICS: usize = 100;
+
 #[cfg(test)]
 mod tests {
     use super::*;

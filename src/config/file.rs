@@ -19,7 +19,7 @@ use self::overlay::{place, vni};
 use super::{
     AtLimit, BridgeSpec, Mode, OffloadMode, PortFlagsSpec, PortSpec, StaticSpec, SwitchSpec,
     check::{Section, Setting, check},
-    diagnostic::{Diagnostic, Locator},
+    diagnostic::{Diagnostic, Locator, abridge},
     reader::{Fields, Report, Spans, Value, integer, wrong_type},
     units::{ParseDurationError, parse_duration},
 };
@@ -94,18 +94,6 @@ pub fn parse(text: &str) -> Result<SwitchSpec, Vec<Diagnostic>> {
     diagnostics.sort();
     diagnostics.dedup();
     Err(abridge(diagnostics))
-}
-
-/// Nobody reads more than the first hundred.
-const MOST_DIAGNOSTICS: usize = 100;
-
-fn abridge(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let more = diagnostics.len().saturating_sub(MOST_DIAGNOSTICS);
-    if let Some(first) = diagnostics.get_mut(MOST_DIAGNOSTICS) {
-        first.message = format!("... and {more} more from here on; correct those above first");
-        diagnostics.truncate(MOST_DIAGNOSTICS + 1);
-    }
-    diagnostics
 }
 
 /// Where in the text each setting came from.

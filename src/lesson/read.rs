@@ -16,7 +16,7 @@ use crate::{
     bridge::DropReason,
     config::{
         Diagnostic,
-        diagnostic::Locator,
+        diagnostic::{Locator, abridge},
         reader::{Fields, Report, Value, similar},
     },
 };
@@ -59,7 +59,7 @@ pub(super) fn read(
     diagnostics.dedup();
     match diagnostics.is_empty() {
         true => Ok(lesson),
-        false => Err(diagnostics),
+        false => Err(abridge(diagnostics)),
     }
 }
 
