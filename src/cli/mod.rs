@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{self, IsTerminal, Read, Write},
+    io::{self, IsTerminal, Write},
     ops::ControlFlow,
     path::Path,
     process::ExitCode,
@@ -19,6 +19,7 @@ mod doctor;
 pub(crate) mod explain;
 mod interrupt;
 mod lab;
+mod log;
 pub(crate) mod output;
 mod rates;
 mod request;
@@ -37,7 +38,7 @@ use self::{
 };
 use crate::{
     bench::load,
-    config::{self, Diagnostic, Place, StaticSpec, SwitchSpec},
+    config::{self, Diagnostic, Place, StaticSpec, SwitchSpec, TextError},
     control::{
         api::{DoctorRequest, Event, Request, Response},
         client::{Client, ClientError},
@@ -102,9 +103,7 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
     match command {
         Command::Demo(args) => {
             // It tells its own story; the log would tell it twice.
-            if globals.verbose > 0 {
-                start_log(globals.verbose);
-            }
+            let _log = (globals.verbose > 0).then(|| log::start(globals.verbose));
             match args.web {
                 None => Ok(demo::run(out)?),
                 Some(address) => {
@@ -119,7 +118,7 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
             }
         }
         Command::Run(args) => {
-            start_log(globals.verbose);
+            let _log = log::start(globals.verbose);
             let options = daemon_options(args, remote.client.path());
             daemon::run(&options, out).map_err(|error| match error.is_usage() {
                 true => CliError::Usage(error.to_string()),
@@ -162,7 +161,7 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
             capture::run(args, &remote.client, remote.json, is_verbose, out)
         }
         Command::Web(args) => {
-            start_log(globals.verbose);
+            let _log = log::start(globals.verbose);
             web::run(args, &remote.client, out)
         }
         Command::Completions { shell } => {
@@ -432,19 +431,17 @@ fn read_file(file: &Path) -> Result<Result<SwitchSpec, Vec<Diagnostic>>, CliErro
 
 fn read_text(file: &Path) -> Result<String, CliError> {
     let text = if file == Path::new("-") {
-        let mut text = Vec::new();
-        io::stdin().lock().read_to_end(&mut text).map(|_| text)
+        config::read_text(io::stdin().lock())
     } else {
-        std::fs::read(file)
+        let opened = std::fs::File::open(file).map_err(TextError::Read);
+        opened.and_then(config::read_text)
     };
-    let shown = file.display();
-    let text =
-        text.map_err(|error| CliError::Failed(format!("read {shown}: {error}; check the path")))?;
-    String::from_utf8(text).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        CliError::Usage(format!(
-            "read {shown}: byte {at} is not UTF-8; save the file as UTF-8"
-        ))
+    text.map_err(|error| {
+        let message = format!("read {}: {error}", file.display());
+        match error {
+            TextError::Read(_) => CliError::Failed(message),
+            _ => CliError::Usage(message),
+        }
     })
 }
 
@@ -490,22 +487,6 @@ fn write_manual(directory: &Path) -> Result<(), CliError> {
             let directory = directory.display();
             CliError::Failed(format!("write manual pages to {directory}: {error}"))
         })
-}
-
-fn start_log(verbosity: u8) {
-    let level = match verbosity {
-        0 => "info",
-        1 => "debug",
-        _ => "trace",
-    };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TAPSWITCH_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("warn,tapswitch={level}")));
-    let log = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_env_filter(filter);
-    // Somebody who embeds this may have a log already.
-    drop(log.try_init());
 }
 
 /// Nobody reads faster, and each time the workers are held for a moment.

@@ -10,6 +10,7 @@ mod overlay;
 pub mod plan;
 pub(crate) mod reader;
 pub mod spec;
+mod text;
 pub mod units;
 mod write;
 
@@ -21,6 +22,7 @@ pub use self::{
         AtLimit, BridgeSpec, Mode, OffloadMode, Place, PortFlagsSpec, PortSpec, ReservedMask,
         RouteSpec, StaticSpec, SwitchSpec,
     },
+    text::{TextError, read_text},
     write::write,
 };
 

@@ -9,6 +9,7 @@ pub mod metrics;
 mod routes;
 pub mod server;
 pub mod socket;
+pub(crate) mod threads;
 
 use self::api::{ApiError, CaptureRequest, Event, Request, Response};
 pub(crate) use self::connection::Ticket;

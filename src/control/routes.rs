@@ -3,7 +3,7 @@
 //! `POST /v1/request` takes any [`Request`] and is what the command line uses. The GET routes are
 //! for people with curl and answer with the bare value.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -33,6 +33,7 @@ use super::{
     },
     connection::Ticket,
     metrics::{self, Audience},
+    threads::aside,
 };
 use crate::names::Name;
 
@@ -283,11 +284,8 @@ async fn capture(context: Context, body: Body) -> Result<HttpResponse, Refusal> 
         CaptureFormat::Json => "application/x-ndjson",
     };
     let controller = Arc::clone(&context.controller);
-    let started = tokio::task::spawn_blocking(move || controller.capture(request)).await;
-    let capturing = started.map_err(|error| {
-        tracing::error!("capture: {error}");
-        ApiError::failed("capture: the daemon failed; see its log")
-    })??;
+    let started = aside("capture", move || controller.capture(request)).await;
+    let capturing = started.map_err(|error| failed("capture", &error))??;
     let id = capturing.id.to_string();
     let stream = (capturing.pieces, context.stop);
     let pieces = stream::unfold(stream, |(mut pieces, mut stop)| async move {
@@ -323,15 +321,19 @@ async fn only_metrics() -> Refusal {
     ApiError::not_found("find route: there is only GET /metrics; ask the control socket").into()
 }
 
+/// The daemon has no thread for it, or it panicked.
+fn failed(operation: &str, error: &io::Error) -> ApiError {
+    tracing::error!("{operation}: {error}");
+    let cause = "check the limits of threads (ulimit -u, pids.max) and the daemon's log";
+    ApiError::failed(format!("{operation}: the daemon: {error}; {cause}"))
+}
+
 impl Context {
     async fn execute(&self, request: Request) -> Result<Response, Refusal> {
         self.ticket.request_is_complete();
         let controller = Arc::clone(&self.controller);
-        let answer = tokio::task::spawn_blocking(move || controller.execute(request)).await;
-        let answer = answer.map_err(|error| {
-            tracing::error!("carry out request: {error}");
-            ApiError::failed("carry out request: the daemon failed; see its log")
-        })?;
+        let answer = aside("request", move || controller.execute(request)).await;
+        let answer = answer.map_err(|error| failed("carry out request", &error))?;
         Ok(answer?)
     }
 

@@ -16,12 +16,13 @@ use tokio::{
 
 use super::{DaemonOptions, Switch, SwitchOptions, default_name};
 use crate::{
-    config::{self, SwitchSpec},
+    config::{self, SwitchSpec, TextError},
     control::{
         api::{ApiError, Request, Response},
         metrics::{MetricsError, MetricsListener},
         server::{serve, serve_metrics},
         socket::{ControlSocket, SocketError},
+        threads::aside,
     },
     web::{self, Node, Token, WebError, WebListener},
 };
@@ -31,12 +32,20 @@ use crate::{
 #[non_exhaustive]
 pub enum RunError {
     /// The configuration file cannot be read.
-    #[error("read {}: {cause}; check the path", path.display())]
+    #[error("read {}: {cause}", path.display())]
     ReadConfig {
         /// The file.
         path: PathBuf,
-        /// What the kernel answered.
-        cause: io::Error,
+        /// Why it has no text.
+        cause: TextError,
+    },
+    /// The configuration file has nothing to be read again.
+    #[error("read {} again: {cause}", path.display())]
+    ReadAgain {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: &'static str,
     },
     /// The configuration file is wrong.
     #[error("{}", diagnostics.join("\n"))]
@@ -71,6 +80,7 @@ impl RunError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Config { .. } => true,
+            Self::ReadConfig { cause, .. } => !matches!(cause, TextError::Read(_)),
             Self::Metrics(error) => error.is_usage(),
             Self::Web(error) => error.is_usage(),
             _ => false,
@@ -193,13 +203,11 @@ impl Signals {
             })
         };
         tokio::select! {
-            done = tokio::task::spawn_blocking(apply) => match done {
-                Ok(applied) => Ok(applied.map(|_| true)?),
-                Err(cause) => Err(RunError::System {
-                    step: "apply the settings",
-                    cause: cause.into(),
-                }),
-            },
+            done = aside("apply", apply) => {
+                let step = "apply the settings";
+                done.map_err(|cause| RunError::System { step, cause })??;
+                Ok(true)
+            }
             () = self.ends.recv() => Ok(false),
         }
     }
@@ -226,11 +234,40 @@ fn page(options: &DaemonOptions) -> Result<Option<WebListener>, WebError> {
 /// # Errors
 /// [`RunError::ReadConfig`] or [`RunError::Config`] with every error of the file.
 pub fn load(path: &Path) -> Result<SwitchSpec, RunError> {
-    let text = fs::read_to_string(path).map_err(|cause| RunError::ReadConfig {
+    let text = fs::File::open(path)
+        .map_err(TextError::Read)
+        .and_then(config::read_text)
+        .map_err(|cause| RunError::ReadConfig {
+            path: path.to_owned(),
+            cause,
+        })?;
+    read(&text, path)
+}
+
+/// Reads it again. What was a pipe has no more to say, and what is empty is just being saved: either
+/// would delete everything.
+fn load_again(path: &Path) -> Result<SwitchSpec, RunError> {
+    let refused = |cause| RunError::ReadAgain {
         path: path.to_owned(),
         cause,
-    })?;
-    config::parse(&text).map_err(|diagnostics| RunError::Config {
+    };
+    // A pipe would keep whoever opens it waiting. If it cannot be asked, reading it says why.
+    if fs::metadata(path).is_ok_and(|file| !file.is_file()) {
+        return Err(refused(
+            "it is no file that can be read twice; change the switch with tapswitch apply FILE",
+        ));
+    }
+    let spec = load(path)?;
+    if spec == SwitchSpec::default() {
+        return Err(refused(
+            "nothing is in it; if nothing shall be left, use tapswitch apply FILE",
+        ));
+    }
+    Ok(spec)
+}
+
+fn read(text: &str, path: &Path) -> Result<SwitchSpec, RunError> {
+    config::parse(text).map_err(|diagnostics| RunError::Config {
         diagnostics: diagnostics
             .iter()
             .map(|diagnostic| format!("{}:{diagnostic}", path.display()))
@@ -246,8 +283,8 @@ async fn reload_on(mut hangup: Signal, switch: Switch, options: DaemonOptions) {
         };
         let switch = switch.clone();
         // Plugging blocks, and enters namespaces on threads of its own.
-        let done = tokio::task::spawn_blocking(move || -> Result<Vec<String>, RunError> {
-            let spec = load(&path)?;
+        let done = aside("reload", move || -> Result<Vec<String>, RunError> {
+            let spec = load_again(&path)?;
             match switch.execute(Request::Apply {
                 spec,
                 dry_run: false,

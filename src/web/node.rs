@@ -4,7 +4,6 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{
     sync::broadcast::{self, error::RecvError},
-    task::spawn_blocking,
     time::timeout,
 };
 
@@ -12,6 +11,7 @@ use crate::control::{
     Capturing, Controller,
     api::{ApiError, CaptureRequest, Event, Request, Response},
     client::{Client, ClientError, Pieces},
+    threads::aside,
 };
 
 /// A switch with a name.
@@ -115,9 +115,11 @@ impl std::fmt::Debug for Node {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    spawn_blocking(work).await.unwrap_or_else(|error| {
+    aside("page", work).await.unwrap_or_else(|error| {
         tracing::error!("ask the switch: {error}");
-        Err(ApiError::failed("ask the switch: it failed; see the log"))
+        Err(ApiError::failed(format!(
+            "ask the switch: {error}; see the log"
+        )))
     })
 }
 

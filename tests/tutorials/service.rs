@@ -40,6 +40,16 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     (
         &[],
+        "a_sighup_for_what_cannot_be_read_again_deletes_nothing",
+        not_again,
+    ),
+    (
+        &[],
+        "a_log_that_cannot_be_written_keeps_nothing_from_happening",
+        log_on_a_full_disk,
+    ),
+    (
+        &[],
         "a_second_daemon_refuses_and_the_first_one_does_not_notice",
         second_daemon,
     ),
@@ -264,6 +274,51 @@ fn reloaded_early() {
         tapswitch bridge show; kill $daemon; wait $daemon";
     let told = signalled_early(&lab, "HUP", waits);
     assert!(told.contains("br0"), "{told}");
+}
+
+fn not_again() {
+    let mut lab = Lab::new();
+    lab.stop();
+    namespaces(&lab);
+    save("", "");
+    // As with `--config <(...)`.
+    lab.sh("mkfifo /run/pipe; (cat /run/demo.toml >/run/pipe) >/dev/null 2>&1 &");
+    lab.start("--config /run/pipe");
+    let says = |words: &str| {
+        lab.signal(Signal::SIGHUP);
+        wait_until(words, Duration::from_secs(2), || lab.log().contains(words));
+        assert_eq!(lab.json("port show").as_array().unwrap().len(), 3);
+    };
+    says("read /run/pipe again: it is no file that can be read twice");
+    lab.sh("rm /run/pipe; : >/run/pipe");
+    says("read /run/pipe again: nothing is in it");
+    lab.ping("nsA", "10.99.0.20");
+    lab.sh("sed s/60s/90s/ /run/demo.toml >/run/pipe");
+    says("ageing 60s -> 90s");
+}
+
+fn log_on_a_full_disk() {
+    let mut lab = Lab::new();
+    lab.stop();
+    namespaces(&lab);
+    save("", "");
+    // The reader of the second log leaves after its first line.
+    for log in ["2>/dev/full", "2>/run/log.pipe"] {
+        let told = lab.sh(&format!(
+            "rm -f /run/out /run/log.pipe; mkfifo /run/log.pipe; (head -n 1 /run/log.pipe) >/dev/null 2>&1 &
+            tapswitch run --config /run/demo.toml >/run/out {log} & daemon=$!
+            until grep -q '^ready' /run/out; do sleep 0.01; done
+            tapswitch bridge add more
+            ip netns del nsB
+            until tapswitch port show podB | grep -q gone; do sleep 0.01; done
+            ip netns add nsB
+            until tapswitch port show podB | grep -q up; do sleep 0.01; done
+            ip netns exec nsA ping -q -c 1 -W 2 10.99.0.20 >/dev/null
+            tapswitch apply /run/demo.toml
+            kill $daemon; wait $daemon; echo ended"
+        ));
+        assert_eq!(told, "- bridge more\nended\n", "{log}");
+    }
 }
 
 fn second_daemon() {
