@@ -147,6 +147,7 @@
 //! | remote VTEPs | [`bridge::PeerId::LIMIT`]; 1024 listed for a bridge, 1024 learned |
 //! | learned addresses of a bridge | `fdb_limit`, 8192 if nobody says |
 //! | flight recorder | for each port or remote VTEP, and each worker that has had to do with it, 71 KiB: [`datapath::Recorder`] |
+//! | names of deleted ports, by which old frames are told | 64 |
 //! | what happened to FDB entries | the last 8 changes of the 8192 addresses that changed last |
 //! | memory of a worker | one [`datapath::Batch`], one superframe's segments and bytes, one [`bridge::FdbCache`]: 256 KiB, and up to 64 MiB where a bridge has many addresses |
 //! | events that wait for a slow subscriber | 4096, then the oldest are lost and counted |

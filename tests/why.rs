@@ -28,7 +28,7 @@ use tapswitch::{
 
 fn main() -> ExitCode {
     common::main(|env: &Env| {
-        let tests: [(&str, fn()); 12] = [
+        let tests: [(&str, fn()); 13] = [
             (
                 "every_loss_that_can_be_made_here_is_told_with_its_reason_and_its_remedy",
                 every_loss,
@@ -58,6 +58,10 @@ fn main() -> ExitCode {
             (
                 "a_flow_whose_last_frame_is_not_at_hand_is_told_by_its_first",
                 told_by_its_first,
+            ),
+            (
+                "what_was_lost_on_its_way_out_is_not_told_as_sent",
+                lost_is_not_sent,
             ),
             ("nothing_seen_is_told_with_what_it_means", nothing_seen),
             ("without_a_recorder_it_says_so", without_recorder),
@@ -349,6 +353,31 @@ fn a_minute_later() {
     );
 }
 
+fn lost_is_not_sent() {
+    let world = World::new();
+    world.pin(mac(9), world.remote(2));
+    world.set("podA", |port| port.mtu = Some(1500));
+    let of_len = |len| frames::of_len(mac(1), mac(9), len);
+    let told = |fate: WhyFate, drops| {
+        let entries = world.why(None, drops).entries.into_iter();
+        let ours = entries.filter(|entry| entry.dst == Some(mac(9)) && entry.fate == fate);
+        let told = ours.map(|entry| (entry.count, entry.len, entry.bytes));
+        told.collect::<Vec<_>>()
+    };
+    // Nothing of the flow is sent at first.
+    world.send(0, &of_len(1514));
+    wait_until("one is lost", SOON, || {
+        !told(WhyFate::Lost, false).is_empty()
+    });
+    assert_eq!(told(WhyFate::Forwarded, false), []);
+
+    world.send_all(0, &[of_len(100), of_len(100), of_len(1514), of_len(1514)]);
+    let lost = vec![(3, 1514, 3 * 1514)];
+    wait_until("more are lost", SOON, || told(WhyFate::Lost, false) == lost);
+    assert_eq!(told(WhyFate::Forwarded, false), [(2, 100, 200)]);
+    assert_eq!(told(WhyFate::Lost, true), lost);
+}
+
 fn same_number() {
     let mut world = World::new();
     world.ping(0, "10.1.1.2");
@@ -369,7 +398,9 @@ fn same_number() {
     let question = of_host
         .iter()
         .find(|entry| entry.frame.starts_with("icmp 10.1.1.1 >"));
-    assert_eq!(question.unwrap().to, ["a port that is no longer there"]);
+    assert_eq!(question.unwrap().to, ["podB (deleted since)"]);
+    let why = &question.unwrap().why;
+    assert!(why.contains(" at podB"), "{why}");
 }
 
 fn lost_at_a_gone_port() {
@@ -395,10 +426,7 @@ fn lost_at_a_gone_port() {
     drop(world.pods.remove(0));
     let gone = lost(&world).unwrap();
     assert_eq!(gone.from_port, None);
-    assert_eq!(
-        gone.from_remote.as_deref(),
-        Some("a port that is no longer there")
-    );
+    assert_eq!(gone.from_remote.as_deref(), Some("podA (deleted since)"));
     assert_eq!(gone.bridge, Some(name("br0")));
     world.add_pod("podX", "br1", 7, |_| {});
     assert_eq!(world.switch.port_id(&name("podX")), old);

@@ -108,6 +108,7 @@ impl Inner {
             .position(|port| port.spec.name == *name)
             .unwrap_or_default();
         let port = state.ports.remove(index);
+        state.part_with(&port);
         if let Some(plugged) = port.plugged() {
             self.workers.unwatch(port.id, &*plugged.io);
         }

@@ -1,6 +1,6 @@
 //! What the control side knows of the switch.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     bridge::{Bridge, Egress, EntryKind, Fdb, FdbKey, FdbPolicy, PortFlags, PortId, policy_of},
@@ -26,6 +26,8 @@ use super::{
 pub(super) struct State {
     pub(super) bridges: Vec<BridgeState>,
     pub(super) ports: Vec<PortState>,
+    /// Ports that were deleted, the latest last.
+    pub(super) departed: VecDeque<Departed>,
     pub(super) statics: Vec<StaticSpec>,
     pub(super) vtep: Option<VtepState>,
     pub(super) peers: Vec<PeerState>,
@@ -48,6 +50,14 @@ pub(super) struct BridgeState {
     pub(super) fdb: Arc<Fdb>,
     /// On the overlay: what the paths to the peers leave.
     pub(super) mtu_chain: Option<MtuChain>,
+}
+
+/// A port that was deleted, by whose name old frames are told.
+#[derive(Debug)]
+pub(super) struct Departed {
+    id: PortId,
+    name: Name,
+    added: Timestamp,
 }
 
 #[derive(Debug)]
@@ -93,6 +103,25 @@ pub(super) struct Gone {
 }
 
 impl State {
+    /// Remembers the name of a port that is deleted.
+    pub(super) fn part_with(&mut self, port: &PortState) {
+        if self.departed.len() >= MOST_DEPARTED {
+            self.departed.pop_front();
+        }
+        self.departed.push_back(Departed {
+            id: port.id,
+            name: port.spec.name.clone(),
+            added: port.added,
+        });
+    }
+
+    /// The port that had this number at `time`, and was deleted since.
+    pub(super) fn departed_at(&self, id: PortId, time: Timestamp) -> Option<&Name> {
+        let mut latest_first = self.departed.iter().rev();
+        let found = latest_first.find(|gone| gone.id == id && gone.added <= time);
+        found.map(|gone| &gone.name)
+    }
+
     pub(super) fn bridge(&self, name: &Name) -> Option<&BridgeState> {
         self.bridges.iter().find(|bridge| bridge.spec.name == *name)
     }
@@ -336,3 +365,6 @@ fn list<'a>(names: impl Iterator<Item = &'a Name>) -> String {
         format!("there is {}", names.join(", "))
     }
 }
+
+/// Names of deleted ports that are remembered.
+const MOST_DEPARTED: usize = 64;

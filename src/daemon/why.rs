@@ -1,5 +1,6 @@
 //! What the flight recorders have, gathered and put into words.
 
+mod group;
 pub(super) mod size;
 pub(super) mod words;
 
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use self::group::{Group, Kind, gather, settle};
 use super::{
     history::in_words,
     overlay::PeerState,
@@ -20,7 +22,7 @@ use crate::{
     bridge::{Egress, FdbKey, FloodClass, Ingress, PeerId, PortId},
     config::{BridgeSpec, units::format_duration},
     control::api::{ApiError, WhyEntry, WhyFate, WhyReport, WhyRequest},
-    datapath::{Counters, Detail, Fate, Record, Recorder, Topology},
+    datapath::{Counters, Detail, Fate, Record, Topology},
     names::Name,
     sys::clock,
     time::Timestamp,
@@ -37,24 +39,6 @@ enum About {
     /// With its number, and since when it has that.
     Port(Name, PortId, Timestamp),
 }
-
-/// Frames of one flow with one fate.
-#[derive(Debug)]
-struct Group {
-    /// The latest.
-    record: Record,
-    /// Of several frames, its head and length are those of the first.
-    is_first: bool,
-    first: Timestamp,
-    /// As a table counted them.
-    counted: u64,
-    bytes: u64,
-    /// As many are remembered one by one.
-    single: u64,
-}
-
-/// Frames that are one group: flow, ingress and fate, but for the number of copies.
-type Kind = (u64, Option<Ingress>, Fate);
 
 /// What records are looked at with.
 struct Reading<'a> {
@@ -89,9 +73,12 @@ impl Inner {
         let all = all_counters(&state);
         drop(state);
         let now = self.clock.now();
-        let is_wanted = |record: &Record| {
-            let is_lost = matches!(record.fate, Fate::Dropped(_) | Fate::Lost(..));
-            (is_lost || !request.drops) && last.is_none_or(|last| now.since(record.last) <= last)
+        let is_new = |record: &Record| last.is_none_or(|last| now.since(record.last) <= last);
+        // Lost copies are wanted however old: counts of what was to be sent have them in.
+        let is_wanted = |record: &Record| match record.fate {
+            Fate::Lost(..) => true,
+            Fate::Dropped(_) => is_new(record),
+            _ => !request.drops && is_new(record),
         };
         let mut crowded_out = 0;
         let mut groups: HashMap<Kind, Group> = HashMap::new();
@@ -99,12 +86,13 @@ impl Inner {
             crowded_out += recorder.crowded_out();
             gather(&mut groups, recorder, is_wanted);
         }
+        settle(&mut groups);
         drop(all);
         let state = self.state();
         let reading = Reading::new(&state, now, crowded_out);
         let mut groups: Vec<Group> = groups
             .into_values()
-            .filter(|group| reading.concerns(&group.record, &about))
+            .filter(|group| is_new(&group.record) && reading.concerns(&group.record, &about))
             .collect();
         groups.sort_by_key(|group| (group.record.last, group.first, group.record.flow));
         let left_out = groups.len().saturating_sub(MOST);
@@ -133,93 +121,6 @@ fn all_counters(state: &State) -> Vec<Arc<Counters>> {
     let peers = state.peers.iter().map(|peer| &peer.counters);
     let vtep = state.vtep.iter().map(|vtep| &vtep.counters);
     ports.chain(peers).chain(vtep).cloned().collect()
-}
-
-/// Adds those records of one recorder that are wanted. One frame may have several.
-fn gather(
-    groups: &mut HashMap<Kind, Group>,
-    recorder: &Recorder,
-    is_wanted: impl Fn(&Record) -> bool,
-) {
-    let (lost, reasons) = recorder.lost_flows();
-    let flows = recorder.flows().into_iter().chain(lost);
-    for record in flows.filter(&is_wanted) {
-        let group = groups
-            .entry(kind(&record))
-            .or_insert_with(|| Group::new(&record));
-        group.counted += record.count;
-        group.bytes += record.bytes;
-        group.first = group.first.min(record.first);
-        // A table keeps the head of the first; the lists follow, and may have the last.
-        let is_first = record.count > 1;
-        group.is_now(record, is_first);
-    }
-    // What a frame was dropped for is in the list of frames, too.
-    let frames = recorder.frames().into_iter();
-    let frames = frames.filter(|record| !matches!(record.fate, Fate::Dropped(_)));
-    for record in frames.chain(recorder.losses()).filter(&is_wanted) {
-        let group = groups
-            .entry(kind(&record))
-            .or_insert_with(|| Group::new(&record));
-        group.single += 1;
-        group.first = group.first.min(record.first);
-        group.is_now(record, false);
-    }
-    for record in reasons.into_iter().filter(&is_wanted) {
-        // Counted with all others of its reason.
-        let record = Record {
-            first: record.last,
-            ..record
-        };
-        let group = groups
-            .entry(kind(&record))
-            .or_insert_with(|| Group::new(&record));
-        group.single = group.single.max(1);
-        group.is_now(record, false);
-    }
-}
-
-fn kind(record: &Record) -> Kind {
-    let fate = match record.fate {
-        Fate::Flooded(class, _) => Fate::Flooded(class, 0),
-        fate => fate,
-    };
-    (record.flow, record.ingress, fate)
-}
-
-impl Group {
-    fn new(record: &Record) -> Self {
-        Self {
-            record: record.clone(),
-            is_first: false,
-            first: record.first,
-            counted: 0,
-            bytes: 0,
-            single: 0,
-        }
-    }
-
-    fn is_now(&mut self, record: Record, is_first: bool) {
-        // What was learned from an earlier frame is worth more than that later ones taught nothing.
-        let learn = match self.record.learn {
-            crate::bridge::Learn::Known | crate::bridge::Learn::Off => record.learn,
-            learn => learn,
-        };
-        if record.last >= self.record.last {
-            self.record = record;
-            self.is_first = is_first;
-        }
-        self.record.learn = learn;
-    }
-
-    fn count(&self) -> u64 {
-        self.counted.max(self.single)
-    }
-
-    fn bytes(&self) -> u64 {
-        let single = self.single * u64::from(self.record.len);
-        if self.counted > 0 { self.bytes } else { single }
-    }
 }
 
 impl About {
@@ -386,7 +287,10 @@ impl<'a> Reading<'a> {
         match place {
             Egress::Port(id) => match self.port_at(id, time) {
                 Some(port) => port.spec.name.to_string(),
-                None => "a port that is no longer there".to_owned(),
+                None => match self.state.departed_at(id, time) {
+                    Some(name) => format!("{name}{}", words::DELETED),
+                    None => "a port that is no longer there".to_owned(),
+                },
             },
             Egress::Peer(PeerId::STRANGER) => "an unknown VTEP".to_owned(),
             Egress::Peer(id) => match self.peer_at(id, time) {

@@ -18,6 +18,7 @@ impl Reading<'_> {
         match record.fate {
             Fate::Forwarded(to) => {
                 let place = entry.to.first().cloned().unwrap_or_default();
+                let place = place.strip_suffix(DELETED).unwrap_or(&place);
                 let now = match self.row(entry) {
                     Some((egress, row)) if egress == to => match row.kind {
                         EntryKind::Learned => String::new(),
@@ -202,6 +203,8 @@ pub(in crate::daemon) fn fill(text: &str, names: &[(&str, Option<String>)]) -> S
     filled + rest
 }
 
+/// What stands behind the name of a port that is no longer there.
+pub(super) const DELETED: &str = " (deleted since)";
 /// What a frame may be longer than the MTU of its port: Ethernet header and a VLAN tag.
 const FRAME_OVERHEAD: u32 = 14 + 4;
 
