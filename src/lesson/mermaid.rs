@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     Lang, narrate,
-    watch::{BY_HUB, BY_WIRE, Datagram, Fate, SWITCH, Seen},
+    watch::{BY_HUB, BY_WIRE, Datagram, Fate, REWRITTEN, SWITCH, Seen},
     words,
 };
 use crate::control::api::RowChange;
@@ -101,13 +101,23 @@ impl Diagram {
         if seen.fate == Fate::Dropped {
             let reason = seen.reason.as_deref();
             let note = match self.lang {
-                Lang::En => format!("dropped: {}", reason.unwrap_or("not seen leaving")),
+                Lang::En => reason.map_or_else(
+                    || "not seen leaving".to_owned(),
+                    |reason| format!("dropped: {reason}"),
+                ),
                 Lang::Zh => match reason {
                     Some(reason) => format!("丢弃（{reason}）：{}", words::zh::explain(reason)),
-                    None => "丢弃：没有离开".to_owned(),
+                    None => "没有看到它离开".to_owned(),
                 },
             };
             self.note(&switch, &note);
+        }
+        if seen.fate == Fate::Consumed && seen.class.as_deref() == Some(REWRITTEN) {
+            let note = match self.lang {
+                Lang::En => REWRITTEN,
+                Lang::Zh => "被 IP 层接走，换了地址",
+            };
+            self.note(&switch, note);
         }
         if seen.fate == Fate::Flooded {
             let class = seen.class.as_deref().unwrap_or("flooded");

@@ -1,15 +1,17 @@
 //! What packet sockets saw of the kernel's bridge, put together to what became of each frame.
 //!
 //! The kernel tells nothing of a frame but where it came in and where it left. That is enough: what
-//! left nowhere was dropped, and what the bridge knows follows from who has spoken.
+//! left nowhere was dropped, or the IP layer above the bridge has made another frame of it; and what
+//! the bridge knows follows from who has spoken.
 
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
+    time::Duration,
 };
 
 use super::{
-    Copied, Datagram, Fate, Learned, Row, SWITCH, Seen,
+    Copied, Datagram, Fate, Learned, REWRITTEN, Row, SWITCH, Seen,
     shape::{Opened, Shape, open},
 };
 use crate::{
@@ -181,6 +183,8 @@ struct Arrived {
     station: Option<u32>,
     /// Through which devices its copies left, in their order.
     ways: Vec<u32>,
+    /// The IP layer above the bridge has made another frame of it.
+    is_rewritten: bool,
 }
 
 impl Story<'_> {
@@ -212,7 +216,8 @@ impl Story<'_> {
 
     fn arrive(&mut self, frame: &Sniffed, device: &Device, place: String) {
         let shape = Shape::of(&frame.bytes);
-        let learned = self.learn(frame, device, &place);
+        // What the switch sends itself comes from nowhere.
+        let learned = (place != SWITCH).then(|| self.learn(frame, device, &place));
         let (station, row) = self.row(frame, device.bridge).unzip();
         let seen = Seen {
             at: frame.at,
@@ -223,7 +228,7 @@ impl Story<'_> {
             reason: None,
             copies: Vec::new(),
             row,
-            learned,
+            learned: learned.flatten(),
             len: frame.bytes.len(),
             text: describe(&frame.bytes),
             offload: offload(frame, device),
@@ -237,6 +242,7 @@ impl Story<'_> {
             index: frame.index,
             station,
             ways: Vec::new(),
+            is_rewritten: false,
         });
     }
 
@@ -315,8 +321,27 @@ impl Story<'_> {
     /// The switch itself sends a frame.
     fn make(&mut self, frame: &Sniffed, device: &Device) {
         self.arrive(frame, device, SWITCH.to_owned());
+    }
+
+    /// Nobody sent what leaves: the bridge itself did, or the IP layer above it made it of another
+    /// frame, as netfilter does for bridges (`br_nf_pre_routing_finish`).
+    fn make_of_another(&mut self, frame: &Sniffed, device: &Device, shape: &Shape) {
+        let is_it = |arrived: &Arrived| {
+            arrived.bridge == device.bridge
+                && arrived.ways.is_empty()
+                && !arrived.is_rewritten
+                && arrived.seen.place != SWITCH
+                && frame.at.since(arrived.seen.at) <= MOST_LATE
+                && arrived.shape.is_rewritten(shape)
+        };
+        let origin = self.frames.iter().rposition(is_it);
+        if let Some(origin) = origin.and_then(|index| self.frames.get_mut(index)) {
+            origin.is_rewritten = true;
+        }
+        self.make(frame, device);
         if let Some(new) = self.frames.last_mut() {
-            new.seen.learned = None;
+            new.index = 0;
+            new.seen.class = origin.map(|_| REWRITTEN.to_owned());
         }
     }
 
@@ -346,11 +371,7 @@ impl Story<'_> {
             .iter()
             .find_map(|is_it| self.frames.iter().rposition(is_it));
         let found = found.unwrap_or_else(|| {
-            // Nobody sent it: the bridge itself did, or made something else of it.
-            self.make(frame, device);
-            if let Some(new) = self.frames.last_mut() {
-                new.index = 0;
-            }
+            self.make_of_another(frame, device, &shape);
             self.frames.len() - 1
         });
         let is_tunnel = matches!(device.role, Role::Tunnel | Role::Alone);
@@ -446,6 +467,12 @@ fn judge(devices: &Devices, arrived: &mut Arrived) {
         "unknown unicast"
     };
     let is_flooded = match &reached[..] {
+        [] if arrived.is_rewritten => {
+            seen.fate = Fate::Consumed;
+            seen.class = Some(REWRITTEN.to_owned());
+            seen.row = None;
+            return;
+        }
         [] => {
             seen.fate = Fate::Dropped;
             return;
@@ -503,6 +530,8 @@ fn offload(frame: &Sniffed, device: &Device) -> Option<String> {
 
 /// What an MTU does not count: the Ethernet header and a tag.
 const HEADERS: usize = 14 + 4;
+/// How long after a frame what was made of it may leave.
+const MOST_LATE: Duration = Duration::from_secs(1);
 /// Why a copy counts as lost.
 const NOT_SEEN: &str = "not seen leaving";
 

@@ -19,7 +19,7 @@ use std::{path::PathBuf, thread, time::Duration};
 pub use self::{
     expect::{Expected, find},
     file::pcapng,
-    seen::{BY_HUB, BY_WIRE, Copied, Datagram, Fate, Learned, Row, SWITCH, Seen, VTEP},
+    seen::{BY_HUB, BY_WIRE, Copied, Datagram, Fate, Learned, REWRITTEN, Row, SWITCH, Seen, VTEP},
 };
 use crate::{names::NetnsRef, sys::clock, time::Timestamp};
 

@@ -18,7 +18,8 @@ pub struct Seen {
     pub place: String,
     /// What became of it.
     pub fate: Fate,
-    /// Flooded: `broadcast`, `multicast`, `unknown unicast`, or [`BY_HUB`] or [`BY_WIRE`].
+    /// Flooded: `broadcast`, `multicast`, `unknown unicast`, or [`BY_HUB`] or [`BY_WIRE`]. Of what
+    /// another frame was made of, and of that one: [`REWRITTEN`].
     pub class: Option<String>,
     /// Dropped: the reason's name. On the kernel, which tells none, `None`.
     pub reason: Option<String>,
@@ -51,7 +52,8 @@ pub enum Fate {
     Flooded,
     /// It went nowhere.
     Dropped,
-    /// The switch took it itself: a probe, or on the kernel a frame to the bridge's own address.
+    /// The switch took it itself: a probe; or on the kernel the IP layer above the bridge did, and
+    /// sent it on with other addresses.
     Consumed,
 }
 
@@ -121,6 +123,9 @@ pub const SWITCH: &str = "switch";
 pub const BY_HUB: &str = "repeated by a hub";
 /// The class of a frame that a wire hands to its other end.
 pub const BY_WIRE: &str = "repeated by a wire";
+
+/// The class of a frame that the IP layer above the bridge has made another one of, and of that one.
+pub const REWRITTEN: &str = "rewritten by the IP layer";
 
 impl Seen {
     /// The places that it reached, in order of names.

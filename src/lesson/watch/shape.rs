@@ -14,6 +14,8 @@ pub(super) struct Shape {
     flow: Option<Vec<u8>>,
     /// Of TCP: the number of the first byte, and how many there are.
     sequence: Option<(u32, u32)>,
+    /// Of a packet: what routing and address translation leave as it is.
+    essence: Option<Vec<u8>>,
 }
 
 impl Shape {
@@ -23,6 +25,7 @@ impl Shape {
                 bytes: frame.to_vec(),
                 flow: None,
                 sequence: None,
+                essence: None,
             };
         };
         let mut bytes = frame.get(..ADDRESSES).unwrap_or_default().to_vec();
@@ -51,12 +54,15 @@ impl Shape {
             let parts = parts.map(|part| bytes.get(part).unwrap_or_default());
             Some([&parts.concat()[..], &[protocol]].concat())
         });
+        let packet = transport.clone();
+        let essence = packet.and_then(|(protocol, at, _)| essence(&bytes, protocol, at));
         let sequence = transport.filter(|(protocol, ..)| *protocol == TCP);
         let sequence = sequence.and_then(|(_, at, _)| sequence_at(&bytes, at));
         Self {
             bytes,
             flow,
             sequence,
+            essence,
         }
     }
 
@@ -68,6 +74,11 @@ impl Shape {
     /// Whether this is the beginning of the other: of a datagram that was cut, there is only that.
     pub(super) fn begins(&self, whole: &Self) -> bool {
         self.bytes.len() >= 2 * ADDRESSES && whole.bytes.starts_with(&self.bytes)
+    }
+
+    /// Whether both are the same packet, with other addresses or ports.
+    pub(super) fn is_rewritten(&self, other: &Self) -> bool {
+        self.essence.is_some() && self.essence == other.essence && !self.is(other)
     }
 
     /// Whether one may be a piece of the other: of one flow, and of TCP with bytes in common.
@@ -101,6 +112,23 @@ fn settle_v6(bytes: &mut [u8], at: usize) -> Option<Transport> {
     // The last two bits of the traffic class.
     head[1] &= !0b0011_0000;
     Some((head[6], at + 40, at + 8..at + 40))
+}
+
+/// What is left of TCP or UDP without ports and checksum, and of ICMP echo without its number.
+fn essence(bytes: &[u8], protocol: u8, at: usize) -> Option<Vec<u8>> {
+    let start = match protocol {
+        TCP => 4..16,
+        UDP => 4..6,
+        ICMP => 0..1,
+        _ => return None,
+    };
+    let rest = match protocol {
+        TCP => 18,
+        UDP => 8,
+        _ => 6,
+    };
+    let header = bytes.get(at + start.start..at + start.end)?;
+    Some([&[protocol], header, bytes.get(at + rest..)?].concat())
 }
 
 /// The TCP header at `at`: the number of its first byte, and how many follow.
@@ -167,6 +195,7 @@ pub(super) fn open<'a>(frame: &'a [u8], ports: &[u16]) -> Option<Opened<'a>> {
 
 /// Both MAC addresses.
 const ADDRESSES: usize = 12;
+const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
@@ -196,6 +225,20 @@ mod tests {
         assert!(!shape.is(&Shape::of(&udp(0, 0, 8))));
         assert!(shape.shares_flow(&Shape::of(&udp(0, 0, 8))));
         assert!(!shape.is(&Shape::of(&udp(4, 0, 7))), "not all of the TOS");
+    }
+
+    #[test]
+    fn a_packet_stays_what_it_is_when_its_addresses_are_translated() {
+        let udp = |to: u8, port: u8, last: u8| {
+            let mut frame = vec![to; 12];
+            frame.extend([8, 0, 0x45, 0, 0, 29, 0, 0, 0, 0, 64 - to, 17, to, to]);
+            frame.extend([10, 0, 0, 1, 10, 0, 0, to]);
+            frame.extend([1, 1, 2, port, 0, 9, to, to, last]);
+            Shape::of(&frame)
+        };
+        assert!(udp(1, 1, 7).is_rewritten(&udp(2, 2, 7)));
+        assert!(!udp(1, 1, 7).is_rewritten(&udp(2, 2, 8)));
+        assert!(!udp(1, 1, 7).is_rewritten(&udp(1, 1, 7)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{
     control::api::RowChange,
     lesson::{
         Lang, narrate,
-        watch::{BY_HUB, BY_WIRE, Fate, SWITCH, Seen},
+        watch::{BY_HUB, BY_WIRE, Fate, REWRITTEN, SWITCH, Seen},
     },
     wire::Frame,
 };
@@ -58,7 +58,10 @@ fn fate(seen: &Seen) -> String {
                 Err(_) => format!("flooded to {to}"),
             },
         },
-        Fate::Forwarded if seen.place == SWITCH => format!("sent to {to}"),
+        Fate::Forwarded if seen.place == SWITCH => match seen.class.as_deref() {
+            Some(REWRITTEN) => format!("sent to {to}: a frame from before, with other addresses"),
+            _ => format!("sent to {to}"),
+        },
         Fate::Forwarded => match &seen.row {
             Some(row) => {
                 let mac = row.mac;
@@ -73,6 +76,10 @@ fn fate(seen: &Seen) -> String {
             }
             None => format!("to {to} only"),
         },
+        Fate::Consumed if seen.class.as_deref() == Some(REWRITTEN) => {
+            "taken by the kernel's IP layer above the bridge, and sent on with other addresses"
+                .to_owned()
+        }
         Fate::Consumed => "taken by the switch itself: a probe of another one".to_owned(),
         Fate::Dropped => dropped(seen),
     }
@@ -88,6 +95,9 @@ fn dropped(seen: &Seen) -> String {
         Some(reason) => format!("dropped{place}, {reason}: {}", explain(reason)),
         None if seen.row.as_ref().is_some_and(|row| row.at == seen.place) => {
             format!("dropped: {}", DropReason::SamePort.explain())
+        }
+        None if place.is_empty() => {
+            "not seen leaving: the bridge dropped it, or the IP layer above it took it".to_owned()
         }
         None => format!("dropped{place}: it was not seen leaving anywhere"),
     }

@@ -6,7 +6,7 @@ use crate::{
     control::api::RowChange,
     lesson::{
         Lang, narrate,
-        watch::{BY_HUB, BY_WIRE, Fate, SWITCH, Seen},
+        watch::{BY_HUB, BY_WIRE, Fate, REWRITTEN, SWITCH, Seen},
     },
     wire::Frame,
 };
@@ -67,7 +67,10 @@ fn fate(seen: &Seen) -> String {
                 Err(_) => format!("泛洪到 {to}"),
             },
         },
-        Fate::Forwarded if seen.place == SWITCH => format!("发往 {to}"),
+        Fate::Forwarded if seen.place == SWITCH => match seen.class.as_deref() {
+            Some(REWRITTEN) => format!("发往 {to}：之前的一帧，换了地址"),
+            _ => format!("发往 {to}"),
+        },
         Fate::Forwarded => match &seen.row {
             Some(row) => {
                 let mac = row.mac;
@@ -82,6 +85,9 @@ fn fate(seen: &Seen) -> String {
             }
             None => format!("只发往 {to}"),
         },
+        Fate::Consumed if seen.class.as_deref() == Some(REWRITTEN) => {
+            "被网桥之上的内核 IP 层接走，换了地址再发出".to_owned()
+        }
         Fate::Consumed => "交换机自己收下：另一台交换机的探测".to_owned(),
         Fate::Dropped => dropped(seen),
     }
@@ -97,6 +103,9 @@ fn dropped(seen: &Seen) -> String {
         Some(reason) => format!("{place}被丢弃（{reason}）：{}", explain(reason)),
         None if seen.row.as_ref().is_some_and(|row| row.at == seen.place) => {
             format!("被丢弃：{}", reason_in_words(DropReason::SamePort))
+        }
+        None if place.is_empty() => {
+            "没有看到它离开：网桥丢弃了它，或者网桥之上的 IP 层接走了它".to_owned()
         }
         None => format!("{place}被丢弃：没有看到它从任何地方离开"),
     }
