@@ -251,6 +251,22 @@ impl From<NetnsRef> for String {
     }
 }
 
+/// A path as it is told: without characters that move a terminal's cursor, of which it may have any.
+pub fn shown(path: &Path) -> String {
+    printable(&path.display().to_string())
+}
+
+/// `text` with its control characters as escapes.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|character| {
+            let escaped = character.is_control().then(|| character.escape_default());
+            let kept = escaped.is_none().then_some(character);
+            escaped.into_iter().flatten().chain(kept)
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -126,6 +126,80 @@ fn a_missing_daemon_is_an_error_that_says_how_to_start_it() {
 }
 
 #[test]
+fn a_daemon_that_does_not_answer_is_named_while_it_is_waited_for() {
+    let path = std::env::temp_dir().join(format!("tapswitch-mute-{}", std::process::id()));
+    // The kernel takes the connection; nobody else does, as with a daemon that is stopped.
+    let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let mut commands: Vec<_> = [&["show"][..], &["monitor"], &["capture"]]
+        .iter()
+        .map(|arguments| {
+            Command::new(env!("CARGO_BIN_EXE_tapswitch"))
+                .env("TAPSWITCH_SOCKET", &path)
+                .args(*arguments)
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let told = format!(
+        "tapswitch: wait for the daemon at {} (process {}): no answer within 5 s; it may be busy or \
+         stopped: look at its log, or end this with Ctrl-C\n",
+        path.display(),
+        std::process::id()
+    );
+    for command in &mut commands {
+        let mut line = String::new();
+        let mut said = BufReader::new(command.stderr.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        assert_eq!(line, told);
+        assert_eq!(command.try_wait().unwrap(), None, "it has ended");
+    }
+    for mut command in commands {
+        command.kill().unwrap();
+        command.wait().unwrap();
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn what_cannot_be_written_is_an_error_for_help_too() {
+    for argument in ["--help", "--version", "help"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_tapswitch"))
+            .arg(argument)
+            .stdout(std::fs::File::create("/dev/full").unwrap())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{argument}");
+        let told = "tapswitch: write result: No space left on device (os error 28)\n";
+        assert_eq!(stderr(&output), told, "{argument}");
+    }
+}
+
+#[test]
+fn the_name_of_a_file_moves_no_cursor() {
+    let nowhere = Path::new("/nonexistent/a\nb\u{1b}[31m");
+    let name = nowhere.to_str().unwrap();
+    for arguments in [
+        &["check", name][..],
+        &["lab", "check", name],
+        &["lab", "run", name],
+        &["trace", "--in", "a", "--pcap", name],
+        &["explain", name],
+        &["show", "--socket", name],
+    ] {
+        let output = tapswitch(nowhere, arguments);
+        let told = stderr(&output);
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(
+            told.contains("/nonexistent/a\\nb\\u{1b}[31m"),
+            "{arguments:?}: {told}"
+        );
+        assert!(!told.contains('\u{1b}'), "{arguments:?}: {told}");
+        assert_eq!(told.lines().count(), 1, "{arguments:?}: {told}");
+    }
+}
+
+#[test]
 fn json_has_the_keys_that_scripts_use() {
     let daemon = FakeDaemon::start("json");
     let socket = daemon.socket();

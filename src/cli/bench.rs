@@ -14,8 +14,9 @@ use super::{
     args::{BenchArgs, Cli},
     output,
 };
-use crate::bench::{
-    self, CASES, Case, Place, Plan, QUICK, SYSTEM_NAMES, System, find_case, plot, table,
+use crate::{
+    bench::{self, CASES, Case, Place, Plan, QUICK, SYSTEM_NAMES, System, find_case, plot, table},
+    names::shown,
 };
 
 /// Does what `args` say.
@@ -66,7 +67,7 @@ fn open(path: &Path) -> Result<(&Path, File), CliError> {
 }
 
 fn not_written(path: &Path, error: &io::Error) -> CliError {
-    let path = path.display();
+    let path = shown(path);
     CliError::Failed(format!("write {path}: {error}; check the path"))
 }
 

@@ -18,6 +18,7 @@ use crate::{
         client::Client,
     },
     filter::Filter,
+    names::shown,
 };
 
 /// Captures until there is enough, or somebody says so.
@@ -188,7 +189,7 @@ fn write(
 /// Says how it went.
 fn finish(client: &Client, totals: Option<Totals>, is_quiet: bool) -> Result<(), CliError> {
     let Some(Totals { captured, lost }) = totals else {
-        let path = client.path().display();
+        let path = shown(client.path());
         return Err(CliError::Failed(format!(
             "capture: the daemon at {path} has ended"
         )));

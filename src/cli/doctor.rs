@@ -9,6 +9,7 @@ use crate::{
         client::ClientError,
     },
     doctor::{Report, Severity},
+    names::shown,
 };
 
 impl Remote {
@@ -23,7 +24,7 @@ impl Remote {
             Ok(Response::Doctor(report)) => report,
             Ok(_) => return Err(self.client.unexpected().into()),
             Err(error @ ClientError::Unreachable { .. }) => {
-                let socket = self.client.path().display().to_string();
+                let socket = shown(self.client.path());
                 let reason = error.to_string();
                 let known = format!("connect to {socket}: ");
                 let reason = reason.strip_prefix(&known).unwrap_or(&reason);

@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     io::{self, IsTerminal, Write},
     ops::ControlFlow,
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -47,7 +47,7 @@ use crate::{
     },
     daemon::{self, DaemonOptions, Tuning},
     demo::{self, LiveOptions},
-    names::Name,
+    names::{Name, shown},
     sys::clock,
     wire::MacAddr,
 };
@@ -58,8 +58,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // It says all it has to say, also --help; a closed pipe changes nothing about it.
-            drop(error.print());
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            let printed = error.print().and_then(|()| io::stdout().flush());
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            return match printed {
+                Err(error) if code == 0 && error.kind() != io::ErrorKind::BrokenPipe => {
+                    drop(writeln!(
+                        io::stderr(),
+                        "tapswitch: {}",
+                        CliError::Output(error)
+                    ));
+                    ExitCode::from(1)
+                }
+                _ => ExitCode::from(code),
+            };
         }
     };
     let result = carry_out(cli.globals, cli.command, &mut io::stdout().lock());
@@ -97,7 +108,7 @@ enum CliError {
 
 fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result<(), CliError> {
     let remote = Remote {
-        client: Client::new(globals.socket.unwrap_or_else(default_path)),
+        client: client(globals.socket.unwrap_or_else(default_path)),
         json: globals.json,
     };
     match command {
@@ -195,6 +206,13 @@ fn port_request(command: PortCommand) -> Result<Request, CliError> {
     }
 }
 
+/// A client that says on standard error that an answer takes long.
+fn client(socket: PathBuf) -> Client {
+    Client::new(socket).tell_of_waiting(|waiting| {
+        drop(writeln!(io::stderr(), "tapswitch: {waiting}"));
+    })
+}
+
 /// Commands that talk to the daemon.
 struct Remote {
     client: Client,
@@ -268,7 +286,7 @@ impl Remote {
             }
         })?;
         written?;
-        let path = self.client.path().display();
+        let path = shown(self.client.path());
         Err(CliError::Failed(format!(
             "monitor: the daemon at {path} has ended"
         )))
@@ -421,7 +439,7 @@ fn tell_verdict<T>(
         return if ok { Ok(()) } else { Err(CliError::Said(2)) };
     }
     let value = outcome.map_err(|errors| refuse_file(file, &errors))?;
-    writeln!(out, "{}: ok ({})", file.display(), contents(&value))?;
+    writeln!(out, "{}: ok ({})", shown(file), contents(&value))?;
     Ok(())
 }
 
@@ -437,7 +455,7 @@ fn read_text(file: &Path) -> Result<String, CliError> {
         opened.and_then(config::read_text)
     };
     text.map_err(|error| {
-        let message = format!("read {}: {error}", file.display());
+        let message = format!("read {}: {error}", shown(file));
         match error {
             TextError::Read(_) => CliError::Failed(message),
             _ => CliError::Usage(message),
@@ -484,7 +502,7 @@ fn write_manual(directory: &Path) -> Result<(), CliError> {
     std::fs::create_dir_all(directory)
         .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
         .map_err(|error| {
-            let directory = directory.display();
+            let directory = shown(directory);
             CliError::Failed(format!("write manual pages to {directory}: {error}"))
         })
 }

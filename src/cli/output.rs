@@ -26,6 +26,7 @@ pub(super) use self::{
     watch::{screen, watch},
     wrap::hanging,
 };
+pub(super) use crate::names::printable as plain;
 use crate::{
     config::{BridgeSpec, Diagnostic, Mode, units::format_duration},
     control::api::{
@@ -405,17 +406,6 @@ fn counters(counters: &BTreeMap<String, u64>) -> String {
         return "-".to_owned();
     }
     words.join(", ")
-}
-
-/// `text` without characters that move a terminal's cursor: a path may contain any.
-pub(super) fn plain(text: &str) -> String {
-    text.chars()
-        .flat_map(|character| {
-            let escaped = character.is_control().then(|| character.escape_default());
-            let kept = escaped.is_none().then_some(character);
-            escaped.into_iter().flatten().chain(kept)
-        })
-        .collect()
 }
 
 pub(super) fn table(headers: &[&str]) -> Table {

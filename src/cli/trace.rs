@@ -11,7 +11,7 @@ use std::{
 use super::{
     CliError, Remote,
     args::{ThenArg, TraceArgs},
-    output,
+    client, output,
 };
 use crate::{
     control::{
@@ -21,6 +21,7 @@ use crate::{
         client::Client,
     },
     craft,
+    names::shown,
     pcap::{LinkType, Reader},
 };
 
@@ -33,7 +34,7 @@ pub(super) fn run(args: TraceArgs, remote: &Remote, out: &mut impl Write) -> Res
     for next in &then {
         match follow(&report, next)? {
             Followed::Report(next) => report.then.push(*next),
-            Followed::Nothing(ip) => idle.push((ip, next.socket.display())),
+            Followed::Nothing(ip) => idle.push((ip, shown(&next.socket))),
         }
     }
     if remote.json {
@@ -111,7 +112,7 @@ fn read_input() -> Result<String, CliError> {
 
 /// Frame number `number` of a capture file.
 fn read_frame(file: &Path, number: u64) -> Result<Vec<u8>, CliError> {
-    let shown = file.display();
+    let shown = shown(file);
     let failed = |cause: &dyn Display| {
         CliError::Failed(format!("trace: read {shown}: {cause}; check the path"))
     };
@@ -162,13 +163,13 @@ enum Followed {
 
 /// How the story goes on where `next` is.
 fn follow(report: &TraceReport, next: &ThenArg) -> Result<Followed, CliError> {
-    let client = Client::new(&next.socket);
+    let client = client(next.socket.clone());
     let ip = match next.ip {
         Some(ip) => ip,
         None => match client.request(&Request::VtepShow)? {
             Response::Vtep(Some(vtep)) => vtep.spec.local,
             Response::Vtep(None) => {
-                let path = next.socket.display();
+                let path = shown(&next.socket);
                 return Err(CliError::Failed(format!(
                     "trace: go on at {path}: that switch has no VXLAN endpoint, so it gets nothing"
                 )));

@@ -2,6 +2,8 @@
 
 use std::{fmt, ops::Range, path::Path};
 
+use crate::names::shown;
+
 /// One thing that is wrong in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[error("{line}:{column}: {message}")]
@@ -31,7 +33,7 @@ struct InFile<'a> {
 
 impl fmt::Display for InFile<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file.display(), self.diagnostic)
+        write!(f, "{}:{}", shown(self.file), self.diagnostic)
     }
 }
 
@@ -111,5 +113,7 @@ mod tests {
         };
         let text = diagnostic.in_file(Path::new("lab.toml")).to_string();
         assert_eq!(text, "lab.toml:3:7: no such key");
+        let text = diagnostic.in_file(Path::new("a\nb\u{1b}[31m")).to_string();
+        assert_eq!(text, "a\\nb\\u{1b}[31m:3:7: no such key");
     }
 }

@@ -1,6 +1,7 @@
 //! Asks a daemon.
 
 use std::{
+    fmt,
     future::Future,
     io,
     ops::ControlFlow,
@@ -8,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     Method, StatusCode,
     body::{Buf, Bytes, Incoming},
@@ -21,17 +22,35 @@ use super::{
     CAPTURE_HEADER,
     api::{ApiError, CaptureRequest, ErrorKind, Event, Request, Response},
 };
+use crate::names::shown;
 
 /// A client of the daemon that listens on one socket. Each request is a connection of its own.
 #[derive(Clone, Debug)]
 pub struct Client {
     path: PathBuf,
+    /// Who is told that an answer takes long.
+    tell: Option<fn(&Waiting<'_>)>,
+    /// Bytes of the longest answer.
+    most: usize,
 }
 
 impl Client {
     /// A client of the daemon at `path`; nothing is opened yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self {
+            path: path.into(),
+            tell: None,
+            most: MOST_ANSWER,
+        }
+    }
+
+    /// Has `tell` called once for each request whose answer has not begun after some seconds, or
+    /// those more than it says that it takes. The request goes on: only who asked knows whether to
+    /// wait.
+    #[must_use]
+    pub fn tell_of_waiting(self, tell: fn(&Waiting<'_>)) -> Self {
+        let tell = Some(tell);
+        Self { tell, ..self }
     }
 
     /// Where the daemon is expected.
@@ -53,11 +72,13 @@ impl Client {
     /// Likewise.
     pub async fn ask(&self, request: &Request) -> Result<Response, ClientError> {
         let body = serde_json::to_vec(request).map_err(|error| self.broken(&error))?;
-        let response = self.send(Method::POST, "/v1/request", body).await?;
-        let status = response.status();
-        let body = response.into_body().collect().await;
-        let body = body.map_err(|error| self.broken(&error))?.aggregate();
-        self.judge(status, body.reader())
+        let patience = match request {
+            Request::PeerPing(ping) => PATIENCE.saturating_add(ping.longest()),
+            _ => PATIENCE,
+        };
+        let sent = self.send_patiently(Method::POST, "/v1/request", body, patience);
+        let response = sent.await?;
+        self.judge(response).await
     }
 
     /// Everything that happens from now on, one [`Event`] in each line. For asynchronous code.
@@ -84,14 +105,11 @@ impl Client {
         body: Vec<u8>,
     ) -> Result<Pieces, ClientError> {
         let response = self.send(method, route, body).await?;
-        let status = response.status();
-        let body = response.into_body();
-        if status == StatusCode::OK {
-            let client = self.clone();
+        if response.status() == StatusCode::OK {
+            let (client, body) = (self.clone(), response.into_body());
             return Ok(Pieces { client, body });
         }
-        let body = body.collect().await.map_err(|error| self.broken(&error))?;
-        let refused = self.judge(status, body.aggregate().reader());
+        let refused = self.judge(response).await;
         Err(refused.err().unwrap_or_else(|| self.unexpected()))
     }
 
@@ -105,12 +123,10 @@ impl Client {
     ) -> Result<(), ClientError> {
         self.block_on(async {
             let response = self.send(Method::GET, "/v1/events", Vec::new()).await?;
-            let status = response.status();
-            let mut body = response.into_body();
-            if status != StatusCode::OK {
-                let body = body.collect().await.map_err(|error| self.broken(&error))?;
-                return self.judge(status, body.aggregate().reader()).map(drop);
+            if response.status() != StatusCode::OK {
+                return self.judge(response).await.map(drop);
             }
+            let mut body = response.into_body();
             let mut rest = Vec::new();
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|error| self.broken(&error))?;
@@ -125,6 +141,9 @@ impl Client {
                     if take(event).is_break() {
                         return Ok(());
                     }
+                }
+                if rest.len() > self.most {
+                    return Err(self.too_long());
                 }
             }
             Ok(())
@@ -147,14 +166,12 @@ impl Client {
         let body = serde_json::to_vec(request).map_err(|error| self.broken(&error))?;
         self.block_on(async {
             let response = self.send(Method::POST, "/v1/capture", body).await?;
-            let status = response.status();
+            if response.status() != StatusCode::OK {
+                return self.judge(response).await.map(drop);
+            }
             let id = response.headers().get(CAPTURE_HEADER);
             let id = id.and_then(|id| id.to_str().ok()?.parse().ok());
             let mut body = response.into_body();
-            if status != StatusCode::OK {
-                let body = body.collect().await.map_err(|error| self.broken(&error))?;
-                return self.judge(status, body.aggregate().reader()).map(drop);
-            }
             started();
             tokio::pin!(stop);
             let mut is_stopped = false;
@@ -202,10 +219,25 @@ impl Client {
         route: &str,
         body: Vec<u8>,
     ) -> Result<hyper::Response<Incoming>, ClientError> {
+        self.send_patiently(method, route, body, PATIENCE).await
+    }
+
+    async fn send_patiently(
+        &self,
+        method: Method,
+        route: &str,
+        body: Vec<u8>,
+        patience: Duration,
+    ) -> Result<hyper::Response<Incoming>, ClientError> {
         let stream = tokio::time::timeout(CONNECT_TIMEOUT, UnixStream::connect(&self.path))
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(|source| self.unreachable(source))?;
+        let waiting = Waiting {
+            path: &self.path,
+            pid: stream.peer_cred().ok().and_then(|peer| peer.pid()),
+            time: patience,
+        };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broken(&error))?;
@@ -217,10 +249,18 @@ impl Client {
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| self.broken(&error))?;
-        sender
-            .send_request(request)
-            .await
-            .map_err(|error| self.broken(&error))
+        let answer = sender.send_request(request);
+        tokio::pin!(answer);
+        let answer = match tokio::time::timeout(patience, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                if let Some(tell) = self.tell {
+                    tell(&waiting);
+                }
+                answer.await
+            }
+        };
+        answer.map_err(|error| self.broken(&error))
     }
 
     /// What a caller says about an answer that is none to its request.
@@ -230,12 +270,29 @@ impl Client {
         }
     }
 
-    fn judge(&self, status: StatusCode, body: impl io::Read) -> Result<Response, ClientError> {
+    async fn judge(&self, response: hyper::Response<Incoming>) -> Result<Response, ClientError> {
+        let status = response.status();
+        let body = Limited::new(response.into_body(), self.most);
+        let body =
+            body.collect()
+                .await
+                .map_err(|error| match error.downcast::<LengthLimitError>() {
+                    Ok(_) => self.too_long(),
+                    Err(error) => self.broken(&*error),
+                })?;
+        let body = body.aggregate().reader();
         if status == StatusCode::OK {
             return serde_json::from_reader(body).map_err(|error| self.broken(&error));
         }
         let error: ApiError = serde_json::from_reader(body).map_err(|error| self.broken(&error))?;
         Err(ClientError::Api(error))
+    }
+
+    fn too_long(&self) -> ClientError {
+        ClientError::TooLong {
+            path: self.path.clone(),
+            most: self.most,
+        }
     }
 
     fn unreachable(&self, source: io::Error) -> ClientError {
@@ -256,6 +313,30 @@ impl Client {
             path: self.path.clone(),
             cause,
         }
+    }
+}
+
+/// Says that an answer takes long.
+#[derive(Debug)]
+pub struct Waiting<'c> {
+    path: &'c Path,
+    /// The process that listens there.
+    pid: Option<i32>,
+    time: Duration,
+}
+
+impl fmt::Display for Waiting<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, seconds) = (shown(self.path), self.time.as_secs());
+        write!(f, "wait for the daemon at {path}")?;
+        if let Some(pid) = self.pid {
+            write!(f, " (process {pid})")?;
+        }
+        write!(
+            f,
+            ": no answer within {seconds} s; it may be busy or stopped: look at its log, or end this \
+             with Ctrl-C"
+        )
     }
 }
 
@@ -290,7 +371,7 @@ pub enum ClientError {
     #[error(transparent)]
     Api(#[from] ApiError),
     /// There is no daemon, or this user may not talk to it.
-    #[error("connect to {path}: {}", connect_advice(source), path = path.display())]
+    #[error("connect to {path}: {}", connect_advice(source), path = shown(path))]
     Unreachable {
         /// The socket.
         path: PathBuf,
@@ -298,13 +379,21 @@ pub enum ClientError {
         source: io::Error,
     },
     /// It answered another question.
-    #[error("talk to the daemon at {path}: it answers something else than was asked for; it may be another version: restart it with this one", path = path.display())]
+    #[error("talk to the daemon at {path}: it answers something else than was asked for; it may be another version: restart it with this one", path = shown(path))]
     Unexpected {
         /// The socket.
         path: PathBuf,
     },
+    /// Its answer has no end.
+    #[error("talk to the daemon at {path}: its answer is longer than {} MiB; it may be another program: see ss -xlp", most >> 20, path = shown(path))]
+    TooLong {
+        /// The socket.
+        path: PathBuf,
+        /// Bytes that an answer may have.
+        most: usize,
+    },
     /// The connection broke off, or the answer makes no sense.
-    #[error("talk to the daemon at {path}: {cause}; it may have ended or have too many clients", path = path.display())]
+    #[error("talk to the daemon at {path}: {cause}; it may have ended or have too many clients", path = shown(path))]
     Broken {
         /// The socket.
         path: PathBuf,
@@ -339,3 +428,43 @@ fn connect_advice(source: &io::Error) -> String {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// After so long without an answer the user is told.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Enough for everything about the largest switch many times over.
+const MOST_ANSWER: usize = 256 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, io::Write, os::unix::net::UnixListener, process, thread};
+
+    use super::*;
+
+    #[test]
+    fn an_answer_without_end_is_an_error() {
+        let path = env::temp_dir().join(format!("tapswitch-endless-{}", process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = thread::spawn(move || {
+            for head in ["200 OK", "400 Bad Request", "200 OK"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let head = format!("HTTP/1.1 {head}\r\ncontent-type: application/json\r\n\r\n");
+                stream.write_all(head.as_bytes()).unwrap();
+                while stream.write_all(&[b' '; 4096]).is_ok() {}
+            }
+        });
+        let mut client = Client::new(&path);
+        client.most = 3 << 20;
+        let told = format!(
+            "talk to the daemon at {}: its answer is longer than 3 MiB; it may be another program: \
+             see ss -xlp",
+            path.display()
+        );
+        for _ in 0..2 {
+            let refused = client.request(&Request::Show).unwrap_err();
+            assert_eq!(refused.to_string(), told);
+        }
+        let refused = client.events(|_| ControlFlow::Continue(())).unwrap_err();
+        assert_eq!(refused.to_string(), told);
+        server.join().unwrap();
+        fs::remove_file(path).unwrap();
+    }
+}

@@ -17,6 +17,8 @@ use nix::{
     unistd::{Gid, Group, chown, geteuid},
 };
 
+use crate::{names::shown, sys::cause_text};
+
 /// Where the daemon listens and clients ask if nobody says otherwise.
 pub fn default_path() -> PathBuf {
     let user = geteuid();
@@ -117,7 +119,7 @@ impl Drop for ControlSocket {
 #[non_exhaustive]
 pub enum SocketError {
     /// Somebody listens there already.
-    #[error("listen on {path}: another tapswitch{} answers there; stop it, or choose another --socket", pid_text(*pid), path = path.display())]
+    #[error("listen on {path}: another tapswitch{} answers there; stop it, or choose another --socket", pid_text(*pid), path = shown(path))]
     Taken {
         /// The socket.
         path: PathBuf,
@@ -125,7 +127,7 @@ pub enum SocketError {
         pid: Option<i32>,
     },
     /// There is something else than a socket.
-    #[error("listen on {path}: there is a file that is no socket; remove it, or choose another --socket", path = path.display())]
+    #[error("listen on {path}: there is a file that is no socket; remove it, or choose another --socket", path = shown(path))]
     NoSocket {
         /// The file.
         path: PathBuf,
@@ -137,7 +139,7 @@ pub enum SocketError {
         group: String,
     },
     /// A system call failed.
-    #[error("listen on {path}: {step}: {source}", path = path.display())]
+    #[error("listen on {path}: {step}: {}", listen_advice(source), path = shown(path))]
     Listen {
         /// The socket.
         path: PathBuf,
@@ -146,6 +148,17 @@ pub enum SocketError {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+/// What the kernel said, and what to do about it.
+fn listen_advice(source: &io::Error) -> String {
+    let next = match source.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files (ulimit -n)",
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => "run as root, or choose another --socket",
+        Some(libc::ENOSPC | libc::EDQUOT) => "make room, or choose another --socket",
+        _ => "check the path, or choose another --socket",
+    };
+    format!("{}; {next}", cause_text(source))
 }
 
 fn pid_text(pid: Option<i32>) -> String {

@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::names::shown;
+
 /// A secret word. It is never written anywhere, not even into a log.
 #[derive(Clone)]
 pub struct Token(Vec<u8>);
@@ -79,7 +81,7 @@ impl fmt::Debug for Token {
 #[non_exhaustive]
 pub enum TokenError {
     /// The file cannot be read.
-    #[error("read token {}: {cause}; check the path", path.display())]
+    #[error("read token {}: {cause}; check the path", shown(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -89,7 +91,8 @@ pub enum TokenError {
     /// It is no secret.
     #[error(
         "read token {0}: others may read or write it (mode {mode:03o}); take another word, and keep \
-         it: chmod 600 {0}", path.display()
+         it: chmod 600 {0}",
+        shown(path)
     )]
     Open {
         /// The file.
@@ -100,7 +103,10 @@ pub enum TokenError {
     /// There is something else in it.
     #[error(
         "read token {}: it needs one word of {} to {} printable ASCII characters; make one: \
-         (umask 077; head -c 24 /dev/urandom | base64 > FILE)", path.display(), Token::SHORTEST, Token::LONGEST
+         (umask 077; head -c 24 /dev/urandom | base64 > FILE)",
+        shown(path),
+        Token::SHORTEST,
+        Token::LONGEST
     )]
     Unfit {
         /// The file.

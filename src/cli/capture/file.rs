@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{cli::CliError, pcap::Blocks};
+use crate::{cli::CliError, names::shown, pcap::Blocks};
 
 /// What a capture ended with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,7 +182,7 @@ fn failed(path: &Path, error: &io::Error) -> CliError {
         io::ErrorKind::NotFound => "; the directory is not there",
         _ => "",
     };
-    CliError::Failed(format!("write {}: {error}{advice}", path.display()))
+    CliError::Failed(format!("write {}: {error}{advice}", shown(path)))
 }
 
 #[cfg(test)]

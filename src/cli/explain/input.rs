@@ -10,6 +10,7 @@ use std::{
 use super::super::CliError;
 use crate::{
     dissect::{Start, frames_from_text},
+    names::printable,
     pcap::{LinkType, Packet, Reader, is_capture},
 };
 
@@ -111,23 +112,24 @@ impl Input {
             return Self::of_text("the arguments", "");
         };
         let path = Path::new(first);
+        let name = &printable(first);
         let is_file = first == "-" || path.exists();
         if is_file && !others.is_empty() {
             return Err(CliError::Usage(format!(
-                "explain {first}: one file at a time, and nothing beside it"
+                "explain {name}: one file at a time, and nothing beside it"
             )));
         }
         if first == "-" {
             return Self::of_file("standard input", Box::new(io::stdin()));
         }
         if is_file {
-            let file = File::open(path).map_err(|error| not_read(first, &error))?;
-            return Self::of_file(first, Box::new(file));
+            let file = File::open(path).map_err(|error| not_read(name, &error))?;
+            return Self::of_file(name, Box::new(file));
         }
         let text = words.join(" ");
         Self::of_text("the arguments", &text).map_err(|error| match error {
             CliError::Usage(_) if looks_like_a_path(first) => CliError::Failed(format!(
-                "read {first}: no such file; check the path, or give hex digits"
+                "read {name}: no such file; check the path, or give hex digits"
             )),
             other => other,
         })

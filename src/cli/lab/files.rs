@@ -13,7 +13,7 @@ use std::{
 
 use nix::unistd::{AccessFlags, access};
 
-use crate::{cli::CliError, sys::clock};
+use crate::{cli::CliError, names::shown, sys::clock};
 
 /// A file that the user has named. It is what it was, or is not there, until it is written.
 pub(super) struct Target {
@@ -41,7 +41,7 @@ impl Target {
             .iter()
             .find(|other| own.is_some() && identity(other) == own)
         {
-            let (path, other) = (path.display(), other.display());
+            let (path, other) = (shown(path), shown(other));
             return Err(CliError::Usage(format!(
                 "write {path}: it is the same file as {other}; choose another"
             )));
@@ -180,7 +180,7 @@ fn replace(
 }
 
 fn not_written(path: &Path, error: &io::Error) -> CliError {
-    let path = path.display();
+    let path = shown(path);
     CliError::Failed(format!("write {path}: {error}; check the path"))
 }
 

@@ -21,13 +21,16 @@ use super::{
     args::{LabCommand, LabRunArgs, LangOption},
     output, read_text, refuse_file, tell_verdict,
 };
-use crate::lesson::{
-    self, Lang, Lesson, Report, State, System,
-    enter::{Entered, enter},
-    library,
-    narrate::Style,
-    run::{Nobody, RunError},
-    watch,
+use crate::{
+    lesson::{
+        self, Lang, Lesson, Report, State, System,
+        enter::{Entered, enter},
+        library,
+        narrate::Style,
+        run::{Nobody, RunError},
+        watch,
+    },
+    names::shown,
 };
 
 /// Carries the command out.
@@ -167,7 +170,8 @@ fn find_twice(lesson: &str) -> Result<Lesson, CliError> {
     let is_stream = |metadata: fs::Metadata| !metadata.is_file() && !metadata.is_dir();
     if library::find(lesson).is_none() && fs::metadata(lesson).is_ok_and(is_stream) {
         return Err(CliError::Usage(format!(
-            "read {lesson}: it is no file that can be read twice; save the lesson in a file"
+            "read {}: it is no file that can be read twice; save the lesson in a file",
+            output::plain(lesson)
         )));
     }
     find(lesson)
@@ -187,7 +191,8 @@ fn find(lesson: &str) -> Result<Lesson, CliError> {
             .map(|near| format!("did you mean {near}? "))
             .unwrap_or_default();
         return Err(CliError::Usage(format!(
-            "find lesson {lesson}: there is none; {hint}see tapswitch lab list, or give a file"
+            "find lesson {}: there is none; {hint}see tapswitch lab list, or give a file",
+            output::plain(lesson)
         )));
     }
     lesson::check(&read_text(path)?).map_err(|errors| refuse_file(path, &errors))
@@ -196,7 +201,7 @@ fn find(lesson: &str) -> Result<Lesson, CliError> {
 fn check(file: &Path, json: bool, out: &mut impl Write) -> Result<(), CliError> {
     let outcome = lesson::check(&read_text(file)?);
     for missing in outcome.iter().flat_map(lesson::undeclared) {
-        let file = file.display();
+        let file = shown(file);
         drop(writeln!(io::stderr(), "{file}: warning: {missing}"));
     }
     tell_verdict(file, json, outcome, out, |lesson| {

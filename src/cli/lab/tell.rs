@@ -18,6 +18,7 @@ use crate::{
         narrate::{Narrator, Style},
         run::Told,
     },
+    names::shown,
     time::Timestamp,
 };
 
@@ -263,7 +264,7 @@ pub(super) fn summary(
     }
     if let Some(file) = mermaid_file {
         let said = pick(style, "The sequence diagram: ", "时序图：");
-        writeln!(out, "{said}{}", file.display())?;
+        writeln!(out, "{said}{}", shown(file))?;
     }
     Ok(())
 }

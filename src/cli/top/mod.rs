@@ -58,12 +58,13 @@ pub(super) fn run(client: &Client, interval: Duration) -> Result<(), CliError> {
     Interrupt::tell(move || end_by(&end))?;
     let screen = Screen::take()?;
     for bring in [bring_keys, bring_counters, bring_events, bring_hang_up] {
-        let (client, news) = (client.clone(), news.clone());
+        // What they say would be written across the screen.
+        let (client, news) = (Client::new(client.path()), news.clone());
         let interval = interval.max(SHORTEST_INTERVAL);
         thread::spawn(move || bring(&client, interval, &news));
     }
     let wants_flows = Arc::new(AtomicBool::new(false));
-    let (client, wanted) = (client.clone(), Arc::clone(&wants_flows));
+    let (client, wanted) = (Client::new(client.path()), Arc::clone(&wants_flows));
     thread::spawn(move || bring_flows(&client, interval.max(SHORTEST_INTERVAL), &wanted, &news));
     show(screen, Model::new(first, clock::unix_time()), |model| {
         wants_flows.store(model.wants_flows(), Ordering::Relaxed);
