@@ -305,6 +305,90 @@ fn people_with_curl_get_bare_values_and_json_errors() {
 }
 
 #[test]
+fn a_question_with_an_unknown_word_is_refused_and_the_known_ones_are_told() {
+    let _alone = alone();
+    let daemon = FakeDaemon::start("unknown");
+    let get = |route: &str| {
+        let request = format!("GET {route} HTTP/1.1\r\nhost: x\r\n\r\n");
+        raw(&daemon.socket(), request.as_bytes())
+    };
+    let refused = |answer: &str, words: &[&str]| {
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        for word in words.iter().chain(&["\"kind\":\"invalid\""]) {
+            assert!(answer.contains(word), "{word}: {answer}");
+        }
+    };
+    refused(
+        &get("/v1/fdb?brdge=nope"),
+        &["unknown field `brdge`", "`bridge`", "`vlan`"],
+    );
+    refused(
+        &get("/v1/why?last=60s"),
+        &["unknown field `last`", "`last_s`"],
+    );
+    refused(
+        &get("/v1/doctor?fromm=podA"),
+        &["unknown field `fromm`", "`from`"],
+    );
+    refused(&get("/v1/doctor?to=podA"), &["to needs from"]);
+    refused(&get("/v1/doctor?from=podA&to=a%2Fb"), &["to: "]);
+    for route in [
+        "show",
+        "vtep",
+        "peers",
+        "bridges",
+        "bridges/br0",
+        "ports",
+        "ports/podA",
+    ] {
+        refused(
+            &get(&format!("/v1/{route}?name=x")),
+            &["name=x", "takes none"],
+        );
+    }
+    for route in ["stats", "stats/podA", "events"] {
+        refused(
+            &get(&format!("/v1/{route}?port=x")),
+            &["port=x", "takes none"],
+        );
+    }
+    assert!(get("/v1/show?").starts_with("HTTP/1.1 200"));
+
+    let before = daemon.fake.requests.lock().unwrap().len();
+    let post = |body: &str| {
+        let length = body.len();
+        let head =
+            format!("POST /v1/request HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+        raw(&daemon.socket(), (head + body).as_bytes())
+    };
+    for (body, words) in [
+        (r#"{"op":"why","last":-1}"#, &["`last`", "`last_s`"]),
+        (r#"{"op":"doctor","fromm":"podA"}"#, &["`fromm`", "`from`"]),
+        (r#"{"op":"fdb-show","brdge":"a"}"#, &["`brdge`", "`bridge`"]),
+        (r#"{"op":"fdb-flush","prot":"a"}"#, &["`prot`", "`port`"]),
+        (r#"{"op":"port-show","nme":"a"}"#, &["`nme`", "`name`"]),
+        (
+            r#"{"op":"port-set","name":"a","mttu":1}"#,
+            &["`mttu`", "`mtu`"],
+        ),
+        (
+            r#"{"op":"bridge-set","name":"a","mttu":1}"#,
+            &["`mttu`", "`mtu`"],
+        ),
+    ] {
+        refused(&post(body), words);
+    }
+    assert_eq!(daemon.fake.requests.lock().unwrap().len(), before, "asked");
+
+    get("/v1/doctor?from=podA&to=10.1.1.2");
+    let asked = daemon.fake.requests.lock().unwrap().pop();
+    let Some(Request::Doctor(asked)) = asked else {
+        panic!("{asked:?}");
+    };
+    assert_eq!(asked.scope().to_string(), "from port podA to 10.1.1.2");
+}
+
+#[test]
 fn settings_of_an_overlay_that_make_no_sense_never_reach_the_switch() {
     let _alone = alone();
     let daemon = FakeDaemon::start("overlay");

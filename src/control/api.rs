@@ -39,7 +39,7 @@ use crate::{
 
 /// Something to do or to tell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "kebab-case")]
+#[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// Everything on one screen.
     Show,
@@ -246,6 +246,7 @@ pub enum ErrorKind {
 
 /// New settings of a bridge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BridgeChange {
     /// Which bridge.
     pub name: Name,
@@ -302,6 +303,7 @@ impl BridgeChange {
 
 /// New settings of a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(
     missing_docs,
     reason = "each field is the one of PortFlagsSpec or PortSpec of the same name"
@@ -348,7 +350,7 @@ impl PortChange {
 
 /// Which FDB entries; empty means all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct FdbSelector {
     /// Only of this bridge.
     pub bridge: Option<Name>,

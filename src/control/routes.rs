@@ -15,7 +15,7 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::stream;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{
     sync::{
         Mutex,
@@ -93,7 +93,6 @@ impl FromRequestParts<Shared> for Context {
 /// All routes.
 pub(super) fn router(shared: Shared) -> Router {
     Router::new()
-        .route("/v1/request", post(request))
         .route("/v1/show", get(show))
         .route("/v1/vtep", get(vtep))
         .route("/v1/peers", get(peers))
@@ -101,17 +100,35 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/v1/bridges/{name}", get(bridge))
         .route("/v1/ports", get(ports))
         .route("/v1/ports/{name}", get(port))
-        .route("/v1/fdb", get(fdb))
-        .route("/v1/why", get(why))
         .route("/v1/stats", get(stats))
         .route("/v1/stats/{name}", get(port_stats))
-        .route("/v1/doctor", get(doctor))
         .route("/v1/events", get(events))
+        .route_layer(from_fn(without_query))
+        .route("/v1/request", post(request))
+        .route("/v1/fdb", get(fdb))
+        .route("/v1/why", get(why))
+        .route("/v1/doctor", get(doctor))
         .route("/metrics", get(metrics))
         .route("/v1/capture", post(capture))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .with_state(shared)
+}
+
+/// Refuses a query, where none selects anything: whoever asks so would take the answer for another.
+async fn without_query(request: HttpRequest, next: Next) -> HttpResponse {
+    let uri = request.uri();
+    match uri.query().filter(|query| !query.is_empty()) {
+        None => next.run(request).await,
+        Some(query) => {
+            let query: String = query.chars().take(40).collect();
+            let text = format!(
+                "read query {query:?}: {} takes none; leave it out",
+                uri.path()
+            );
+            Refusal::from(ApiError::invalid(text)).into_response()
+        }
+    }
 }
 
 /// The one route that may be reached over TCP.
@@ -249,10 +266,26 @@ async fn metrics(context: Context) -> Answer {
     Ok((headers, text).into_response())
 }
 
-async fn doctor(context: Context) -> Answer {
+async fn doctor(context: Context, asked: Result<Query<DoctorQuery>, QueryRejection>) -> Answer {
+    let Query(DoctorQuery { from, to }) = asked
+        .map_err(|error| ApiError::invalid(format!("read question: {}", error.body_text())))?;
+    if from.is_none() && to.is_some() {
+        let text = "read question: to needs from, the port where the path begins; give from=PORT";
+        return Err(ApiError::invalid(text).into());
+    }
+    let to = to.map(|to| to.parse()).transpose();
+    let to = to.map_err(|error| ApiError::invalid(format!("read question: to: {error}")))?;
     context
-        .tell(Request::Doctor(DoctorRequest::default()))
+        .tell(Request::Doctor(DoctorRequest { from, to }))
         .await
+}
+
+/// A [`DoctorRequest`] as a query has it: `from=PORT&to=PORT|IP`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct DoctorQuery {
+    from: Option<Name>,
+    to: Option<String>,
 }
 
 /// All events from now on, one JSON object in a line.

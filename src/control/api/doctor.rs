@@ -11,7 +11,7 @@ use crate::{
 
 /// What to examine; nothing: the whole switch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct DoctorRequest {
     /// A port.
     pub from: Option<Name>,

@@ -125,6 +125,7 @@ pub struct MtuChain {
 
 /// Asks whether a peer answers, and how large a frame gets there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PingRequest {
     /// The bridge; may be left out where there is only one with a VNI.
     pub bridge: Option<Name>,

@@ -13,6 +13,7 @@ use crate::{names::Name, wire::Vni};
 
 /// Asks what would become of a frame, without sending it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TraceRequest {
     /// Where it comes in.
     pub from: TraceFrom,

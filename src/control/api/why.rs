@@ -10,7 +10,7 @@ use crate::{
 
 /// Asks what became of frames.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct WhyRequest {
     /// A MAC address, an IP address, the name of a port, or the underlay address of a peer: only
     /// frames that have to do with it.
