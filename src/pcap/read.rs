@@ -11,7 +11,7 @@ use pcap_file::{
     pcapng::{
         PcapNgReader,
         blocks::{
-            ENHANCED_PACKET_BLOCK, SIMPLE_PACKET_BLOCK,
+            ENHANCED_PACKET_BLOCK, PACKET_BLOCK, SIMPLE_PACKET_BLOCK,
             interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption},
         },
     },
@@ -222,16 +222,20 @@ fn next_block(
         Err(error) => return Some(Err(error)),
     };
     let kind = block.type_;
-    if kind != ENHANCED_PACKET_BLOCK && kind != SIMPLE_PACKET_BLOCK {
-        return Some(Ok(None));
-    }
     let body = Body {
         bytes: block.body.into_owned(),
         endianness,
     };
     let packet = match kind {
-        ENHANCED_PACKET_BLOCK => enhanced(&body, reader.interfaces(), number),
-        _ => simple(&body, reader.interfaces(), number),
+        ENHANCED_PACKET_BLOCK => enhanced(&body, body.long(0), reader.interfaces(), number),
+        // Obsolete, and as the enhanced one but for its first field: two of 16 bits, the second of
+        // which counts drops (appendix A of the draft).
+        PACKET_BLOCK => {
+            let index = body.word(0).map(u32::from);
+            enhanced(&body, index, reader.interfaces(), number)
+        }
+        SIMPLE_PACKET_BLOCK => simple(&body, reader.interfaces(), number),
+        _ => return Some(Ok(None)),
     };
     Some(packet.map(Some))
 }
@@ -259,14 +263,16 @@ impl Body {
     }
 }
 
-/// Section 4.3 of the draft. The options of a block need no end, which the crate insists on.
+/// Section 4.3 of the draft, of a packet from interface `index`. The options of a block need no end,
+/// which the crate insists on.
 fn enhanced(
     body: &Body,
+    index: Option<u32>,
     interfaces: &[InterfaceDescriptionBlock<'static>],
     number: u64,
 ) -> Result<Packet, PcapError> {
     let head = || {
-        let index = body.long(0)?;
+        let index = index?;
         let ticks = u64::from(body.long(4)?) << 32 | u64::from(body.long(8)?);
         Some((index, ticks, body.long(12)? as usize, body.long(16)?))
     };
@@ -385,6 +391,26 @@ mod tests {
         let time = Duration::new(1_764_331_202, 3_000_000);
         assert_eq!(overlay[2].time, Some(time));
         assert_eq!(overlay[2].interface, None);
+    }
+
+    #[test]
+    fn obsolete_packet_blocks_are_read_too() {
+        let mut file = PODS.to_vec();
+        let mut at = 0;
+        let mut blocks = 0;
+        while let Some(head) = file.get_mut(at..at + 12) {
+            let len = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+            if head[0] == 6 {
+                head[0] = 2;
+                // The upper half is a count of drops now.
+                head[10..].copy_from_slice(&[0xff, 0xff]);
+                blocks += 1;
+            }
+            at += len as usize;
+        }
+        let reader = Reader::new(io::Cursor::new(file)).unwrap();
+        let read: Vec<Packet> = reader.collect::<Result<_, _>>().unwrap();
+        assert_eq!((blocks, read), (2, packets(PODS)));
     }
 
     #[test]
