@@ -227,6 +227,13 @@ fn dies_and_returns() {
         net.fdb().iter().all(|entry| entry.mac != before.mac),
         "its addresses are flushed"
     );
+    let up = PortChange {
+        up: Some(true),
+        ..change("pod1")
+    };
+    let error = net.switch.execute(Request::PortSet(up)).unwrap_err();
+    assert!(error.message.starts_with("set port pod1: "), "{error}");
+
     let idle = cpu_time();
     thread::sleep(Duration::from_millis(300));
     assert!(

@@ -151,7 +151,9 @@ impl Inner {
             let of_bridge = bridge.and_then(|bridge| bridge.mtu);
             let mtu = port.mtu.or(of_bridge);
             let mtu = mtu.unwrap_or_else(|| state.mtu_of(port));
-            let plugged = self.plug(port, mtu).map_err(|error| nothing_yet(&error))?;
+            let plugged = self
+                .plug(&format!("add port {}", port.name), port, mtu)
+                .map_err(|error| nothing_yet(&error))?;
             ready.insert(port.name.clone(), plugged);
         }
         Ok(ready)
@@ -266,7 +268,7 @@ impl Inner {
             .collect();
         let mut told = Vec::new();
         for name in gone {
-            match self.replug(state, &name) {
+            match self.replug("plug it in again", state, &name) {
                 Ok(()) => told.push(format!("~ port {name}: plugged in again")),
                 Err(error) => told.push(format!("? port {name} is still gone: {}", error.message)),
             }

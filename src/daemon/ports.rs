@@ -32,16 +32,14 @@ impl Inner {
         ready: Option<Plugged>,
     ) -> Result<(), ApiError> {
         let name = spec.name.clone();
-        let bridge = state
-            .known_bridge(&format!("add port {name}"), &spec.bridge)?
-            .spec
-            .clone();
+        let operation = format!("add port {name}");
+        let bridge = state.known_bridge(&operation, &spec.bridge)?.spec.clone();
         check_port(state, &spec, None)?;
         check_wire(state, &bridge, 1)?;
         check_together(state, &spec, None)?;
         let id = state.free_id().ok_or_else(|| {
             ApiError::failed(format!(
-                "add port {name}: the switch has {} ports, its limit; run another switch",
+                "{operation}: the switch has {} ports, its limit; run another switch",
                 PortId::LIMIT
             ))
         })?;
@@ -49,7 +47,7 @@ impl Inner {
         let is_ready = ready.is_some();
         let plugged = match ready {
             Some(plugged) => plugged,
-            None => self.plug(&spec, mtu)?,
+            None => self.plug(&operation, &spec, mtu)?,
         };
         let counters = Arc::new(Counters::new(self.workers.len()));
         let mut port = PortState {
@@ -65,19 +63,26 @@ impl Inner {
         if is_ready {
             // The bridge may have got another since.
             set_mtu(&mut port, mtu)
-                .map_err(|error| ApiError::failed(format!("add port {name}: {error}")))?;
+                .map_err(|error| ApiError::failed(format!("{operation}: {error}")))?;
         }
         state.ports.push(port);
-        self.go_live(state, &name, "added").or_else(|error| {
-            self.delete_port(state, &name)?;
-            Err(error)
-        })?;
+        self.go_live(&operation, state, &name, "added")
+            .or_else(|error| {
+                self.delete_port(state, &name)?;
+                Err(error)
+            })?;
         fit_superframes(state);
         Ok(())
     }
 
     /// Puts a freshly plugged port to work.
-    fn go_live(&self, state: &State, name: &Name, change: &str) -> Result<(), ApiError> {
+    fn go_live(
+        &self,
+        operation: &str,
+        state: &State,
+        name: &Name,
+        change: &str,
+    ) -> Result<(), ApiError> {
         let Some((port, plugged)) = state
             .port(name)
             .and_then(|port| Some((port, port.plugged()?)))
@@ -88,9 +93,7 @@ impl Inner {
         // First known to the workers, then watched: a frame must not come before its port.
         self.publish(state);
         self.workers.watch(port.id, &*plugged.io).map_err(|error| {
-            ApiError::failed(format!(
-                "add port {name}: poll its tap: {error}; check `dmesg`"
-            ))
+            ApiError::failed(format!("{operation}: poll its tap: {error}; check `dmesg`"))
         })?;
         self.events.port(port, change, None);
         Ok(())
@@ -150,11 +153,13 @@ impl Inner {
         if change.up != Some(true) {
             return Ok(());
         }
-        self.replug(state, &change.name).or_else(|error| {
-            // It is still gone, so nothing but settings goes back.
-            self.set_port(state, old)?;
-            Err(error)
-        })
+        let operation = format!("set port {}", change.name);
+        self.replug(&operation, state, &change.name)
+            .or_else(|error| {
+                // It is still gone, so nothing but settings goes back.
+                self.set_port(state, old)?;
+                Err(error)
+            })
     }
 
     /// Gives the port of that name these settings without unplugging it; returns those it had.
@@ -325,8 +330,13 @@ impl Inner {
         spec.mac.unwrap_or_else(derived)
     }
 
-    /// Makes the device of a port in its place.
-    pub(super) fn plug(&self, spec: &PortSpec, mtu: u32) -> Result<Plugged, ApiError> {
+    /// Makes the device of a port in its place, for `operation`.
+    pub(super) fn plug(
+        &self,
+        operation: &str,
+        spec: &PortSpec,
+        mtu: u32,
+    ) -> Result<Plugged, ApiError> {
         let request = PlugRequest {
             mtu,
             addresses: spec.addresses.clone(),
@@ -344,8 +354,7 @@ impl Inner {
                 self.mac_of(spec),
             )
         };
-        let failed =
-            |error: &dyn Display| ApiError::failed(format!("add port {}: {error}", spec.name));
+        let failed = |error: &dyn Display| ApiError::failed(format!("{operation}: {error}"));
         let plugged = attach::plug(&request).map_err(|error| failed(&error))?;
         // A port that is down has its cable pulled; the interface itself belongs to the namespace.
         plugged
@@ -362,7 +371,12 @@ impl Inner {
     }
 
     /// Plugs a port that is gone in again, whatever the reason was.
-    pub(super) fn replug(&self, state: &mut State, name: &Name) -> Result<(), ApiError> {
+    pub(super) fn replug(
+        &self,
+        operation: &str,
+        state: &mut State,
+        name: &Name,
+    ) -> Result<(), ApiError> {
         let Some(port) = state.port(name) else {
             return Ok(());
         };
@@ -370,12 +384,13 @@ impl Inner {
             return Ok(());
         }
         let mtu = state.mtu_of(&port.spec);
-        let plugged = self.plug(&port.spec, mtu)?;
+        let plugged = self.plug(operation, &port.spec, mtu)?;
         if let Some(port) = state.port_mut(name) {
             port.mtu = mtu;
             port.link = Link::Plugged(plugged);
         }
-        self.go_live(state, name, "returned").inspect_err(|error| {
+        let live = self.go_live(operation, state, name, "returned");
+        live.inspect_err(|error| {
             let reason = error.message.clone();
             let gone = Link::Gone(Gone {
                 reason,
@@ -411,8 +426,8 @@ impl Inner {
             }
         }
         for name in &back {
-            if let Err(error) = self.replug(state, name) {
-                tracing::warn!(port = %name, "plug in again: {error}");
+            if let Err(error) = self.replug("plug in again", state, name) {
+                tracing::warn!(port = %name, "{error}");
             }
         }
         state

@@ -67,7 +67,7 @@ fn ends(notes: &mut Notes, facts: &Facts, from: &PortFacts, to: &PortFacts) {
         };
         // That it lost one may have been told.
         if notes.is_sound(Step::Address, &lacking.about()) {
-            no_address(notes, lacking, "an IPv4 or IPv6");
+            no_address(notes, lacking, "an IPv4 or a global IPv6");
         }
     }
 }
@@ -94,7 +94,8 @@ fn one(notes: &mut Notes, facts: &Facts, ends: &Ends<'_>) {
     if path.from.is_none() {
         let family = match path.to {
             IpAddr::V4(_) => "an IPv4",
-            IpAddr::V6(_) => "an IPv6",
+            // It usually has a link-local one, with which nobody is reached by address alone.
+            IpAddr::V6(_) => "a global IPv6",
         };
         no_address(notes, from, family);
         return;

@@ -127,7 +127,7 @@ pub enum LinkError {
     #[error(transparent)]
     Netns(#[from] NetnsError),
     /// No netlink socket.
-    #[error("use netlink socket: {}; raise the limit of open files (ulimit -n)", cause_text(.cause))]
+    #[error("use netlink socket: {}; {}", cause_text(.cause), socket_advice(.cause))]
     Socket {
         /// What the kernel answered.
         cause: io::Error,
@@ -194,6 +194,15 @@ fn advice(cause: &io::Error) -> &'static str {
             "check the value; an MTU is 68 to 65521, and at least 1280 for IPv6"
         }
         _ => "see `dmesg`",
+    }
+}
+
+/// A socket is used on a thread of its own, and has an event loop there.
+fn socket_advice(cause: &io::Error) -> &'static str {
+    match cause.raw_os_error() {
+        Some(libc::EAGAIN) => "raise the limit of threads (ulimit -u, and pids.max of its cgroup)",
+        Some(libc::ENOMEM | libc::ENOBUFS) => "free memory",
+        _ => "raise the limit of open files (ulimit -n)",
     }
 }
 
