@@ -33,7 +33,7 @@ use nix::sys::signal::{Signal, raise};
 use tapswitch::{
     config::BridgeSpec,
     control::{
-        api::{BridgeChange, Request, Response},
+        api::{BridgeChange, EntrySelector, Request, Response},
         client::Client,
     },
     daemon::{DaemonOptions, run},
@@ -71,11 +71,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     println!("What cannot be done says why, and leaves everything as it was:");
-    let missing = Request::FdbGet {
-        bridge: Some(Name::new("br7")?),
-        mac: "02:00:00:00:00:01".parse()?,
-        vlan: 0,
-    };
+    let missing = Request::FdbGet(EntrySelector::new(
+        Some(Name::new("br7")?),
+        "02:00:00:00:00:01".parse()?,
+    ));
     if let Err(error) = client.request(&missing) {
         println!("  {error}");
     }

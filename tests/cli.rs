@@ -419,8 +419,21 @@ fn completions_and_manual_pages_are_written() {
 
     assert!(stdout(&completions).contains("#compdef tapswitch"));
     assert!(manual.status.success(), "{}", stderr(&manual));
-    assert!(directory.join("tapswitch-port-add.1").exists());
-    assert!(!directory.join("tapswitch-load.1").exists());
+    // man looks below MANPATH for a directory of each section.
+    let section = directory.join("man1");
+    assert!(section.join("tapswitch-port-add.1").exists());
+    assert!(!section.join("tapswitch-load.1").exists());
+    let trace = std::fs::read_to_string(section.join("tapswitch-trace.1")).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(
+        trace.contains(&format!("\"tapswitch {version}\"")),
+        "{trace}"
+    );
+    let notes = trace.split(".SH NOTES\n.nf\n").nth(1).unwrap();
+    assert!(
+        notes.contains("\n\\&  icmp [10.1.1.10 >] 10.1.1.20 "),
+        "{notes}"
+    );
     std::fs::remove_dir_all(directory).unwrap();
 }
 
@@ -452,4 +465,127 @@ fn standard_input_without_end_is_no_frame() {
     let told = "tapswitch: trace: read standard input: it is longer than 1 MiB; give the bytes of one \
                 frame\n";
     assert_eq!(stderr(&output), told);
+}
+
+#[test]
+fn an_empty_name_of_a_socket_is_none() {
+    // Whether there is a daemon at the usual place is another question.
+    let output = tapswitch(Path::new(""), &["show"]);
+    assert_ne!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(
+        !stderr(&output).contains("connect to : "),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn what_a_socket_is_not_is_told() {
+    let file = env!("CARGO_MANIFEST_DIR").to_owned() + "/Cargo.toml";
+    let output = tapswitch(Path::new(&file), &["show"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = format!(
+        "tapswitch: connect to {file}: it is no socket; give --socket or TAPSWITCH_SOCKET another \
+         path\n"
+    );
+    assert_eq!(stderr(&output), told);
+}
+
+#[test]
+fn who_ends_a_monitor_has_seen_enough() {
+    let daemon = FakeDaemon::start("monitor-end");
+    let monitor = Command::new(env!("CARGO_BIN_EXE_tapswitch"))
+        .arg("--socket")
+        .arg(daemon.socket())
+        .args(["--json", "monitor"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while daemon.fake.events.receiver_count() == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let id = nix::unistd::Pid::from_raw(monitor.id().cast_signed());
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).unwrap();
+
+    let output = monitor.wait_with_output().unwrap();
+
+    assert_eq!(output.status.code(), Some(0), "{:?}", output.status);
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn a_port_that_is_not_there_is_told_with_what_was_to_be_done() {
+    let daemon = FakeDaemon::start("nobody");
+    let arguments = ["fdb", "add", "02:00:00:00:00:09", "--port", "nobody"];
+    let output = tapswitch(&daemon.socket(), &arguments);
+    let told = "tapswitch: add fdb entry 02:00:00:00:00:09: ";
+    assert!(stderr(&output).starts_with(told), "{}", stderr(&output));
+}
+
+#[test]
+fn wrong_values_are_told_what_right_ones_are() {
+    let nowhere = Path::new("/nonexistent/control.sock");
+    for (line, told) in [
+        (
+            "run --metrics web:9472",
+            "write IP:PORT such as 127.0.0.1:8080",
+        ),
+        ("run --web abc", "write IP:PORT such as 127.0.0.1:8080"),
+        (
+            "run --poll abc",
+            "write a number of microseconds such as 200",
+        ),
+        ("capture -c 0", "write a number from 1 on"),
+        ("capture -s 0", "write a number of bytes from 1 to 262144"),
+        ("bridge set b --vni -1", "write a number from 0 to 16777215"),
+        (
+            "bridge set b --mtu 9q",
+            "write a number of bytes such as 1450 or 9k",
+        ),
+        ("peer ping 10.0.0.1 -s 99999", "from 60 to 65499"),
+        ("stats --interval 1s", "--watch"),
+        ("demo --web --json", "a page is no JSON value"),
+    ] {
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let output = tapswitch(nowhere, &arguments);
+        assert_eq!(output.status.code(), Some(2), "{line}: {}", stderr(&output));
+        assert!(
+            stderr(&output).contains(told),
+            "{line}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn cases_and_systems_of_the_bench_are_one_value_for_scripts() {
+    let listed = json(Path::new("/nonexistent/control.sock"), &["bench", "--list"]);
+    assert_eq!(listed["cases"][0]["id"], "tcp1");
+    assert_eq!(listed["cases"][0]["places"][0], "one node");
+    assert!(
+        listed["systems"]
+            .as_array()
+            .unwrap()
+            .contains(&"kernel".into())
+    );
+}
+
+#[test]
+fn a_page_without_its_node_says_so() {
+    let mut web = Command::new(env!("CARGO_BIN_EXE_tapswitch"))
+        .args(["web", "--node", "two=/nonexistent/control.sock"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut told = BufReader::new(web.stderr.take().unwrap());
+    told.read_line(&mut line).unwrap();
+    web.kill().unwrap();
+    web.wait().unwrap();
+    let expected = "tapswitch: show node two: connect to /nonexistent/control.sock: no such file; is \
+                    the daemon running? start it with: tapswitch run; it appears as soon as it \
+                    answers\n";
+    assert_eq!(line, expected);
 }

@@ -11,7 +11,7 @@ use std::{
 use fake::{FakeDaemon, name};
 use tapswitch::{
     config::{Accept, OffloadMode, Place, Tos},
-    control::api::{Event, Request},
+    control::api::{EntrySelector, Event, Request},
     names::NetnsRef,
     wire::Vni,
 };
@@ -92,11 +92,11 @@ fn what_is_typed_is_what_the_daemon_is_asked() {
     );
     let Request::PeerPing(ping) = asked(
         &daemon,
-        "peer ping 192.168.50.20 --count 5 --size 1464 --interval 200ms --timeout 2s",
+        "peer ping 192.168.50.20 --count 5 --size 1k --interval 200ms --timeout 2s",
     ) else {
         panic!("nothing was pinged");
     };
-    assert_eq!((ping.count, ping.size, ping.sweep), (5, Some(1464), false));
+    assert_eq!((ping.count, ping.size, ping.sweep), (5, Some(1000), false));
     assert_eq!((ping.interval_s, ping.timeout_s), (0.2, 2.0));
     assert_eq!(asked(&daemon, "vtep del"), Request::VtepDel);
 }
@@ -121,6 +121,31 @@ fn a_static_entry_may_be_behind_a_peer() {
         panic!("no entry was added");
     };
     assert_eq!(entry.place, Place::Port(name("podA")));
+    for verb in ["get", "del"] {
+        let mac = "02:00:00:00:00:09";
+        let selected = |words: &str| {
+            let line = format!("fdb {verb} {mac} {words}");
+            match asked(&daemon, &line) {
+                Request::FdbGet(entry) | Request::FdbDel(entry) => entry,
+                other => panic!("{line} asked for {other:?}"),
+            }
+        };
+        let anywhere = EntrySelector::new(None, mac.parse().unwrap());
+        let at_port = EntrySelector {
+            port: Some(name("podA")),
+            ..anywhere.clone()
+        };
+        assert_eq!(selected("--port podA"), at_port);
+        let at_remote = EntrySelector {
+            remote: Some(remote),
+            ..anywhere
+        };
+        assert_eq!(selected("--remote 192.168.50.20:8472"), at_remote);
+    }
+    let Request::BridgeSet(change) = asked(&daemon, "bridge set b --mtu 9k") else {
+        panic!("no bridge was set");
+    };
+    assert_eq!(change.mtu, Some(Some(9000)));
     for verb in ["show", "flush"] {
         let line = format!("fdb {verb} --remote 192.168.50.20");
         let (Request::FdbShow(selector) | Request::FdbFlush(selector)) = asked(&daemon, &line)
@@ -518,7 +543,7 @@ fn completions_and_manual_pages_know_the_overlay() {
         assert!(completions.contains(word), "{word} is not completed");
     }
     for page in ["vtep-set", "peer-add", "peer-del", "peer-show", "peer-ping"] {
-        let file = pages.join(format!("tapswitch-{page}.1"));
+        let file = pages.join("man1").join(format!("tapswitch-{page}.1"));
         assert!(file.exists(), "there is no page of {page}");
     }
 }

@@ -206,7 +206,7 @@ fn a_subscriber_that_never_reads_is_dropped_and_one_that_reads_is_told_of_losses
     let socket = daemon.socket();
     let reader = std::thread::spawn(move || {
         let mut lost = 0;
-        let ended = Client::new(socket).events(|event| match event {
+        let ended = Client::new(socket).events(std::future::pending(), |event| match event {
             Event::Lost { count } => {
                 lost = count;
                 ControlFlow::Break(())

@@ -10,8 +10,8 @@ use libtest_mimic::Trial;
 use tapswitch::{
     config::{BridgeSpec, Mode, OffloadMode, Place, PortSpec, StaticSpec, SwitchSpec},
     control::api::{
-        ApiError, ErrorKind, Event, FdbInfo, FdbSelector, PortChange, PortInfo, PortState, Request,
-        Response, StatsInfo,
+        ApiError, EntrySelector, ErrorKind, Event, FdbInfo, FdbSelector, PortChange, PortInfo,
+        PortState, Request, Response, StatsInfo,
     },
     daemon::{Switch, SwitchOptions},
     datapath::{Decided, Observer},
@@ -127,6 +127,11 @@ fn changing(env: &Env) -> Vec<Trial> {
             env,
             "apply_keeps_static_entries_of_ports_that_it_plugs_in_anew",
             apply_keeps_statics,
+        ),
+        trial(
+            env,
+            "an_entry_is_found_and_deleted_only_where_it_is_said_to_be",
+            entry_of_a_place,
         ),
         trial(env, "a_wire_carries_what_a_switch_does_not", wire),
     ]
@@ -694,6 +699,44 @@ fn apply_keeps_statics() {
     assert_eq!(net.switch.spec(), spec);
     assert_eq!(net.fdb().iter().filter(|entry| is_static(entry)).count(), 2);
     net.ping(&pods[0], "10.1.1.2");
+}
+
+fn entry_of_a_place() {
+    let net = Net::new();
+    let _pods = net.pods(2);
+    let mac = tapswitch::wire::MacAddr::new([2, 0, 0, 0, 9, 1]);
+    net.request(Request::FdbAdd(StaticSpec {
+        bridge: name("br0"),
+        mac,
+        vlan: 0,
+        place: Place::Port(name("pod1")),
+    }));
+    let at = |port: &str| EntrySelector {
+        port: Some(name(port)),
+        ..EntrySelector::new(None, mac)
+    };
+    let behind_a_vtep = EntrySelector {
+        remote: Some("192.168.50.20".parse().unwrap()),
+        ..EntrySelector::new(None, mac)
+    };
+
+    for elsewhere in [at("pod2"), behind_a_vtep] {
+        for request in [
+            Request::FdbGet(elsewhere.clone()),
+            Request::FdbDel(elsewhere.clone()),
+        ] {
+            let refused = net.switch.execute(request).unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::NotFound);
+            assert!(
+                refused.message.contains("is at pod1, not there"),
+                "{refused}"
+            );
+        }
+    }
+    assert_eq!(net.switch.spec().fdb.len(), 1);
+    net.request(Request::FdbGet(at("pod1")));
+    net.request(Request::FdbDel(at("pod1")));
+    assert!(net.switch.spec().fdb.is_empty());
 }
 
 /// Stops the worker at the first frame until it is told to go on.

@@ -66,7 +66,36 @@ fn real() {
     assert!(clock::now().since(start) < Duration::from_secs(3));
     assert!(text.starts_with("In real network namespaces"), "{text}");
     check(&text);
+    check_json(
+        &told(
+            Command::new(PROGRAM)
+                .args(["demo", "--json"])
+                .output()
+                .unwrap(),
+        ),
+        true,
+    );
     assert_eq!(links(), before);
+}
+
+/// One value, with the same in it.
+fn check_json(text: &str, real: bool) {
+    let told: serde_json::Value = serde_json::from_str(text).unwrap();
+    assert_eq!(told["real"], real);
+    assert_eq!(told["unaccounted"], 0);
+    assert_eq!(told["nodes"][1]["pods"][0]["name"], "podC");
+    assert_eq!(told["pings"].as_array().unwrap().len(), 5);
+    assert_eq!(told["mtu"]["mtu"], 1450);
+    let frames = told["frames"].as_array().unwrap();
+    assert_eq!(frames.len(), 12);
+    assert_eq!(frames[0]["at"], "switch");
+    assert_eq!(frames[0]["from"], "podA");
+    assert_eq!(frames[1]["at"], "cable");
+    let fdb = told["fdb"].as_array().unwrap();
+    assert!(
+        fdb.iter()
+            .any(|row| row["node"] == 2 && row["remote"] == "198.51.100.1")
+    );
 }
 
 fn ordinary_user() {
@@ -170,6 +199,11 @@ fn in_memory() {
     let reason = lines.next().unwrap();
     assert!(reason.contains("/dev/net/tun"), "{reason}");
     check(&text);
+    let script = format!("{script} --json");
+    let output = command("unshare")
+        .args(["-m", "sh", "-c", &script])
+        .output();
+    check_json(&told(output.unwrap()), false);
 }
 
 fn told(output: Output) -> String {

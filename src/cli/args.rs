@@ -30,11 +30,14 @@ pub use self::watch::{MonitorArgs, StatsArgs, TopArgs};
 pub use self::web::{DemoArgs, NodeArg, WebArgs};
 pub use self::why::{FdbWhyArgs, WhyArgs};
 use super::values::{
-    AtLimitArg, ModeArg, MtuArg, OnOff, OrNone, PinArg, StateArg, or_none, parse_cidr,
-    parse_workers,
+    AtLimitArg, ModeArg, MtuArg, OnOff, OrNone, PinArg, StateArg, or_none, parse_cidr, parse_mtu,
+    parse_poll, parse_workers,
 };
 use crate::{
-    config::{PeerAddr, ReservedMask, RouteSpec, units::parse_duration},
+    config::{
+        PeerAddr, ReservedMask, RouteSpec,
+        units::{parse_duration, parse_listen},
+    },
     control::api::DoctorTarget,
     names::{IfName, Name, NetnsRef},
     wire::{MacAddr, Vni},
@@ -61,15 +64,9 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Globals {
-    /// The daemon's control socket [default: /run/tapswitch/control.sock, or
-    /// $XDG_RUNTIME_DIR/tapswitch/control.sock if not root]
-    #[arg(
-        long,
-        global = true,
-        env = "TAPSWITCH_SOCKET",
-        value_name = "PATH",
-        hide_env_values = true
-    )]
+    /// The daemon's control socket [env: TAPSWITCH_SOCKET] [default: /run/tapswitch/control.sock; of
+    /// whoever is not root, or only in a user namespace: $XDG_RUNTIME_DIR/tapswitch/control.sock]
+    #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// Print JSON with stable keys
     #[arg(long, global = true)]
@@ -146,7 +143,7 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Write manual pages
+    /// Write manual pages into DIRECTORY/man1, where man finds them with MANPATH=DIRECTORY
     Man {
         /// Where to
         directory: PathBuf,
@@ -180,14 +177,14 @@ pub struct RunArgs {
     #[arg(long)]
     pub group: Option<String>,
     /// Serve Prometheus metrics over TCP too, such as on 127.0.0.1:9472
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "[IP:]PORT", value_parser = parse_listen)]
     pub metrics: Option<SocketAddr>,
     /// Let other hosts read the metrics: --metrics may be any address
     #[arg(long, requires = "metrics")]
     pub metrics_remote: bool,
     /// Show what it does in a browser, such as on 127.0.0.1:8080; port 0: any that is free. Every user
     /// of this host can read it, and with it what frames contain
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "[IP:]PORT", value_parser = parse_listen)]
     pub web: Option<SocketAddr>,
     /// Let whoever knows the word in this file change something from there. --web may then be any
     /// address, and everybody who reaches it reads without the word, which is sent in clear
@@ -210,9 +207,9 @@ pub struct RunArgs {
     )]
     pub pin: PinArg,
     /// For how long at most a worker that just had frames looks for more before it sleeps, in
-    /// microseconds; 0: it sleeps at once
-    #[arg(long, value_name = "MICROSECONDS", default_value = "200")]
-    pub poll: u32,
+    /// microseconds or with a unit; 0: it sleeps at once
+    #[arg(long, value_name = "MICROSECONDS", default_value = "200", value_parser = parse_poll)]
+    pub poll: Duration,
     /// Join frames of a flow that wait together into one superframe
     #[arg(
         long,
@@ -310,7 +307,12 @@ pub struct BridgeArgs {
     #[arg(long)]
     pub mode: Option<ModeArg>,
     /// The overlay segment that carries it to other hosts; none: it stays on this one
-    #[arg(long, value_name = "N|none", value_parser = or_none(Vni::from_str))]
+    #[arg(
+        long,
+        value_name = "N|none",
+        allow_negative_numbers = true,
+        value_parser = or_none(Vni::from_str)
+    )]
     pub vni: Option<OrNone<Vni>>,
     /// A remote VTEP to flood to, in place of those it has; may be repeated; none: nobody
     #[arg(long = "peer", value_name = "IP[:PORT]|none", value_parser = or_none(PeerAddr::from_str))]
@@ -325,7 +327,7 @@ pub struct BridgeArgs {
     )]
     pub peer_learning: Option<OnOff>,
     /// MTU for ports that name none: a number or auto
-    #[arg(long, value_name = "N|auto")]
+    #[arg(long, value_name = "BYTES|auto", allow_negative_numbers = true)]
     pub mtu: Option<MtuArg>,
     /// How long a learned entry lives without being seen, such as 300s or 5m
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -392,7 +394,7 @@ pub struct PortAddArgs {
     #[arg(long)]
     pub mac: Option<MacAddr>,
     /// The MTU [default: the bridge's]
-    #[arg(long)]
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true, value_parser = parse_mtu)]
     pub mtu: Option<u32>,
     /// Whether it takes superframes and unfinished checksums [default: on]
     #[arg(long, value_name = "on|off", hide_possible_values = true)]
@@ -417,7 +419,7 @@ pub struct PortSetArgs {
     #[arg(value_name = "SETTING")]
     pub words: Vec<String>,
     /// The MTU
-    #[arg(long)]
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true, value_parser = parse_mtu)]
     pub mtu: Option<u32>,
     /// The interface's MAC address
     #[arg(long)]
@@ -480,13 +482,13 @@ pub enum FdbCommand {
     /// Show entries
     #[command(aliases = ["list", "ls"])]
     Show(SelectorArgs),
-    /// Look one address up
+    /// Look one address up; with --port or --remote only there
     Get(EntryArgs),
     /// Tell which frame taught an entry, and what has happened to it since
     Why(FdbWhyArgs),
     /// Add or replace a static entry
     Add(FdbAddArgs),
-    /// Delete one entry
+    /// Delete one entry; with --port or --remote only if it is there
     #[command(aliases = ["delete", "rm"])]
     Del(EntryArgs),
     /// Delete the selected entries; static ones only with --static
@@ -518,7 +520,18 @@ pub struct FdbAddArgs {
 pub struct EntryArgs {
     /// The address
     pub mac: MacAddr,
-    /// The bridge; may be left out where there is only one
+    /// Only behind this port
+    #[arg(long, visible_alias = "dev")]
+    pub port: Option<Name>,
+    /// Only behind this VTEP
+    #[arg(
+        long,
+        visible_alias = "dst",
+        value_name = "IP[:PORT]",
+        conflicts_with = "port"
+    )]
+    pub remote: Option<PeerAddr>,
+    /// The bridge [default: the port's, or the only one]
     #[arg(long, visible_alias = "br", value_name = "BR")]
     pub bridge: Option<Name>,
     /// The VLAN id; 0 for untagged frames

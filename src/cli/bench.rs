@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Parser;
+use serde::Serialize;
 
 use super::{
     CliError,
@@ -22,7 +23,7 @@ use crate::{
 /// Does what `args` say.
 pub(super) fn run(args: &BenchArgs, json: bool, out: &mut impl Write) -> Result<(), CliError> {
     if args.list {
-        return Ok(list(out)?);
+        return Ok(list(json, out)?);
     }
     let plan = plan(args).map_err(CliError::Usage)?;
     // Before minutes of measuring, and before the bench has a /run of its own.
@@ -71,21 +72,43 @@ fn not_written(path: &Path, error: &io::Error) -> CliError {
     CliError::Failed(format!("write {path}: {error}; check the path"))
 }
 
-fn list(out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "cases")?;
-    for case in CASES {
+fn list(json: bool, out: &mut impl Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct CaseInfo {
+        id: &'static str,
+        title: &'static str,
+        places: Vec<&'static str>,
+        quick: bool,
+    }
+    #[derive(Serialize)]
+    struct List {
+        cases: Vec<CaseInfo>,
+        systems: &'static [&'static str],
+    }
+    let cases = CASES.iter().map(|case| {
         let places = Place::ALL.into_iter();
         let places = places.filter(|&place| case.shape(place).is_some());
-        let places: Vec<_> = places.map(Place::title).collect();
-        let quick = if QUICK.contains(&case.id) {
-            ", quick"
-        } else {
-            ""
-        };
-        let (id, title) = (case.id, case.title);
-        writeln!(out, "  {id:<14}{title} ({}{quick})", places.join(", "))?;
+        CaseInfo {
+            id: case.id,
+            title: case.title,
+            places: places.map(Place::title).collect(),
+            quick: QUICK.contains(&case.id),
+        }
+    });
+    let list = List {
+        cases: cases.collect(),
+        systems: &SYSTEM_NAMES,
+    };
+    if json {
+        return output::json_value(out, &list);
     }
-    writeln!(out, "systems\n  {}", SYSTEM_NAMES.join(", "))
+    writeln!(out, "cases")?;
+    for case in list.cases {
+        let quick = if case.quick { ", quick" } else { "" };
+        let (id, title, places) = (case.id, case.title, case.places.join(", "));
+        writeln!(out, "  {id:<14}{title} ({places}{quick})")?;
+    }
+    writeln!(out, "systems\n  {}", list.systems.join(", "))
 }
 
 fn plan(args: &BenchArgs) -> Result<Plan, String> {

@@ -1,6 +1,7 @@
 //! The command line: reads arguments, asks the daemon, prints the answer.
 
 use std::{
+    env,
     ffi::OsString,
     io::{self, IsTerminal, Write},
     ops::ControlFlow,
@@ -11,6 +12,7 @@ use std::{
 
 use clap::{CommandFactory, Parser};
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 pub mod args;
 mod bench;
@@ -20,6 +22,7 @@ pub(crate) mod explain;
 mod interrupt;
 mod lab;
 mod log;
+mod manual;
 pub(crate) mod output;
 mod rates;
 mod request;
@@ -30,8 +33,8 @@ mod web;
 
 use self::{
     args::{
-        BridgeCommand, Cli, Command, FdbAddArgs, FdbCommand, Globals, PortCommand, RunArgs,
-        VtepCommand, VtepSetArgs,
+        BridgeCommand, Cli, Command, DemoArgs, FdbAddArgs, FdbCommand, Globals, PortCommand,
+        RunArgs, VtepCommand, VtepSetArgs,
     },
     interrupt::Interrupt,
     values::EventKind,
@@ -40,7 +43,7 @@ use crate::{
     bench::load,
     config::{self, Diagnostic, Place, StaticSpec, SwitchSpec, TextError},
     control::{
-        api::{DoctorRequest, Event, Request, Response},
+        api::{ApiError, DoctorRequest, Event, Request, Response},
         client::{Client, ClientError},
         metrics::Audience,
         socket::default_path,
@@ -108,25 +111,14 @@ enum CliError {
 
 fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result<(), CliError> {
     let remote = Remote {
-        client: client(globals.socket.unwrap_or_else(default_path)),
+        client: client(globals.socket.unwrap_or_else(socket_path)),
         json: globals.json,
     };
     match command {
         Command::Demo(args) => {
             // It tells its own story; the log would tell it twice.
             let _log = (globals.verbose > 0).then(|| log::start(globals.verbose));
-            match args.web {
-                None => Ok(demo::run(out)?),
-                Some(address) => {
-                    let token = args.web_token;
-                    let options = LiveOptions { address, token };
-                    let shown = demo::live(&options, web::ended, out);
-                    shown.map_err(|error| match error.is_usage() {
-                        true => CliError::Usage(error.to_string()),
-                        false => CliError::Failed(error.to_string()),
-                    })
-                }
-            }
+            show_demo(args, remote.json, out)
         }
         Command::Run(args) => {
             let _log = log::start(globals.verbose);
@@ -186,6 +178,28 @@ fn carry_out(globals: Globals, command: Command, out: &mut impl Write) -> Result
         Command::Load { order } => load::run(&order, &mut io::stdin().lock(), out)
             .map_err(|error| CliError::Failed(error.to_string())),
     }
+}
+
+/// Where the daemon is if the command does not say it.
+fn socket_path() -> PathBuf {
+    let named = env::var_os("TAPSWITCH_SOCKET").filter(|path| !path.is_empty());
+    named.map_or_else(default_path, PathBuf::from)
+}
+
+fn show_demo(args: DemoArgs, json: bool, out: &mut impl Write) -> Result<(), CliError> {
+    let Some(address) = args.web else {
+        return Ok(demo::run(json, out)?);
+    };
+    if json {
+        let text = "demo --web --json: a page is no JSON value; leave one of both out";
+        return Err(CliError::Usage(text.to_owned()));
+    }
+    let token = args.web_token;
+    let shown = demo::live(&LiveOptions { address, token }, web::ended, out);
+    shown.map_err(|error| match error.is_usage() {
+        true => CliError::Usage(error.to_string()),
+        false => CliError::Failed(error.to_string()),
+    })
 }
 
 fn bridge_request(command: BridgeCommand) -> Result<Request, CliError> {
@@ -270,7 +284,14 @@ impl Remote {
 
     fn monitor(&self, kinds: &[EventKind], out: &mut impl Write) -> Result<(), CliError> {
         let mut written = Ok(());
-        self.client.events(|event| {
+        let (stop, mut stopped) = oneshot::channel();
+        Interrupt::tell(move || {
+            let _: Result<(), ()> = stop.send(());
+        })?;
+        let stop = async {
+            let _: Result<(), _> = (&mut stopped).await;
+        };
+        let is_over = self.client.events(stop, |event| {
             if !is_wanted(&event, kinds) {
                 return ControlFlow::Continue(());
             }
@@ -286,6 +307,9 @@ impl Remote {
             }
         })?;
         written?;
+        if is_over {
+            return Ok(());
+        }
         let path = shown(self.client.path());
         Err(CliError::Failed(format!(
             "monitor: the daemon at {path} has ended"
@@ -321,9 +345,9 @@ impl Remote {
         Ok(match command {
             FdbCommand::Show(args) => Request::FdbShow(request::selector(args)),
             FdbCommand::Flush(args) => Request::FdbFlush(request::selector(args)),
-            FdbCommand::Get(args) => request::fdb_get(args),
+            FdbCommand::Get(args) => Request::FdbGet(request::entry(args)),
             FdbCommand::Why(args) => args.into(),
-            FdbCommand::Del(args) => request::fdb_del(args),
+            FdbCommand::Del(args) => Request::FdbDel(request::entry(args)),
             FdbCommand::Add(FdbAddArgs {
                 mac,
                 port,
@@ -341,7 +365,7 @@ impl Remote {
                 };
                 let bridge = match (bridge, &place) {
                     (Some(bridge), _) => bridge,
-                    (None, Place::Port(port)) => self.bridge_of(port)?,
+                    (None, Place::Port(port)) => self.bridge_of(port, mac)?,
                     (None, Place::Peer(_)) => self.bridge_with_vni(mac)?,
                 };
                 Request::FdbAdd(StaticSpec {
@@ -378,15 +402,26 @@ impl Remote {
         }
     }
 
-    fn bridge_of(&self, port: &Name) -> Result<Name, CliError> {
+    fn bridge_of(&self, port: &Name, mac: MacAddr) -> Result<Name, CliError> {
+        let operation = format!("add fdb entry {mac}");
         let name = Some(port.clone());
-        let found = match self.client.request(&Request::PortShow { name })? {
+        let answer = self.client.request(&Request::PortShow { name });
+        let answer = answer.map_err(|error| match error {
+            // It was asked for another reason than it thinks.
+            ClientError::Api(ApiError { kind, message }) => {
+                let cause = message.strip_prefix("show port: ").unwrap_or(&message);
+                let message = format!("{operation}: {cause}");
+                ClientError::Api(ApiError { kind, message })
+            }
+            other => other,
+        })?;
+        let found = match answer {
             Response::Ports(ports) => ports.into_iter().find(|found| found.name == *port),
             _ => return Err(self.client.unexpected().into()),
         };
         found.map(|port| port.bridge).ok_or_else(|| {
             CliError::Failed(format!(
-                "find port {port}: there is no such port; see tapswitch port show"
+                "{operation}: no port {port}; see tapswitch port show"
             ))
         })
     }
@@ -485,7 +520,7 @@ fn daemon_options(args: RunArgs, socket: &Path) -> DaemonOptions {
         offload: args.offload.into(),
         tuning: Tuning {
             pin: args.pin.into(),
-            poll: Duration::from_micros(args.poll.into()),
+            poll: args.poll,
             coalesce: args.coalesce.into(),
             flow_cache: args.flow_cache.into(),
             recorder: args.recorder.into(),
@@ -499,12 +534,12 @@ fn daemon_options(args: RunArgs, socket: &Path) -> DaemonOptions {
 }
 
 fn write_manual(directory: &Path) -> Result<(), CliError> {
-    std::fs::create_dir_all(directory)
-        .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
-        .map_err(|error| {
-            let directory = shown(directory);
-            CliError::Failed(format!("write manual pages to {directory}: {error}"))
-        })
+    manual::write(directory).map_err(|error| {
+        let directory = shown(directory);
+        CliError::Failed(format!(
+            "write manual pages below {directory}: {error}; choose another directory"
+        ))
+    })
 }
 
 /// Nobody reads faster, and each time the workers are held for a moment.

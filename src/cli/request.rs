@@ -6,14 +6,16 @@ use super::{
         BridgeArgs, EntryArgs, FlagArgs, PeerArgs, PeerCommand, PortAddArgs, PortSetArgs,
         SelectorArgs, VtepSetArgs,
     },
-    values::{OnOff, OrNone},
+    values::{OnOff, OrNone, parse_mtu},
 };
 use crate::{
     config::{
         BridgeSpec, PortFlagsSpec, PortSpec, SwitchSpec, VtepSpec,
         check::{MTU_RANGE, Section, Setting, check},
     },
-    control::api::{BridgeChange, FdbSelector, FdbState, PingRequest, PortChange, Request},
+    control::api::{
+        BridgeChange, EntrySelector, FdbSelector, FdbState, PingRequest, PortChange, Request,
+    },
 };
 
 pub(super) fn bridge_add(args: BridgeArgs) -> Result<Request, CliError> {
@@ -222,8 +224,8 @@ fn read_words(words: &[String], change: &mut PortChange) -> Result<(), CliError>
                 continue;
             }
             "mtu" => {
-                let mtu = words.next().and_then(|mtu| mtu.parse().ok());
-                change.mtu = Some(mtu.ok_or_else(|| refuse("mtu needs a number".to_owned()))?);
+                let mtu = parse_mtu(words.next().unwrap_or_default());
+                change.mtu = Some(mtu.map_err(|problem| refuse(format!("mtu: {problem}")))?);
                 continue;
             }
             "mac" | "address" => {
@@ -271,19 +273,13 @@ pub(super) fn selector(args: SelectorArgs) -> FdbSelector {
     }
 }
 
-pub(super) fn fdb_get(args: EntryArgs) -> Request {
-    Request::FdbGet {
+pub(super) fn entry(args: EntryArgs) -> EntrySelector {
+    EntrySelector {
         bridge: args.bridge,
         mac: args.mac,
         vlan: args.vlan,
-    }
-}
-
-pub(super) fn fdb_del(args: EntryArgs) -> Request {
-    Request::FdbDel {
-        bridge: args.bridge,
-        mac: args.mac,
-        vlan: args.vlan,
+        port: args.port,
+        remote: args.remote,
     }
 }
 

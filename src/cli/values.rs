@@ -1,12 +1,15 @@
 //! Values of the command line's options.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use clap::ValueEnum;
 use ipnet::IpNet;
 
 use crate::{
-    config::{Accept, AtLimit, Cidr, Mode, OffloadMode, ParseCidrError},
+    config::{
+        Accept, AtLimit, Cidr, Mode, OffloadMode, ParseCidrError,
+        units::{parse_bytes, parse_duration},
+    },
     control::api::FdbState,
     daemon::Pin,
     lesson::{Lang, System},
@@ -157,10 +160,33 @@ impl FromStr for MtuArg {
         if text == "auto" {
             return Ok(Self(None));
         }
-        let read = text.parse().map(|mtu| Self(Some(mtu)));
-        read.map_err(|_| "write a number of bytes or auto".to_owned())
+        let read = parse_mtu(text).map(|mtu| Self(Some(mtu)));
+        read.map_err(|problem| format!("{problem}, or auto"))
     }
 }
+
+/// A number of bytes; whether it is an MTU is told with the object that it is for.
+pub(super) fn parse_mtu(text: &str) -> Result<u32, String> {
+    let read = parse_bytes(text, 1).and_then(|bytes| u32::try_from(bytes).ok());
+    read.ok_or_else(|| "write a number of bytes such as 1450 or 9k".to_owned())
+}
+
+/// A number of microseconds, or a time with its unit.
+pub(super) fn parse_poll(text: &str) -> Result<Duration, String> {
+    let bare = text.parse::<u32>().ok();
+    let read = match bare {
+        Some(micros) => Some(Duration::from_micros(micros.into())),
+        None => parse_duration(text)
+            .ok()
+            .filter(|&time| time <= LONGEST_POLL),
+    };
+    read.ok_or_else(|| {
+        "write a number of microseconds such as 200, or a time such as 1ms; 0: none".to_owned()
+    })
+}
+
+/// Longer is a worker that never sleeps.
+const LONGEST_POLL: Duration = Duration::from_secs(3600);
 
 /// A value, or the word `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use tokio::{runtime, sync::Notify};
 
 use super::{CliError, args::WebArgs, interrupt::Interrupt};
 use crate::{
-    control::client::Client,
+    control::{api::Request, client::Client},
     web::{self, Node, Token, WebError, WebListener},
 };
 
@@ -19,11 +19,10 @@ pub(super) fn run(args: WebArgs, own: &Client, out: &mut impl Write) -> Result<(
             format!("serve the live page: there are two nodes {name}; give each its own name");
         return Err(CliError::Usage(text));
     }
-    let nodes = match args.nodes.is_empty() {
-        true => vec![Node::there("switch", own.clone())],
+    let nodes: Vec<(String, Client)> = match args.nodes.is_empty() {
+        true => vec![("switch".to_owned(), own.clone())],
         false => {
-            let there =
-                |node: super::args::NodeArg| Node::there(node.name, Client::new(node.socket));
+            let there = |node: super::args::NodeArg| (node.name, Client::new(node.socket));
             args.nodes.into_iter().map(there).collect()
         }
     };
@@ -39,8 +38,23 @@ pub(super) fn run(args: WebArgs, own: &Client, out: &mut impl Write) -> Result<(
     writeln!(out, "live page: {}", listener.url())?;
     out.flush()?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    let served = runtime.and_then(|runtime| runtime.block_on(web::serve(listener, nodes, ended)));
+    let served = runtime.and_then(|runtime| {
+        for (name, client) in nodes.clone() {
+            runtime.spawn(tell_if_silent(name, client));
+        }
+        let nodes = nodes.into_iter();
+        let nodes = nodes.map(|(name, client)| Node::there(name, client));
+        runtime.block_on(web::serve(listener, nodes.collect(), ended))
+    });
     served.map_err(|error| CliError::Failed(format!("serve the live page: {error}")))
+}
+
+/// Says so if nobody answers for a node. The page shows it when somebody does.
+async fn tell_if_silent(name: String, client: Client) {
+    if let Err(error) = client.ask(&Request::VtepShow).await {
+        let text = format!("show node {name}: {error}; it appears as soon as it answers");
+        drop(writeln!(io::stderr(), "tapswitch: {text}"));
+    }
 }
 
 /// Ready at the first Ctrl-C or SIGTERM.

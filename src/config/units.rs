@@ -1,6 +1,9 @@
-//! Durations as people write them: `300s`, `5m`, `1.5h`.
+//! Durations, sizes and addresses as people write them: `300s`, `1.5h`, `10M`, `localhost:8080`.
 
-use std::time::Duration;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 /// The text is no duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +59,44 @@ pub fn format_duration(duration: Duration) -> String {
     format!("{}{name}", nanos / unit)
 }
 
+/// Reads a number of bytes, with a unit such as `9k`, `10M` or `1GiB`, or `bare` bytes each.
+pub fn parse_bytes(text: &str, bare: u64) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor: u64 = match &text[digits.len()..] {
+        "" => bare,
+        "B" => 1,
+        "k" | "K" | "kB" => 1_000,
+        "M" | "MB" => 1_000_000,
+        "G" | "GB" => 1_000_000_000,
+        "Ki" | "KiB" => 1 << 10,
+        "Mi" | "MiB" => 1 << 20,
+        "Gi" | "GiB" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// The text is no address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("write IP:PORT such as 127.0.0.1:8080, or only PORT for 127.0.0.1")]
+pub struct ParseListenError;
+
+/// Reads where to listen: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`; a port alone is one of
+/// 127.0.0.1.
+///
+/// # Errors
+/// [`ParseListenError`] if it is none of these.
+pub fn parse_listen(text: &str) -> Result<SocketAddr, ParseListenError> {
+    let local = text.strip_prefix("localhost").unwrap_or(text);
+    let port = local.strip_prefix(':').unwrap_or(local);
+    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    if is_port && (local.len() == text.len() || local.len() > port.len()) {
+        let port = port.parse().map_err(|_| ParseListenError)?;
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    text.parse().map_err(|_| ParseListenError)
+}
+
 const UNITS: [(&str, u128); 7] = [
     ("d", 86_400_000_000_000),
     ("h", 3_600_000_000_000),
@@ -102,6 +143,50 @@ mod tests {
             "5 minutes",
         ] {
             assert!(parse_duration(text).is_err(), "{text:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units_and_a_bare_number_is_what_the_option_says() {
+        for (text, bytes) in [
+            ("10", Some(10_000_000)),
+            ("10M", Some(10_000_000)),
+            ("1500B", Some(1500)),
+            ("100k", Some(100_000)),
+            ("2MiB", Some(2 << 20)),
+            ("1G", Some(1_000_000_000)),
+            ("", None),
+            ("M", None),
+            ("-1", None),
+            ("1X", None),
+            ("99999999999999999999", None),
+            ("9999999999999G", None),
+            ("1.5M", None),
+            ("1\u{e9}", None),
+        ] {
+            assert_eq!(parse_bytes(text, 1_000_000), bytes, "{text}");
+        }
+        assert_eq!(parse_bytes("9000", 1), Some(9000));
+    }
+
+    #[test]
+    fn a_port_alone_is_one_of_this_host() {
+        for text in ["8080", ":8080", "localhost:8080", "127.0.0.1:8080"] {
+            let address = parse_listen(text).unwrap();
+            assert_eq!(address.to_string(), "127.0.0.1:8080", "{text}");
+        }
+        assert_eq!(parse_listen("[::1]:0").unwrap().to_string(), "[::1]:0");
+        for text in [
+            "",
+            ":",
+            "localhost",
+            "localhost8080",
+            "web:80",
+            "70000",
+            "1.2.3.4",
+            "+80",
+        ] {
+            assert_eq!(parse_listen(text), Err(ParseListenError), "{text}");
         }
     }
 

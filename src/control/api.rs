@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 mod capture;
 mod doctor;
+mod fdb;
 mod overlay;
 mod trace;
 mod why;
@@ -18,6 +19,7 @@ pub use self::capture::{
     CapturedLesson, CapturedRow, RowChange,
 };
 pub use self::doctor::{DoctorRequest, DoctorTarget};
+pub use self::fdb::{EntrySelector, FdbInfo, FdbSelector, FdbState};
 pub use self::overlay::{
     MtuChain, PeerInfo, PeerKind, PeerState, PingReply, PingReport, PingRequest, VtepInfo,
     VtepState,
@@ -103,25 +105,11 @@ pub enum Request {
     /// Lists FDB entries.
     FdbShow(FdbSelector),
     /// Looks one address up.
-    FdbGet {
-        /// The bridge; may be left out where there is only one.
-        bridge: Option<Name>,
-        /// The address.
-        mac: MacAddr,
-        /// The VLAN id; 0 for untagged frames.
-        vlan: u16,
-    },
+    FdbGet(EntrySelector),
     /// Adds or replaces a static entry.
     FdbAdd(StaticSpec),
     /// Deletes one entry, learned or static.
-    FdbDel {
-        /// The bridge; may be left out where there is only one.
-        bridge: Option<Name>,
-        /// The address.
-        mac: MacAddr,
-        /// The VLAN id; 0 for untagged frames.
-        vlan: u16,
-    },
+    FdbDel(EntrySelector),
     /// Deletes the selected entries; static ones only if the selector says so.
     FdbFlush(FdbSelector),
     /// What became of frames.
@@ -346,61 +334,6 @@ impl PortChange {
             routes: None,
         }
     }
-}
-
-/// Which FDB entries; empty means all.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FdbSelector {
-    /// Only of this bridge.
-    pub bridge: Option<Name>,
-    /// Only behind this port.
-    pub port: Option<Name>,
-    /// Only behind this VTEP.
-    pub remote: Option<PeerAddr>,
-    /// Only this address.
-    pub mac: Option<MacAddr>,
-    /// Only this VLAN id.
-    pub vlan: Option<u16>,
-    /// Only entries of this kind. A flush without it deletes learned entries only.
-    pub state: Option<FdbState>,
-}
-
-/// How an FDB entry came about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FdbState {
-    /// From a frame; ages.
-    Learned,
-    /// From a person; stays.
-    Static,
-    /// The address of a host port; stays as long as the port.
-    Local,
-    /// From a control plane; stays until that takes it back.
-    Control,
-}
-
-/// One FDB entry.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FdbInfo {
-    /// The bridge.
-    pub bridge: Name,
-    /// The address.
-    pub mac: MacAddr,
-    /// The VLAN id; 0 for untagged frames.
-    pub vlan: u16,
-    /// The port behind which it is.
-    pub port: Option<Name>,
-    /// The VTEP behind which it is, with its port where that is not the endpoint's.
-    pub remote: Option<String>,
-    /// How it came about.
-    pub state: FdbState,
-    /// Seconds since its source was last seen; 0 for static and local entries.
-    pub age_s: f64,
-    /// How often the address has moved to another port.
-    pub moves: u32,
-    /// Held where it is because it moved too often.
-    pub frozen: bool,
 }
 
 /// Frames and bytes.

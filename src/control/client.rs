@@ -5,6 +5,7 @@ use std::{
     future::Future,
     io,
     ops::ControlFlow,
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -22,7 +23,7 @@ use super::{
     CAPTURE_HEADER,
     api::{ApiError, CaptureRequest, ErrorKind, Event, Request, Response},
 };
-use crate::names::shown;
+use crate::{names::shown, sys::userns::is_root_of_a_user_namespace};
 
 /// A client of the daemon that listens on one socket. Each request is a connection of its own.
 #[derive(Clone, Debug)]
@@ -113,22 +114,32 @@ impl Client {
         Err(refused.err().unwrap_or_else(|| self.unexpected()))
     }
 
-    /// Calls `take` for every event until it breaks off or the daemon ends.
+    /// Calls `take` for every event until it breaks off, `stop` is ready, or the daemon ends. Whether
+    /// it was `stop`.
     ///
     /// # Errors
     /// The daemon cannot be reached, or says something that is no event.
     pub fn events(
         &self,
+        stop: impl Future<Output = ()>,
         mut take: impl FnMut(Event) -> ControlFlow<()>,
-    ) -> Result<(), ClientError> {
+    ) -> Result<bool, ClientError> {
         self.block_on(async {
             let response = self.send(Method::GET, "/v1/events", Vec::new()).await?;
             if response.status() != StatusCode::OK {
-                return self.judge(response).await.map(drop);
+                return self.judge(response).await.map(|_| false);
             }
             let mut body = response.into_body();
             let mut rest = Vec::new();
-            while let Some(frame) = body.frame().await {
+            tokio::pin!(stop);
+            loop {
+                let frame = tokio::select! {
+                    frame = body.frame() => frame,
+                    () = &mut stop => return Ok(true),
+                };
+                let Some(frame) = frame else {
+                    return Ok(false);
+                };
                 let frame = frame.map_err(|error| self.broken(&error))?;
                 let Ok(data) = frame.into_data() else {
                     continue;
@@ -139,14 +150,13 @@ impl Client {
                     let event =
                         serde_json::from_slice(&line).map_err(|error| self.broken(&error))?;
                     if take(event).is_break() {
-                        return Ok(());
+                        return Ok(false);
                     }
                 }
                 if rest.len() > self.most {
                     return Err(self.too_long());
                 }
             }
-            Ok(())
         })
     }
 
@@ -371,7 +381,7 @@ pub enum ClientError {
     #[error(transparent)]
     Api(#[from] ApiError),
     /// There is no daemon, or this user may not talk to it.
-    #[error("connect to {path}: {}", connect_advice(source), path = shown(path))]
+    #[error("connect to {path}: {}", connect_advice(path, source), path = shown(path))]
     Unreachable {
         /// The socket.
         path: PathBuf,
@@ -409,22 +419,27 @@ impl ClientError {
     }
 }
 
-fn connect_advice(source: &io::Error) -> String {
-    match source.kind() {
+fn connect_advice(path: &Path, source: &io::Error) -> String {
+    let is_other = std::fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket());
+    let text = match source.kind() {
+        _ if is_other => "it is no socket; give --socket or TAPSWITCH_SOCKET another path",
         io::ErrorKind::NotFound => {
-            "no such file; is the daemon running? start it with: tapswitch run".to_owned()
+            "no such file; is the daemon running? start it with: tapswitch run"
         }
         io::ErrorKind::ConnectionRefused => {
-            "nobody answers; the daemon has ended; start it with: tapswitch run".to_owned()
+            "nobody answers; the daemon has ended; start it with: tapswitch run"
+        }
+        io::ErrorKind::PermissionDenied if is_root_of_a_user_namespace() => {
+            "permission denied: you are root of a user namespace only, and this daemon is another's; \
+             start your own: tapswitch run, with --socket or TAPSWITCH_SOCKET where you may write"
         }
         io::ErrorKind::PermissionDenied => {
-            "permission denied; run as root, or start the daemon with --group".to_owned()
+            "permission denied; run as root, or start the daemon with --group"
         }
-        io::ErrorKind::TimedOut => {
-            "no answer within 5 s; the daemon may hang; look at its log".to_owned()
-        }
-        _ => format!("{source}; is the daemon running? start it with: tapswitch run"),
-    }
+        io::ErrorKind::TimedOut => "no answer within 5 s; the daemon may hang; look at its log",
+        _ => return format!("{source}; is the daemon running? start it with: tapswitch run"),
+    };
+    text.to_owned()
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -462,7 +477,9 @@ mod tests {
             let refused = client.request(&Request::Show).unwrap_err();
             assert_eq!(refused.to_string(), told);
         }
-        let refused = client.events(|_| ControlFlow::Continue(())).unwrap_err();
+        let refused = client
+            .events(std::future::pending(), |_| ControlFlow::Continue(()))
+            .unwrap_err();
         assert_eq!(refused.to_string(), told);
         server.join().unwrap();
         fs::remove_file(path).unwrap();

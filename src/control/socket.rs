@@ -14,22 +14,33 @@ use std::{
 
 use nix::{
     sys::socket::{getsockopt, sockopt::PeerCredentials},
-    unistd::{Gid, Group, chown, geteuid},
+    unistd::{AccessFlags, Gid, Group, access, chown, geteuid},
 };
 
 use crate::{names::shown, sys::cause_text};
 
-/// Where the daemon listens and clients ask if nobody says otherwise.
+/// Where the daemon listens and clients ask if nobody says otherwise: below `/run` for root, and below
+/// `XDG_RUNTIME_DIR` for everybody else. Root of a user namespace, who may not write to `/run`, is
+/// somebody else.
 pub fn default_path() -> PathBuf {
     let user = geteuid();
-    let directory = if user.is_root() {
-        PathBuf::from("/run")
-    } else {
-        std::env::var_os("XDG_RUNTIME_DIR")
-            .map_or_else(|| PathBuf::from(format!("/run/user/{user}")), PathBuf::from)
+    let may_write = || {
+        let own = Path::new(RUN).join(DIRECTORY);
+        let place = if own.is_dir() { &own } else { Path::new(RUN) };
+        access(place, AccessFlags::W_OK).is_ok()
     };
-    directory.join("tapswitch/control.sock")
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
+    let directory = match runtime.map(PathBuf::from) {
+        _ if user.is_root() && may_write() => PathBuf::from(RUN),
+        Some(runtime) => runtime,
+        None if user.is_root() => PathBuf::from(RUN),
+        None => PathBuf::from(format!("/run/user/{user}")),
+    };
+    directory.join(DIRECTORY).join("control.sock")
 }
+
+const RUN: &str = "/run";
+const DIRECTORY: &str = "tapswitch";
 
 /// A listening control socket. The file goes when this goes, unless it is another's by then.
 #[derive(Debug)]
@@ -55,7 +66,7 @@ impl ControlSocket {
             source,
         };
         if path.as_os_str().len() > MAX_PATH {
-            let cause = format!("the path has more than {MAX_PATH} bytes; choose a shorter one");
+            let cause = format!("the path has more than {MAX_PATH} bytes");
             return Err(failed("read its path", io::Error::other(cause)));
         }
         let group = group.map(find_group).transpose()?;
@@ -154,7 +165,9 @@ pub enum SocketError {
 fn listen_advice(source: &io::Error) -> String {
     let next = match source.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files (ulimit -n)",
-        Some(libc::EACCES | libc::EPERM | libc::EROFS) => "run as root, or choose another --socket",
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => {
+            "choose another --socket (TAPSWITCH_SOCKET)"
+        }
         Some(libc::ENOSPC | libc::EDQUOT) => "make room, or choose another --socket",
         _ => "check the path, or choose another --socket",
     };

@@ -222,7 +222,7 @@ impl Inner {
                 Undo::DeleteStatic(entry)
             }
             Step::FdbDel(entry) => {
-                self.delete_fdb(state, Some(&entry.bridge), entry.mac, entry.vlan)?;
+                self.delete_fdb(state, &(&entry).into())?;
                 Undo::AddStatic(entry)
             }
         })
@@ -248,9 +248,7 @@ impl Inner {
                 Undo::DeletePort(name) => self.delete_port(state, &name).map(drop),
                 Undo::AddPort(spec) => self.add_port(state, spec, None),
                 Undo::SetPort(spec) => self.set_port(state, spec).map(drop),
-                Undo::DeleteStatic(entry) => {
-                    self.delete_fdb(state, Some(&entry.bridge), entry.mac, entry.vlan)
-                }
+                Undo::DeleteStatic(entry) => self.delete_fdb(state, &(&entry).into()),
                 Undo::AddStatic(entry) => self.add_static(state, entry),
             };
             failed.extend(result.err().map(|error| error.message));

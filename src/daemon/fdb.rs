@@ -8,9 +8,8 @@ use super::{
 use crate::{
     bridge::{Egress, EntryKind, FdbEntry, FdbKey},
     config::{PeerAddr, Place, StaticSpec},
-    control::api::{ApiError, FdbInfo, FdbSelector, FdbState},
+    control::api::{ApiError, EntrySelector, FdbInfo, FdbSelector, FdbState},
     names::Name,
-    wire::MacAddr,
 };
 
 impl Inner {
@@ -43,17 +42,16 @@ impl Inner {
     pub(super) fn get_fdb(
         &self,
         state: &State,
-        bridge: Option<&Name>,
-        mac: MacAddr,
-        vlan: u16,
+        wanted: &EntrySelector,
     ) -> Result<Vec<FdbInfo>, ApiError> {
-        let bridge = state.bridge_or_only("get fdb", bridge)?;
-        let key = FdbKey::new(mac, vlan);
+        let bridge = home_of("get fdb", state, wanted)?;
+        let key = FdbKey::new(wanted.mac, wanted.vlan);
         let entry = bridge
             .fdb
             .get(key)
             .filter(|entry| self.is_alive(bridge, entry));
-        let entry = entry.ok_or_else(|| unknown("get fdb", bridge, mac, vlan))?;
+        let entry = entry.ok_or_else(|| unknown("get fdb", bridge, wanted))?;
+        check_place("get fdb", state, wanted, &entry)?;
         Ok(vec![self.fdb_info(state, bridge, key, &entry)])
     }
 
@@ -143,19 +141,30 @@ impl Inner {
     pub(super) fn delete_fdb(
         &self,
         state: &mut State,
-        bridge: Option<&Name>,
-        mac: MacAddr,
-        vlan: u16,
+        wanted: &EntrySelector,
     ) -> Result<(), ApiError> {
-        let home = state.bridge_or_only("delete fdb entry", bridge)?;
+        let operation = "delete fdb entry";
+        let home = home_of(operation, state, wanted)?;
+        let (mac, vlan) = (wanted.mac, wanted.vlan);
         let key = FdbKey::new(mac, vlan);
         let name = home.spec.name.clone();
         let is_it =
             |other: &StaticSpec| (&other.bridge, other.mac, other.vlan) == (&name, mac, vlan);
+        if let Some(entry) = home.fdb.get(key) {
+            check_place(operation, state, wanted, &entry)?;
+        }
         let entry = home.fdb.remove(key);
         // A person's entry may not be in force, for want of its VTEP.
-        if entry.is_none() && !state.statics.iter().any(is_it) {
-            return Err(unknown("delete fdb entry", home, mac, vlan));
+        let is_wanted = |place: &Place| {
+            wanted
+                .port
+                .as_ref()
+                .is_none_or(|port| place.port() == Some(port))
+                && (wanted.remote).is_none_or(|to| place.peer().is_some_and(|at| at.ip == to.ip))
+        };
+        let is_there = |other: &StaticSpec| is_it(other) && is_wanted(&other.place);
+        if entry.is_none() && !state.statics.iter().any(is_there) {
+            return Err(unknown(operation, home, wanted));
         }
         if let Some(entry) = entry {
             let cause = by(state, "tapswitch fdb del");
@@ -289,12 +298,50 @@ fn check_selector(operation: &str, state: &State, selector: &FdbSelector) -> Res
     Ok(())
 }
 
-fn unknown(operation: &str, bridge: &BridgeState, mac: MacAddr, vlan: u16) -> ApiError {
+/// The bridge of an entry.
+fn home_of<'a>(
+    operation: &str,
+    state: &'a State,
+    wanted: &EntrySelector,
+) -> Result<&'a BridgeState, ApiError> {
+    let port = wanted.port.as_ref();
+    let port = port
+        .map(|port| state.known_port(operation, port))
+        .transpose()?;
+    let of_port = port.map(|port| &port.spec.bridge);
+    state.bridge_or_only(operation, wanted.bridge.as_ref().or(of_port))
+}
+
+/// Refuses an entry that is elsewhere.
+fn check_place(
+    operation: &str,
+    state: &State,
+    wanted: &EntrySelector,
+    entry: &FdbEntry,
+) -> Result<(), ApiError> {
+    let selector = FdbSelector {
+        port: wanted.port.clone(),
+        remote: wanted.remote,
+        ..FdbSelector::default()
+    };
+    let mac = wanted.mac;
+    if selector.wants(state, FdbKey::new(mac, wanted.vlan), entry) {
+        return Ok(());
+    }
+    let is_at = state.whereabouts(entry.egress);
+    let is_at = is_at.port.map(|port| port.to_string()).or(is_at.remote);
+    Err(ApiError::not_found(format!(
+        "{operation}: {mac} is at {}, not there; see: tapswitch fdb show --mac {mac}",
+        is_at.unwrap_or_default()
+    )))
+}
+
+fn unknown(operation: &str, bridge: &BridgeState, wanted: &EntrySelector) -> ApiError {
     let name = &bridge.spec.name;
-    let vlan = if vlan == 0 {
-        String::new()
-    } else {
-        format!(" in vlan {vlan}")
+    let mac = wanted.mac;
+    let vlan = match wanted.vlan {
+        0 => String::new(),
+        vlan => format!(" in vlan {vlan}"),
     };
     ApiError::not_found(format!(
         "{operation}: {mac}{vlan} is not in the fdb of bridge {name}; see: tapswitch fdb show --bridge {name}"

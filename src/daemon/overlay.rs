@@ -220,7 +220,11 @@ impl Inner {
         let operation = format!("delete peer {remote}");
         let mut spec = state.overlay_bridge(&operation, bridge)?.spec.clone();
         let default = state.vtep_port();
-        let is_it = |peer: &PeerAddr| peer.address(default) == remote.address(default);
+        // A bridge has one VTEP at an address, so the port may be left out.
+        let is_it = |peer: &PeerAddr| {
+            peer.ip == remote.ip
+                && (remote.port).is_none_or(|port| port == peer.address(default).port())
+        };
         let before = spec.peers.len();
         spec.peers.retain(|peer| !is_it(peer));
         if spec.peers.len() == before {

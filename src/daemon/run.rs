@@ -89,7 +89,7 @@ impl RunError {
 }
 
 /// Runs a switch until SIGTERM or SIGINT; SIGHUP reads the file again. Writes the line `ready` to
-/// `out` when ports forward, and before it where the live page is, if it is served.
+/// `out` when ports forward, and behind it where the live page is, if it is served.
 ///
 /// # Errors
 /// A [`RunError`] before anything is ready; nothing is left behind then.
@@ -137,15 +137,16 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
             let switch = Arc::new(switch.clone());
             tokio::spawn(serve_metrics(listener, switch, stopped.clone()))
         });
-        if let Some(page) = &page {
-            drop(writeln!(out, "live page: {}", page.url()));
-        }
+        let live = page
+            .as_ref()
+            .map(|page| format!("live page: {}\n", page.url()));
         let page = page.map(|listener| {
             let node = Node::here(name, Arc::new(switch.clone()));
             tokio::spawn(web::serve(listener, vec![node], stopped.clone()))
         });
         // Whoever started the daemon may have gone: then nobody waits for the line.
-        drop(writeln!(out, "ready").and_then(|()| out.flush()));
+        let live = live.unwrap_or_default();
+        drop(write!(out, "ready\n{live}").and_then(|()| out.flush()));
         drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
         tracing::info!(socket = %options.socket.display(), "ready");
         let ended = async {

@@ -227,12 +227,10 @@ impl Switch {
                 .show_ports(&mut state, name.as_ref())
                 .map(Response::Ports),
             Request::FdbShow(selector) => inner.show_fdb(&state, &selector).map(Response::Fdb),
-            Request::FdbGet { bridge, mac, vlan } => inner
-                .get_fdb(&state, bridge.as_ref(), mac, vlan)
-                .map(Response::Fdb),
+            Request::FdbGet(wanted) => inner.get_fdb(&state, &wanted).map(Response::Fdb),
             Request::FdbAdd(entry) => inner.add_static(&mut state, entry).map(|()| Response::Done),
-            Request::FdbDel { bridge, mac, vlan } => inner
-                .delete_fdb(&mut state, bridge.as_ref(), mac, vlan)
+            Request::FdbDel(wanted) => inner
+                .delete_fdb(&mut state, &wanted)
                 .map(|()| Response::Done),
             Request::FdbFlush(selector) => inner
                 .flush_fdb(&mut state, &selector)

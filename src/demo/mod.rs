@@ -6,6 +6,7 @@
 //! descriptors of this process, so the kernel cleans up however it ends. [`live()`] shows the same in a
 //! browser.
 
+mod json;
 mod live;
 mod memory;
 mod namespaces;
@@ -35,29 +36,29 @@ use crate::{
     wire::MacAddr,
 };
 
-/// Runs the demo and tells it on `out`. Must be called before the process has started threads, so
+/// Runs the demo and tells it on `out`, as one JSON value if `json`. Must be called before the process has started threads, so
 /// that an ordinary user's can move into a user namespace.
 ///
 /// # Errors
 /// If `out` cannot be written, or the demo itself fails, which is a bug.
-pub fn run(out: &mut impl Write) -> io::Result<()> {
-    match prepare(None) {
-        Ok(place) => match namespaces::Stage::build() {
-            Ok(stage) => {
-                writeln!(out, "{place}\n")?;
-                tell::play(&stage.play()?, out)
-            }
-            Err(reason) => in_memory(out, &reason),
-        },
-        Err(reason) => in_memory(out, &reason),
+pub fn run(json: bool, out: &mut impl Write) -> io::Result<()> {
+    let stage = prepare(None).and_then(|place| Ok((place, namespaces::Stage::build()?)));
+    match stage {
+        Ok((place, stage)) if json => json::play(&stage.play()?, true, place, out),
+        Ok((place, stage)) => {
+            writeln!(out, "{place}\n")?;
+            tell::play(&stage.play()?, out)
+        }
+        Err(reason) => in_memory(json, out, &reason),
     }
 }
 
-fn in_memory(out: &mut impl Write, reason: &str) -> io::Result<()> {
-    writeln!(
-        out,
-        "In memory, with simulated hosts: real namespaces are not possible here.\n  ({reason})\n"
-    )?;
+fn in_memory(json: bool, out: &mut impl Write, reason: &str) -> io::Result<()> {
+    let place = "In memory, with simulated hosts: real namespaces are not possible here.";
+    if json {
+        return json::play(&memory::play()?, false, &format!("{place} ({reason})"), out);
+    }
+    writeln!(out, "{place}\n  ({reason})\n")?;
     tell::play(&memory::play()?, out)
 }
 

@@ -5,7 +5,7 @@ use std::{fs, io};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
-    unistd::{getgid, getuid},
+    unistd::{geteuid, getgid, getuid},
 };
 
 use super::cause_text;
@@ -52,6 +52,14 @@ pub enum UserNamespaceError {
         /// What the kernel answered.
         cause: io::Error,
     },
+}
+
+/// Whether the process is root in a user namespace, and may be nobody outside of it.
+pub fn is_root_of_a_user_namespace() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let numbers: Vec<&str> = map.split_whitespace().collect();
+    // The first one of all has every number (user_namespaces(7)).
+    geteuid().is_root() && !matches!(numbers[..], ["0", "0", "4294967295"] | [])
 }
 
 fn advice(cause: &io::Error) -> &'static str {

@@ -59,16 +59,17 @@ impl WebListener {
         &self.socket
     }
 
-    /// What to type into a browser of this host.
+    /// What to type into a browser of this host; on all addresses, what others type is said too.
     pub fn url(&self) -> impl fmt::Display + use<> {
         let mut address = self.address;
-        if address.ip().is_unspecified() {
-            address.set_ip(match address {
-                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-            });
-        }
-        format!("http://{address}/")
+        let port = address.port();
+        let own = match address {
+            _ if !address.ip().is_unspecified() => return format!("http://{address}/"),
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        };
+        address.set_ip(own);
+        format!("http://{address}/ (elsewhere: http://ADDRESS-OF-THIS-HOST:{port}/)")
     }
 
     pub(super) fn into_parts(self) -> (TcpListener, Gate) {

@@ -51,23 +51,17 @@ impl Daemon {
             .spawn()
             .unwrap();
         let stdout = child.stdout.take().unwrap();
-        let lines = BufReader::new(stdout).lines().map(Result::unwrap);
-        let mut is_ready = false;
-        let until_ready = lines.take_while(|line| {
-            is_ready = line == "ready";
-            !is_ready
+        let mut lines = BufReader::new(stdout).lines().map(Result::unwrap);
+        assert_eq!(lines.next().as_deref(), Some("ready"));
+        let page = options.contains(&"--web").then(|| {
+            let line = lines.next().unwrap();
+            let url = line.strip_prefix("live page: http://").unwrap();
+            url.trim_end_matches('/').to_owned()
         });
-        let said: Vec<String> = until_ready.collect();
-        assert!(is_ready, "it ended: {said:?}");
-        let url = said.first().and_then(|line| {
-            let url = line.strip_prefix("live page: http://")?;
-            Some(url.trim_end_matches('/').to_owned())
-        });
-        assert_eq!(said.len(), usize::from(url.is_some()), "{said:?}");
         Self {
             child,
             socket,
-            page: url,
+            page,
         }
     }
 

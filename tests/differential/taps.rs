@@ -8,7 +8,9 @@ use std::{io, thread, time::Duration};
 
 use tapswitch::{
     config::{AtLimit, BridgeSpec, OffloadMode, Place, PortSpec, ReservedMask, StaticSpec},
-    control::api::{ApiError, BridgeChange, FdbSelector, FdbState, PortChange, Request, Response},
+    control::api::{
+        ApiError, BridgeChange, EntrySelector, FdbSelector, FdbState, PortChange, Request, Response,
+    },
     daemon::{Switch as Daemon, SwitchOptions, Tuning},
     names::Name,
     netlink::{LinkRef, OperState, link_state},
@@ -202,9 +204,11 @@ impl Switch for Taps {
             }
             Op::Delete { mac } => {
                 let vlan = vlan_of(mac);
-                let bridge = None;
                 // It is not an error here if there is none.
-                drop(self.execute(Request::FdbDel { bridge, mac, vlan }));
+                drop(self.execute(Request::FdbDel(EntrySelector {
+                    vlan,
+                    ..EntrySelector::new(None, mac)
+                })));
                 Ok(())
             }
             Op::FlushPort { port } => self.flush(Some(port)),

@@ -125,7 +125,7 @@ impl Controller for Fake {
                 )));
             }
             Request::PortShow { .. } => Response::Ports(vec![sample_port()]),
-            Request::FdbShow(_) | Request::FdbGet { .. } => {
+            Request::FdbShow(_) | Request::FdbGet(_) => {
                 Response::Fdb(vec![sample_fdb(), overlay::remote_fdb()])
             }
             Request::FdbFlush(_) => Response::Flushed(3),

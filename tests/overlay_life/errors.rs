@@ -41,6 +41,11 @@ pub(crate) const TESTS: &[Test] = &[
         "an_overlay_within_a_machine_carries_what_udp_can",
         loopback,
     ),
+    (
+        &["ping"],
+        "a_peer_at_another_port_is_deleted_by_its_address_alone",
+        peer_by_address,
+    ),
     (&[], "scripts_find_the_keys_that_they_rely_on", keys),
 ];
 
@@ -231,6 +236,22 @@ fn wrong_peers() -> Vec<Wrong> {
              show --bridge ov0",
         ),
     ]
+}
+
+fn peer_by_address() {
+    let ([a, _b], _pods) = pair();
+    a.request(add("ov0", "192.168.50.30:8472"));
+    let delete = |remote: &str| Request::PeerDel {
+        bridge: None,
+        remote: remote.parse().unwrap(),
+    };
+
+    let error = a.refused(delete("192.168.50.30:4789"));
+    assert_eq!(error.kind, ErrorKind::NotFound);
+    a.request(delete("192.168.50.30"));
+
+    let error = a.refused(delete("192.168.50.30"));
+    assert_eq!(error.kind, ErrorKind::NotFound);
 }
 
 fn port_in_use() {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use tapswitch::{
     config::{PeerAddr, Place, StaticSpec},
-    control::api::{Event, MtuChain, Request},
+    control::api::{EntrySelector, Event, MtuChain, Request},
     sys::clock,
     wire::MacAddr,
 };
@@ -264,11 +264,8 @@ fn narrowest() {
     let later = a.pod("ov0", 2);
     assert_eq!(later.mtu(), 1350);
     let own = a.pod_with("ov0", 3, |spec| spec.mtu = Some(1300));
-    a.request(Request::FdbDel {
-        bridge: None,
-        mac: MacAddr::new([2, 0, 0, 0, 9, 9]),
-        vlan: 0,
-    });
+    let mac = MacAddr::new([2, 0, 0, 0, 9, 9]);
+    a.request(Request::FdbDel(EntrySelector::new(None, mac)));
     assert_eq!((pod.mtu(), later.mtu(), own.mtu()), (1450, 1450, 1300));
     assert!(a.find_peer("ov0", third).is_none());
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::Unavailable;
-use crate::{netlink, sys::netns::NetnsFile};
+use crate::{config::units::parse_listen, netlink, sys::netns::NetnsFile};
 
 /// Reads the stream of events until it is dropped.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ impl Browser {
         let Some(at) = options.iter().position(|option| option == "--web") else {
             return Ok(None);
         };
-        let address = options.get(at + 1).and_then(|text| text.parse().ok());
-        let Some(address) = address.filter(|address: &SocketAddr| address.port() != 0) else {
+        let address = options.get(at + 1).and_then(|text| parse_listen(text).ok());
+        let Some(address) = address.filter(|address| address.port() != 0) else {
             let text = "look at the live page: give --web an address and a port, such as \
                         127.0.0.1:8080";
             return Err(Unavailable::Failed(text.to_owned()));

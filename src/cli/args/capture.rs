@@ -4,7 +4,11 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::{control::api::CaptureRequest, control::api::CaptureSide, names::Name};
+use crate::{
+    config::units::parse_bytes,
+    control::api::{CaptureRequest, CaptureSide},
+    names::Name,
+};
 
 /// What to capture, and where it goes.
 #[derive(Debug, Args)]
@@ -41,12 +45,11 @@ pub struct CaptureArgs {
     #[arg(long)]
     pub inner: bool,
     /// End after so many frames
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, short, value_name = "N", value_parser = parse_count)]
     pub count: Option<u64>,
     /// Keep so many bytes of each frame [default: all]
     #[arg(long, short, value_name = "BYTES", default_value_t = CaptureRequest::MAX_SNAPLEN,
-        hide_default_value = true,
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(CaptureRequest::MAX_SNAPLEN)))]
+        hide_default_value = true, value_parser = parse_snaplen)]
     pub snaplen: u32,
     /// Write a pcapng file; - for standard output
     #[arg(long, short, value_name = "FILE")]
@@ -86,52 +89,19 @@ impl From<SideArg> for CaptureSide {
 
 /// Bytes: a number of millions, as tcpdump has it, or one with a unit.
 fn parse_size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let factor: Option<u64> = match &text[digits.len()..] {
-        "" | "M" | "MB" => Some(1_000_000),
-        "B" => Some(1),
-        "k" | "K" | "kB" => Some(1_000),
-        "G" | "GB" => Some(1_000_000_000),
-        "Ki" | "KiB" => Some(1 << 10),
-        "Mi" | "MiB" => Some(1 << 20),
-        "Gi" | "GiB" => Some(1 << 30),
-        _ => None,
-    };
-    let number: Option<u64> = digits.parse().ok();
-    let bytes = number.zip(factor).and_then(|(n, f)| n.checked_mul(f));
-    bytes
+    parse_bytes(text, 1_000_000)
         .filter(|&bytes| bytes > 0)
         .ok_or_else(|| "write a number of bytes such as 100k, 10M or 1GiB".to_owned())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn parse_count(text: &str) -> Result<u64, String> {
+    let read = text.parse().ok().filter(|&count| count > 0);
+    read.ok_or_else(|| "write a number from 1 on".to_owned())
+}
 
-    #[test]
-    fn sizes_have_units_and_a_bare_number_counts_millions() {
-        for (text, bytes) in [
-            ("10", 10_000_000),
-            ("10M", 10_000_000),
-            ("1500B", 1500),
-            ("100k", 100_000),
-            ("2MiB", 2 << 20),
-            ("1G", 1_000_000_000),
-        ] {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
-        }
-        for text in [
-            "",
-            "0",
-            "M",
-            "-1",
-            "1X",
-            "99999999999999999999",
-            "9999999999999G",
-            "1.5M",
-            "1\u{e9}",
-        ] {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
-    }
+fn parse_snaplen(text: &str) -> Result<u32, String> {
+    let most = CaptureRequest::MAX_SNAPLEN;
+    let read = parse_bytes(text, 1).and_then(|bytes| u32::try_from(bytes).ok());
+    read.filter(|bytes| (1..=most).contains(bytes))
+        .ok_or_else(|| format!("write a number of bytes from 1 to {most}, such as 96 or 1k"))
 }

@@ -6,8 +6,12 @@ use clap::{Args, Subcommand};
 
 use crate::{
     cli::values::{AcceptArg, OnOff, OrNone, or_none},
-    config::{PeerAddr, Tos, units::parse_duration},
+    config::{
+        PeerAddr, Tos,
+        units::{parse_bytes, parse_duration},
+    },
     names::{Name, NetnsRef},
+    vxlan::ping,
 };
 
 /// What to do with the VXLAN endpoint.
@@ -100,8 +104,8 @@ pub struct PingArgs {
     /// How many probes
     #[arg(long, short, value_name = "N", default_value_t = 3)]
     pub count: u32,
-    /// Bytes of the whole inner frame, with its 14 of Ethernet [default: as short as can be]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65535))]
+    /// Bytes of the whole inner frame, with its 14 of Ethernet, 60 to 65499 [default: 60]
+    #[arg(long, short, value_name = "BYTES", value_parser = parse_probe_size)]
     pub size: Option<u32>,
     /// From one probe to the next
     #[arg(long, short, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
@@ -112,4 +116,14 @@ pub struct PingArgs {
     /// Find the largest frame that gets there
     #[arg(long, conflicts_with = "size")]
     pub sweep: bool,
+}
+
+fn parse_probe_size(text: &str) -> Result<u32, String> {
+    let least = u64::try_from(ping::MIN_LEN).unwrap_or_default();
+    let most = u64::try_from(ping::MAX_LEN).unwrap_or(u64::MAX);
+    let read = parse_bytes(text, 1).filter(|bytes| (least..=most).contains(bytes));
+    read.and_then(|bytes| u32::try_from(bytes).ok())
+        .ok_or_else(|| {
+            format!("write a number of bytes from {least} to {most}, such as 1400 or 1k")
+        })
 }

@@ -15,7 +15,7 @@ pub struct StatsArgs {
     #[arg(long, short)]
     pub watch: bool,
     /// How often with --watch
-    #[arg(long, default_value = "1s", value_parser = parse_duration, value_name = "TIME")]
+    #[arg(long, default_value = "1s", requires = "watch", value_parser = parse_duration, value_name = "TIME")]
     pub interval: Duration,
 }
 

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::Args;
 
+use crate::config::units::parse_listen;
+
 /// The demo.
 #[derive(Debug, Args)]
 #[command(after_help = READERS)]
@@ -11,9 +13,10 @@ pub struct DemoArgs {
     /// Show it in a browser, with some traffic, until Ctrl-C; every user of this host can look
     #[arg(
         long,
-        value_name = "IP:PORT",
+        value_name = "[IP:]PORT",
         num_args = 0..=1,
-        default_missing_value = "127.0.0.1:0"
+        default_missing_value = "127.0.0.1:0",
+        value_parser = parse_listen
     )]
     pub web: Option<SocketAddr>,
     /// Let whoever knows the word in this file change something from the page
@@ -34,7 +37,7 @@ pub struct WebArgs {
     #[arg(long = "node", value_name = "NAME=SOCKET")]
     pub nodes: Vec<NodeArg>,
     /// Where browsers find the page; port 0: any that is free
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "[IP:]PORT", default_value = "127.0.0.1:0", value_parser = parse_listen)]
     pub listen: SocketAddr,
     /// Let whoever knows the word in this file change something from the page
     #[arg(long, value_name = "FILE")]

@@ -6,7 +6,7 @@ mod table;
 
 use std::io::{self, IsTerminal, Write};
 
-use super::{CliError, args::ExplainArgs};
+use super::{CliError, args::ExplainArgs, values::parse_mtu};
 use crate::dissect::{Arithmetic, Dissection, Fit, Options, Start, arithmetic, dissect};
 use input::{Frame, Input};
 
@@ -124,7 +124,7 @@ fn mtu_and_input(args: &ExplainArgs) -> Result<(Option<u32>, Vec<String>), CliEr
     let Some(text) = &args.mtu else {
         return Ok((None, words));
     };
-    let number = text.parse::<u32>().ok();
+    let number = parse_mtu(text).ok();
     let mtu = match number {
         Some(mtu) if (LEAST_MTU..=0xffff).contains(&mtu) => mtu,
         // No frame is as short as this number.

@@ -79,6 +79,7 @@ pub(super) fn rows(out: &mut impl Write, json: bool, style: Style) -> io::Result
         });
         return output::json_value(out, &rows.collect::<Vec<_>>());
     }
+    out.write_all(pick(style, LETTERS, LETTERS_ZH).as_bytes())?;
     let mut table = output::table(&[
         pick(style, "row", "条目"),
         "id",
@@ -93,3 +94,17 @@ pub(super) fn rows(out: &mut impl Write, json: bool, style: Style) -> io::Result
     }
     output::write_table(out, &table)
 }
+
+/// What the letters of the rows are.
+const LETTERS: &str = "\
+The rows of five walks through container networks, as far as a lesson teaches them:
+  A  network namespaces by hand     B  docker0     C  the network of pods
+  D  from veth to other nodes       E  containerd by hand
+
+";
+const LETTERS_ZH: &str = "\
+五篇容器网络教程中，课程所讲的条目：
+  A  手工搭建网络命名空间     B  docker0     C  Pod 网络
+  D  从 veth 到其他节点       E  手工使用 containerd
+
+";

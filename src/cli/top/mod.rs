@@ -4,6 +4,7 @@
 //! terminal and the threads that bring news: counters, events, keys and signals.
 
 use std::{
+    future,
     io::{self, IsTerminal},
     ops::ControlFlow,
     os::fd::AsFd,
@@ -169,7 +170,7 @@ const FLOWS_FOR: f64 = 10.0;
 fn bring_events(client: &Client, interval: Duration, news: &Sender<News>) {
     loop {
         let mut is_read = true;
-        let ended = client.events(|event| {
+        let ended = client.events(future::pending(), |event| {
             is_read = news.send(News::Event(event)).is_ok();
             match is_read {
                 true => ControlFlow::Continue(()),
