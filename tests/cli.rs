@@ -181,6 +181,7 @@ fn the_name_of_a_file_moves_no_cursor() {
     let name = nowhere.to_str().unwrap();
     for arguments in [
         &["check", name][..],
+        &["run", "--config", name],
         &["lab", "check", name],
         &["lab", "run", name],
         &["trace", "--in", "a", "--pcap", name],

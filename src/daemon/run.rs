@@ -24,6 +24,7 @@ use crate::{
         socket::{ControlSocket, SocketError},
         threads::aside,
     },
+    names::shown,
     web::{self, Node, Token, WebError, WebListener},
 };
 
@@ -32,7 +33,7 @@ use crate::{
 #[non_exhaustive]
 pub enum RunError {
     /// The configuration file cannot be read.
-    #[error("read {}: {cause}", path.display())]
+    #[error("read {}: {cause}", shown(path))]
     ReadConfig {
         /// The file.
         path: PathBuf,
@@ -40,7 +41,7 @@ pub enum RunError {
         cause: TextError,
     },
     /// The configuration file has nothing to be read again.
-    #[error("read {} again: {cause}", path.display())]
+    #[error("read {} again: {cause}", shown(path))]
     ReadAgain {
         /// The file.
         path: PathBuf,
@@ -271,7 +272,7 @@ fn read(text: &str, path: &Path) -> Result<SwitchSpec, RunError> {
     config::parse(text).map_err(|diagnostics| RunError::Config {
         diagnostics: diagnostics
             .iter()
-            .map(|diagnostic| format!("{}:{diagnostic}", path.display()))
+            .map(|diagnostic| diagnostic.in_file(path).to_string())
             .collect(),
     })
 }

@@ -538,6 +538,17 @@ fn a_port_that_was_given_the_address_and_not_looked_at_is_not_nobody() {
 }
 
 #[test]
+fn a_link_local_address_does_not_stand_for_a_global_one() {
+    let mut facts = local();
+    let ip = "2001:db8::1".parse().unwrap();
+    facts.scope = Scope::Address(name("pod1"), ip);
+    (facts.paths[0].to, facts.paths[0].from) = (ip, None);
+    let cause = diagnose(&facts).cause.unwrap();
+    let told = "eth0 does not have a global IPv6 address";
+    assert_eq!((cause.id, &*cause.fact), (Check::NoAddress, told));
+}
+
+#[test]
 fn the_port_that_was_given_the_address_and_is_gone_is_the_cause() {
     let mut facts = local();
     facts.scope = Scope::Address(name("pod1"), "10.1.1.2".parse().unwrap());
