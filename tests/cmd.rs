@@ -50,3 +50,11 @@ fn the_readme_shows_nothing_that_no_transcript_has() {
     }
     assert!(count > 0, "no line of the README begins a block as above");
 }
+
+#[test]
+fn the_lesson_that_is_checked_is_the_one_of_the_readme() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let lesson = fs::read_to_string(root.join("tests/cmd/lab.in/hello.toml")).unwrap();
+    assert!(readme.contains(&format!("```toml\n{lesson}```\n")));
+}
