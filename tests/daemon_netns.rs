@@ -451,6 +451,21 @@ fn apply_tries_first() {
     assert!(pods[0].ip("address show eth0").contains("10.9.9.9/24"));
     assert!(!pods[2].ip("link").contains("eth8"));
     net.ping(&pods[0], "10.1.1.2");
+
+    // Nor one that moves, until its new place is ready.
+    let elsewhere = Netns::new("elsewhere");
+    elsewhere.ip("link add eth0 type bridge");
+    let mut spec = before.clone();
+    spec.ports[0].netns = Some(elsewhere.reference());
+    spec.ports[0].mtu = Some(1300);
+    let error = apply(&net, spec.clone()).unwrap_err();
+    assert!(error.message.contains("nothing has changed"), "{error}");
+    assert_eq!(net.stats().ports[0].ifindex, stats.ports[0].ifindex);
+    net.ping(&pods[0], "10.1.1.2");
+    elsewhere.ip("link del eth0");
+    apply(&net, spec).unwrap();
+    assert!(elsewhere.ip("link show eth0").contains("mtu 1300"));
+    net.ping(&elsewhere, "10.1.1.2");
 }
 
 fn apply_names_what_it_unplugged() {
