@@ -143,6 +143,12 @@ impl Input {
     fn of_text(name: &str, text: &str) -> Result<Self, CliError> {
         let frames = frames_from_text(text)
             .map_err(|error| CliError::Usage(format!("read bytes from {name}: {error}")))?;
+        if frames.first().is_some_and(|bytes| is_dumped_capture(bytes)) {
+            return Err(CliError::Usage(format!(
+                "read bytes from {name}: they are those of a capture file (pcap or pcapng), not of a \
+                 frame; give the file itself, or make it one again: xxd -r DUMP | tapswitch explain -"
+            )));
+        }
         let has_numbers = frames.len() > 1;
         let frames = (1..).zip(frames);
         Ok(Self {
@@ -196,8 +202,24 @@ impl Input {
 /// More than any dump that a person would read.
 const TEXT_LIMIT: u64 = 64 << 20;
 
+/// Whether bytes that somebody has made text of begin a capture file: its magic number, and behind it
+/// the version of pcap, or the byte order of pcapng.
+fn is_dumped_capture(bytes: &[u8]) -> bool {
+    let behind = bytes.get(4..).and_then(<[u8]>::first_chunk::<8>);
+    let is_certain = matches!(
+        behind,
+        Some(
+            [2, 0, 4, 0, ..]
+                | [0, 2, 0, 4, ..]
+                | [.., 0x1a, 0x2b, 0x3c, 0x4d]
+                | [.., 0x4d, 0x3c, 0x2b, 0x1a]
+        )
+    );
+    is_capture(bytes) && is_certain
+}
+
 /// It has a directory or a file name's extension, and no hex digits.
-fn looks_like_a_path(word: &str) -> bool {
+pub(super) fn looks_like_a_path(word: &str) -> bool {
     let extension = word.rsplit_once('.').map(|(_, extension)| extension);
     let is_name = |text: &str| {
         text.chars()

@@ -4,11 +4,14 @@ mod input;
 mod json;
 mod table;
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    path::Path,
+};
 
 use super::{CliError, args::ExplainArgs, values::parse_mtu};
 use crate::dissect::{Arithmetic, Dissection, Fit, Options, Start, arithmetic, dissect};
-use input::{Frame, Input};
+use input::{Frame, Input, looks_like_a_path};
 
 /// Does what `args` say.
 pub(super) fn run(args: &ExplainArgs, json: bool, out: &mut impl Write) -> Result<(), CliError> {
@@ -133,6 +136,11 @@ fn mtu_and_input(args: &ExplainArgs) -> Result<(Option<u32>, Vec<String>), CliEr
                 format!("explain --mtu {text}: give a number of bytes, {LEAST_MTU} to 65535");
             return Err(CliError::Usage(text));
         }
+        None if is_no_input(text, &words) => {
+            return Err(CliError::Usage(format!(
+                "explain --mtu {text}: {text} is no number of bytes; give one from {LEAST_MTU} to 65535"
+            )));
+        }
         _ => {
             words.insert(0, text.clone());
             DEFAULT_MTU
@@ -141,6 +149,20 @@ fn mtu_and_input(args: &ExplainArgs) -> Result<(Option<u32>, Vec<String>), CliEr
     Ok((Some(mtu), words))
 }
 
+/// Whether it is neither a file nor the beginning of bytes: what follows is a file, or nothing does
+/// and it is shorter than any frame.
+fn is_no_input(text: &str, others: &[String]) -> bool {
+    let is_file = |word: &str| word == "-" || Path::new(word).exists();
+    !is_file(text)
+        && !looks_like_a_path(text)
+        && match others {
+            [] => text.len() < SHORTEST_FRAME,
+            [first, ..] => is_file(first),
+        }
+}
+
+/// Hex digits of an Ethernet header.
+const SHORTEST_FRAME: usize = 28;
 /// The least that an IPv4 path can carry (RFC 791 §3.2).
 const LEAST_MTU: u32 = 68;
 
