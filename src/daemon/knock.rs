@@ -3,11 +3,12 @@
 //!
 //! A host tells that a port is closed with an ICMP error, and sends few of them: Linux, after six,
 //! one a second to each destination (`icmp_ratelimit`, `inet_peer_xrlim_allow`), whatever it is that
-//! brings them about. The probes have had theirs, and frames of pods have, too. So silence of a port
-//! tells something only if another one that is closed is asked right after it, and is not silent.
+//! brings them about. The probes have had theirs, and frames of pods have, too. So errors that others
+//! have brought about are heard, where a raw socket may be had; and silence of a port tells something
+//! only if another one that is closed is asked right after it, and is not silent.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -18,7 +19,12 @@ use super::{
     switch::Inner,
     underlay::{UdpAnswer, Underlay},
 };
-use crate::{bridge::Ingress, config::VtepSpec, sys::udp::Knock, time::Timestamp};
+use crate::{
+    bridge::Ingress,
+    config::VtepSpec,
+    sys::udp::{Knock, Refusals},
+    time::Timestamp,
+};
 
 /// What plain UDP tells.
 #[derive(Debug)]
@@ -32,13 +38,26 @@ pub(super) struct Knocked {
     pub(super) closed: Option<UdpAnswer>,
 }
 
-/// What has gone before the knocking.
-#[derive(Clone, Copy, Debug)]
+/// What is known before the knocking; to be made before the first probe.
+#[derive(Debug)]
 pub(super) struct Probed {
-    /// Frames that had gone to the machine before the first probe ([`Inner::sent_to`]).
-    pub(super) frames: u64,
-    /// When the last probe was sent, before now.
-    pub(super) since: Duration,
+    to: SocketAddr,
+    /// Frames that had gone to the machine.
+    frames: u64,
+    /// Hears of what the machine refuses, where we may listen.
+    ear: Option<Refusals>,
+    /// Ports that it has refused.
+    refused: BTreeSet<u16>,
+}
+
+impl Probed {
+    /// Whether the machine has told, whatever it was that it refused, that a port is closed.
+    fn refuses(&mut self, port: u16) -> bool {
+        if let Some(ear) = &self.ear {
+            self.refused.extend(ear.ports());
+        }
+        self.refused.contains(&port)
+    }
 }
 
 /// What ports were found to be of late, for when nothing can be told from their silence.
@@ -60,9 +79,27 @@ impl Memory {
 }
 
 impl Inner {
-    /// Asks the machine of a VTEP that has answered no probe. Waits `patience` for each answer, and
-    /// asks again until the machine may send an ICMP error once more.
-    pub(super) fn knock(&self, to: SocketAddr, patience: Duration, probed: Probed) -> Knocked {
+    /// To be called before a VTEP is asked with probes.
+    pub(super) fn before_probes(&self, to: SocketAddr) -> Probed {
+        let underlay = self.state().underlay().cloned();
+        Probed {
+            to,
+            frames: self.sent_to(to.ip()),
+            ear: underlay.and_then(|underlay| underlay.hear_refusals(to.ip())),
+            refused: BTreeSet::new(),
+        }
+    }
+
+    /// Asks the machine of a VTEP that has answered no probe, the last of which was sent `before`
+    /// now. Waits `patience` for each answer, and asks again until the machine may send an ICMP
+    /// error once more.
+    pub(super) fn knock(
+        &self,
+        mut probed: Probed,
+        patience: Duration,
+        before: Duration,
+    ) -> Knocked {
+        let to = probed.to;
         let at = |port| SocketAddr::new(to.ip(), port);
         let other_at = at(other_port(to.port()));
         let (port, other, closed) = (
@@ -70,8 +107,11 @@ impl Inner {
             self.prepare_knock(other_at),
             self.prepare_knock(at(CLOSED_PORT)),
         );
-        let mut waited = probed.since;
+        let mut waited = before;
         let first = loop {
+            if probed.refuses(to.port()) {
+                break UdpAnswer::Refused;
+            }
             if waited >= LIMIT {
                 break UdpAnswer::Silent;
             }
@@ -104,6 +144,16 @@ impl Inner {
                 closed: None,
             },
         };
+        for (port, answer) in [
+            (to.port(), Some(&mut knocked.port)),
+            (other_at.port(), knocked.other.as_mut()),
+        ] {
+            if let Some(answer @ UdpAnswer::Silent) = answer
+                && probed.refuses(port)
+            {
+                *answer = UdpAnswer::Refused;
+            }
+        }
         // Nobody but us has had an ICMP error of the last second: then silence is all there is.
         let is_certain = self.sent_to(to.ip()) == probed.frames;
         self.remember(&mut knocked, (to, other_at), is_certain);
@@ -142,7 +192,7 @@ impl Inner {
     }
 
     /// How many frames have gone to a machine, of all bridges.
-    pub(super) fn sent_to(&self, ip: IpAddr) -> u64 {
+    fn sent_to(&self, ip: IpAddr) -> u64 {
         let state = self.state();
         let peers = state.peers.iter().filter(|peer| peer.to.ip() == ip);
         peers.map(|peer| peer.counters.totals().tx_frames).sum()

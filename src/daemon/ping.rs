@@ -180,7 +180,7 @@ impl Run<'_> {
         let request = &self.ping.request;
         let size = self.size()?;
         let timeout = seconds(request.timeout_s);
-        let frames = self.inner.sent_to(self.ping.to.ip());
+        let probed = self.inner.before_probes(self.ping.to);
         let mut replies = Vec::new();
         for sequence in 1..=request.count {
             let sent_at = self.inner.clock.now();
@@ -209,13 +209,7 @@ impl Run<'_> {
         let udp = if received > 0 {
             format!("answers on {}", self.ping.to.port())
         } else {
-            self.plain_udp(
-                timeout,
-                Probed {
-                    frames,
-                    since: timeout,
-                },
-            )
+            self.plain_udp(probed, timeout)
         };
         let sum: f64 = rtts.iter().sum();
         Ok(PingReport {
@@ -337,10 +331,10 @@ impl Run<'_> {
     }
 
     /// What plain datagrams tell about a VTEP that answers no probe.
-    fn plain_udp(&self, timeout: Duration, probed: Probed) -> String {
+    fn plain_udp(&self, probed: Probed, timeout: Duration) -> String {
         let port = self.ping.to.port();
         let patience = timeout.max(SHORTEST);
-        let knocked = self.inner.knock(self.ping.to, patience, probed);
+        let knocked = self.inner.knock(probed, patience, timeout);
         match &knocked.port {
             UdpAnswer::Refused => format!("port {port} closed (ICMP port unreachable)"),
             UdpAnswer::Answered => format!("answers on {port}"),

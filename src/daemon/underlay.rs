@@ -27,7 +27,7 @@ use crate::{
     sys::{
         cause_text, clock,
         netns::{NetnsError, NetnsFile},
-        udp::{Answer, Knock, PathProbe, PortOwner, UdpOptions, UdpSocket, owner_of},
+        udp::{Answer, Knock, PathProbe, PortOwner, Refusals, UdpOptions, UdpSocket, owner_of},
     },
     vxlan,
 };
@@ -341,6 +341,13 @@ impl Underlay {
         inside(self.netns.as_ref(), || Knock::new(self.local.ip(), to))
             .map_err(|error| error.to_string())?
             .map_err(|error| cause_text(&error))
+    }
+
+    /// Listens for what `from` refuses of anything that is sent; `None`: we may not.
+    pub fn hear_refusals(&self, from: IpAddr) -> Option<Refusals> {
+        inside(self.netns.as_ref(), || Refusals::new(from))
+            .ok()?
+            .ok()
     }
 
     /// The socket that this flow leaves from.

@@ -17,6 +17,7 @@ mod message;
 mod options;
 mod owner;
 mod path;
+mod refusals;
 
 use std::{
     io::{self, IoSlice},
@@ -30,6 +31,7 @@ use self::options::{force_buffer, never_fragment, set};
 pub use self::{
     owner::{PortOwner, owner_of},
     path::{Answer, Knock, PathProbe},
+    refusals::Refusals,
 };
 
 /// How to open a [`UdpSocket`].

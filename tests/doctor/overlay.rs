@@ -109,7 +109,8 @@ pub(crate) fn trials(env: &Env) -> Vec<Trial> {
     let mut trials: Vec<Trial> = faults
         .map(|fault| env.trial_with(fault.programs, fault.name, || fault.run()))
         .collect();
-    trials.push(env.trial(
+    trials.push(env.trial_with(
+        &["ping"],
         "what_is_closed_stays_closed_however_often_it_is_asked",
         stays_closed,
     ));
@@ -172,7 +173,12 @@ fn stays_closed() {
             assert_eq!(opinion.cause(), cause, "{}", opinion.text());
             assert_eq!(opinion.0["cause"], opinions[0].0["cause"]);
         }
+        // Frames of a pod take their part of the errors.
+        let ping = ["ping", "-q", "-i", "0.3", "10.1.1.2"];
+        let _running = pair.pod.spawn(&ping);
         for _ in 0..2 {
+            let opinion = Opinion::of(&pair.daemon, "");
+            assert_eq!(opinion.cause(), cause, "{}", opinion.text());
             let ping = format!("peer ping {} -c 2 -i 100ms -W 100ms --json", pair.far.ip);
             let output = pair.daemon.run(&ping);
             assert_eq!(output.status.code(), Some(1));

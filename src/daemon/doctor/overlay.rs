@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     super::{
-        knock::{Probed, other_port},
+        knock::other_port,
         overlay::{PeerState, VtepLink},
         ping::Ping,
         underlay::UdpAnswer,
@@ -140,7 +140,7 @@ impl Exam<'_> {
             let state = self.inner.state();
             self.inner.prepare_ping(&state, request).ok()?
         };
-        let frames = self.inner.sent_to(to.ip());
+        let probed = self.inner.before_probes(to);
         let (rtt, large) = ping.short_and_long(self.inner, PATIENCE);
         let mut probe = Probe {
             rtt,
@@ -150,14 +150,7 @@ impl Exam<'_> {
             other: (other_port(to.port()), Udp::NotAsked),
         };
         if rtt.is_none() {
-            let knocked = self.inner.knock(
-                to,
-                PATIENCE,
-                Probed {
-                    frames,
-                    since: PATIENCE,
-                },
-            );
+            let knocked = self.inner.knock(probed, PATIENCE, PATIENCE);
             probe.port = knocked.port.into();
             probe.closed = knocked.closed.map_or(Udp::NotAsked, Udp::from);
             probe.other.1 = knocked.other.map_or(Udp::NotAsked, Udp::from);
