@@ -257,7 +257,7 @@ drop_reasons! {
     /// There is nobody else on the bridge.
     NoEgress = "no_egress",
         "no other port of the bridge is up",
-        "plug somebody in, or set a port up: tapswitch port set PORT up; to reach another machine, on a bridge with a VNI: tapswitch peer add IP";
+        "plug somebody in, or set a port up: tapswitch port set PORT up; to reach another machine, with a VNI: tapswitch peer add IP";
     /// From one remote VTEP to another: every VTEP has its own copy already (RFC 8365 §8.3.1).
     SplitHorizon = "split_horizon",
         "it came from a remote VTEP and is for another one, which gets its own copy",
