@@ -450,7 +450,12 @@ const MOST_ANSWER: usize = 256 << 20;
 
 #[cfg(test)]
 mod tests {
-    use std::{env, fs, io::Write, os::unix::net::UnixListener, process, thread};
+    use std::{
+        env, fs,
+        io::{Read, Write},
+        os::unix::net::UnixListener,
+        process, thread,
+    };
 
     use super::*;
 
@@ -461,6 +466,8 @@ mod tests {
         let server = thread::spawn(move || {
             for head in ["200 OK", "400 Bad Request", "200 OK"] {
                 let (mut stream, _) = listener.accept().unwrap();
+                // An answer before the question is another error.
+                assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
                 let head = format!("HTTP/1.1 {head}\r\ncontent-type: application/json\r\n\r\n");
                 stream.write_all(head.as_bytes()).unwrap();
                 while stream.write_all(&[b' '; 4096]).is_ok() {}
