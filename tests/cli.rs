@@ -583,8 +583,10 @@ fn a_page_without_its_node_says_so() {
     let mut line = String::new();
     let mut told = BufReader::new(web.stderr.take().unwrap());
     told.read_line(&mut line).unwrap();
-    web.kill().unwrap();
-    web.wait().unwrap();
+    let id = nix::unistd::Pid::from_raw(web.id().cast_signed());
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).unwrap();
+    let ended = web.wait().unwrap();
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
     let expected = "tapswitch: show node two: connect to /nonexistent/control.sock: no such file; is \
                     the daemon running? start it with: tapswitch run; it appears as soon as it \
                     answers\n";

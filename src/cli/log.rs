@@ -15,6 +15,8 @@ use std::{
     time::Duration,
 };
 
+use nix::sys::signal::SigSet;
+
 /// Starts the log. What has been logged is written when the answer is dropped.
 #[must_use = "the last lines are written when it is dropped"]
 pub(super) fn start(verbosity: u8) -> Log {
@@ -63,7 +65,11 @@ impl Lines {
         let (to, lines) = sync_channel(ROOM);
         let lost = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&lost);
-        let write = move || write_lines(&lines, &counter, out);
+        let write = move || {
+            // Who waits for a signal does so on a thread of its own; here it would end the program.
+            let _: nix::Result<()> = SigSet::all().thread_block();
+            write_lines(&lines, &counter, out);
+        };
         let started = thread::Builder::new().name("log".to_owned()).spawn(write);
         let to = started.is_ok().then_some(to);
         Self { to, lost }
