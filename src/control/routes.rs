@@ -33,7 +33,7 @@ use super::{
     },
     connection::Ticket,
     metrics::{self, Audience},
-    threads::aside,
+    threads::Threads,
 };
 use crate::names::Name;
 
@@ -43,6 +43,7 @@ pub(super) struct Shared {
     pub(super) controller: Arc<dyn Controller>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) scrapes: Scrapes,
+    pub(super) threads: Threads,
 }
 
 /// The metrics as they were written last, for those who ask again soon: each reading holds the
@@ -68,6 +69,7 @@ struct Context {
     controller: Arc<dyn Controller>,
     stop: watch::Receiver<bool>,
     scrapes: Scrapes,
+    threads: Threads,
     ticket: Arc<Ticket>,
 }
 
@@ -80,11 +82,13 @@ impl FromRequestParts<Shared> for Context {
             controller,
             stop,
             scrapes,
+            threads,
         } = shared.clone();
         Ok(Self {
             controller,
             stop,
             scrapes,
+            threads,
             ticket: ticket.ok_or_else(|| ApiError::failed("read request: it has no connection"))?,
         })
     }
@@ -317,7 +321,10 @@ async fn capture(context: Context, body: Body) -> Result<HttpResponse, Refusal> 
         CaptureFormat::Json => "application/x-ndjson",
     };
     let controller = Arc::clone(&context.controller);
-    let started = aside("capture", move || controller.capture(request)).await;
+    let started = context
+        .threads
+        .run("capture", move || controller.capture(request))
+        .await;
     let capturing = started.map_err(|error| failed("capture", &error))??;
     let id = capturing.id.to_string();
     let stream = (capturing.pieces, context.stop);
@@ -365,7 +372,10 @@ impl Context {
     async fn execute(&self, request: Request) -> Result<Response, Refusal> {
         self.ticket.request_is_complete();
         let controller = Arc::clone(&self.controller);
-        let answer = aside("request", move || controller.execute(request)).await;
+        let answer = self
+            .threads
+            .run("request", move || controller.execute(request))
+            .await;
         let answer = answer.map_err(|error| failed("carry out request", &error))?;
         Ok(answer?)
     }

@@ -1,6 +1,6 @@
 //! HTTP on a unix socket, and for metrics and the live page on TCP, for clients that may be slow, many or hostile.
 //!
-//! What bounds them: 64 connections, one request each, 5 s for its head and 5 s for its body of at
+//! What bounds them: 64 connections, one request each, as many requests, also of those who have gone, 5 s for its head and 5 s for its body of at
 //! most 1 MiB, and 10 s without taking any of the answer, unless that is a capture, of which there are
 //! few.
 
@@ -31,6 +31,7 @@ use super::{
     metrics::MetricsListener,
     routes::{Scrapes, Shared, metrics_router, router},
     socket::ControlSocket,
+    threads::Threads,
 };
 
 /// Answers requests on `socket` until `shutdown` is ready, then lets running ones finish.
@@ -48,6 +49,7 @@ pub async fn serve(
         controller,
         stop: stopped.clone(),
         scrapes: Scrapes::default(),
+        threads: Threads::at_most(MAX_CONNECTIONS),
     });
     let server = Server::new(router, stopped);
     server.run(listener, shutdown, stop, || drop(socket)).await;
@@ -70,6 +72,8 @@ pub async fn serve_metrics(
             controller,
             stop,
             scrapes: Scrapes::kept_for(SCRAPE_LIFETIME),
+            // Also of those who have gone: one reading after the other.
+            threads: Threads::at_most(1),
         };
         metrics_router(shared, audience)
     };

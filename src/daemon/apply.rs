@@ -35,23 +35,14 @@ enum Undo {
     AddStatic(StaticSpec),
 }
 
-impl Undo {
-    /// The port that is not the same afterwards.
-    fn plugs_anew(&self) -> Option<&str> {
-        match self {
-            Self::AddPort(spec) => Some(spec.name.as_str()),
-            _ => None,
-        }
-    }
-}
-
 /// Devices of ports that are in their places, but known to no worker yet.
 type Ready = HashMap<Name, Plugged>;
 
 impl Inner {
     /// Makes the switch equal to `spec`, touching only what differs, and returns the steps. On an
     /// error everything is as it was, but for ports that had to be unplugged, which are named: what
-    /// was learned and counted there is lost, and what others had set up at their interfaces.
+    /// was learned and counted there is lost, and what others had set up at their interfaces. `lo` of
+    /// a namespace into which a port was plugged meanwhile stays up.
     pub(super) fn apply(
         &self,
         state: &mut State,
@@ -78,9 +69,7 @@ impl Inner {
         state.is_applying = true;
         let taken = self.take_steps(state, plan.steps, &mut ready, &mut undo);
         if let Err(error) = taken {
-            let anew = undo.iter().filter_map(Undo::plugs_anew).collect::<Vec<_>>();
-            let anew = anew.join(", ");
-            let failed = self.go_back(state, undo);
+            let (failed, anew) = self.go_back(state, undo);
             state.is_applying = false;
             state.statics = statics;
             state.sort_like(&before);
@@ -97,7 +86,7 @@ impl Inner {
             };
             if !anew.is_empty() {
                 became += "; plugged in anew, and counted from 0: ";
-                became += &anew;
+                became += &anew.join(", ");
             }
             return Err(ApiError {
                 message: format!("apply: {} ({became})", error.message),
@@ -228,9 +217,10 @@ impl Inner {
         })
     }
 
-    /// Undoes everything, last step first; returns what could not be undone.
-    fn go_back(&self, state: &mut State, undo: Vec<Undo>) -> Vec<String> {
-        let mut failed = Vec::new();
+    /// Undoes everything, last step first; returns what could not be undone, and the ports that had to
+    /// be plugged in anew.
+    fn go_back(&self, state: &mut State, undo: Vec<Undo>) -> (Vec<String>, Vec<String>) {
+        let (mut failed, mut anew) = (Vec::new(), Vec::new());
         for step in undo.into_iter().rev() {
             let result = match step {
                 Undo::SetVtep(spec) => self.set_vtep(state, spec).map(drop),
@@ -246,14 +236,18 @@ impl Inner {
                 Undo::AddBridge(spec) => self.add_bridge(state, spec),
                 Undo::SetBridge(spec) => self.set_bridge(state, spec).map(drop),
                 Undo::DeletePort(name) => self.delete_port(state, &name).map(drop),
-                Undo::AddPort(spec) => self.add_port(state, spec, None),
+                Undo::AddPort(spec) => {
+                    let name = spec.name.to_string();
+                    let added = self.add_port(state, spec, None);
+                    added.map(|()| anew.push(name))
+                }
                 Undo::SetPort(spec) => self.set_port(state, spec).map(drop),
                 Undo::DeleteStatic(entry) => self.delete_fdb(state, &(&entry).into()),
                 Undo::AddStatic(entry) => self.add_static(state, entry),
             };
             failed.extend(result.err().map(|error| error.message));
         }
-        failed
+        (failed, anew)
     }
 
     /// Plugs in what is gone and can be plugged in; a namespace may be away for good reason.

@@ -58,6 +58,11 @@ impl PingBoard {
         receiver
     }
 
+    /// How many wait.
+    fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn forget(&self, token: u64) {
         let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         board.remove(&token);
@@ -114,6 +119,13 @@ impl Inner {
 
 impl Ping {
     pub(super) fn run(self, inner: &Inner) -> Result<PingReport, ApiError> {
+        // Whoever asked may have gone, and each has a thread and a socket.
+        if inner.pings.count() >= MOST_AT_ONCE {
+            let to = self.to.ip();
+            return Err(ApiError::failed(format!(
+                "ping peer {to}: {MOST_AT_ONCE} others run; wait until they have ended"
+            )));
+        }
         self.with(inner, |run| run.run())
     }
 
@@ -418,3 +430,5 @@ const MOST_SIZE: u32 = 65_507 - 8;
 const SHORTEST: Duration = Duration::from_millis(350);
 /// Probes of one size before it counts as lost.
 const SWEEP_TRIES: u32 = 2;
+/// Pings that may run at once.
+const MOST_AT_ONCE: usize = 16;

@@ -5,7 +5,6 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -22,7 +21,7 @@ use crate::{
         metrics::{MetricsError, MetricsListener},
         server::{serve, serve_metrics},
         socket::{ControlSocket, SocketError},
-        threads::aside,
+        threads::Threads,
     },
     names::shown,
     web::{self, Node, Token, WebError, WebListener},
@@ -167,7 +166,7 @@ pub fn run(options: &DaemonOptions, out: &mut impl Write) -> Result<(), RunError
         served.map_err(system("wait for clients"))
     });
     // A request that takes its time, such as a long ping, does not keep the switch.
-    runtime.shutdown_timeout(PATIENCE);
+    runtime.shutdown_background();
     result
 }
 
@@ -197,7 +196,7 @@ impl Signals {
     /// Puts the first settings into force; false if the daemon was ended meanwhile. What is half
     /// done then goes with the process.
     async fn apply(&mut self, switch: &Switch, spec: SwitchSpec) -> Result<bool, RunError> {
-        let switch = switch.clone();
+        let (switch, threads) = (switch.clone(), Threads::at_most(1));
         let apply = move || {
             switch.execute(Request::Apply {
                 spec,
@@ -205,7 +204,7 @@ impl Signals {
             })
         };
         tokio::select! {
-            done = aside("apply", apply) => {
+            done = threads.run("apply", apply) => {
                 let step = "apply the settings";
                 done.map_err(|cause| RunError::System { step, cause })??;
                 Ok(true)
@@ -278,6 +277,7 @@ fn read(text: &str, path: &Path) -> Result<SwitchSpec, RunError> {
 }
 
 async fn reload_on(mut hangup: Signal, switch: Switch, options: DaemonOptions) {
+    let threads = Threads::at_most(1);
     while hangup.recv().await.is_some() {
         let Some(path) = options.config.clone() else {
             tracing::warn!("SIGHUP: there is no file to read again; start with --config FILE");
@@ -285,7 +285,7 @@ async fn reload_on(mut hangup: Signal, switch: Switch, options: DaemonOptions) {
         };
         let switch = switch.clone();
         // Plugging blocks, and enters namespaces on threads of its own.
-        let done = aside("reload", move || -> Result<Vec<String>, RunError> {
+        let done = threads.run("reload", move || -> Result<Vec<String>, RunError> {
             let spec = load_again(&path)?;
             match switch.execute(Request::Apply {
                 spec,
@@ -297,13 +297,11 @@ async fn reload_on(mut hangup: Signal, switch: Switch, options: DaemonOptions) {
         });
         match done.await {
             Ok(Ok(steps)) => tracing::info!(steps = steps.len(), "SIGHUP: {}", steps.join("; ")),
-            Ok(Err(error)) => tracing::error!("SIGHUP: the switch stays as it is: {error}"),
+            Ok(Err(error)) => tracing::error!("SIGHUP: {error}"),
             Err(error) => tracing::error!("SIGHUP: {error}"),
         }
     }
 }
 
-/// How long requests may go on when the switch ends.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// Threads for clients; frames have their own.
 const CONTROL_THREADS: usize = 2;

@@ -2,8 +2,8 @@
 //!
 //! Every function opens its own netlink socket on a throw-away thread, inside the namespace it is
 //! about (`None`: the caller's), and waits for the kernel's answer. They block, so a tokio task
-//! calls them through `spawn_blocking`. All use of `rtnetlink`, whose interface changes often, is
-//! in this module.
+//! calls them on threads of their own (`control::threads`). All use of `rtnetlink`, whose interface
+//! changes often, is in this module.
 
 mod bridge;
 mod configure;

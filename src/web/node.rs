@@ -11,7 +11,7 @@ use crate::control::{
     Capturing, Controller,
     api::{ApiError, CaptureRequest, Event, Request, Response},
     client::{Client, ClientError, Pieces},
-    threads::aside,
+    threads::Threads,
 };
 
 /// A switch with a name.
@@ -23,7 +23,7 @@ pub struct Node {
 
 #[derive(Clone)]
 enum Place {
-    Here(Arc<dyn Controller>),
+    Here(Arc<dyn Controller>, Threads),
     There(Client),
 }
 
@@ -32,7 +32,7 @@ impl Node {
     pub fn here(name: impl Into<String>, controller: Arc<dyn Controller>) -> Self {
         Self {
             name: name.into(),
-            place: Place::Here(controller),
+            place: Place::Here(controller, Threads::at_most(MOST_THREADS)),
         }
     }
 
@@ -52,9 +52,9 @@ impl Node {
     pub(super) async fn ask(&self, request: Request) -> Result<Response, ApiError> {
         let asked = async {
             match &self.place {
-                Place::Here(controller) => {
+                Place::Here(controller, threads) => {
                     let controller = Arc::clone(controller);
-                    blocking(move || controller.execute(request)).await
+                    blocking(threads, move || controller.execute(request)).await
                 }
                 Place::There(client) => client.ask(&request).await.map_err(told),
             }
@@ -80,7 +80,7 @@ impl Node {
     /// All events from now on.
     pub(super) async fn events(&self) -> Result<Events, ApiError> {
         Ok(match &self.place {
-            Place::Here(controller) => Events::Here(controller.subscribe()),
+            Place::Here(controller, _) => Events::Here(controller.subscribe()),
             Place::There(client) => {
                 let opened = async { client.follow_events().await.map_err(told) };
                 Events::There(Lines::new(Stream::There(self.soon(opened).await?)))
@@ -91,9 +91,9 @@ impl Node {
     /// The lines of a capture.
     pub(super) async fn capture(&self, request: CaptureRequest) -> Result<Lines, ApiError> {
         let stream = match &self.place {
-            Place::Here(controller) => {
+            Place::Here(controller, threads) => {
                 let controller = Arc::clone(controller);
-                Stream::Here(blocking(move || controller.capture(request)).await?)
+                Stream::Here(blocking(threads, move || controller.capture(request)).await?)
             }
             Place::There(client) => {
                 let opened = async { client.follow_capture(&request).await.map_err(told) };
@@ -113,9 +113,10 @@ impl std::fmt::Debug for Node {
 }
 
 async fn blocking<T: Send + 'static>(
+    threads: &Threads,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    aside("page", work).await.unwrap_or_else(|error| {
+    threads.run("page", work).await.unwrap_or_else(|error| {
         tracing::error!("ask the switch: {error}");
         Err(ApiError::failed(format!(
             "ask the switch: {error}; see the log"
@@ -205,6 +206,8 @@ impl Lines {
     }
 }
 
+/// For pages, which ask little and often.
+const MOST_THREADS: usize = 16;
 /// Longer than what any request takes that the page makes.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Much more than a frame takes.
