@@ -34,11 +34,18 @@ fn main() -> ExitCode {
                 .clone()
                 .or_else(|| (!is_possible()).then_some(reason)),
         };
-        vec![env.trial_with(
-            &["unshare"],
-            "root_of_a_user_namespace_is_below_its_runtime_directory",
-            own_daemon,
-        )]
+        vec![
+            env.trial_with(
+                &["unshare"],
+                "root_of_a_user_namespace_is_below_its_runtime_directory",
+                own_daemon,
+            ),
+            env.trial_with(
+                &["unshare"],
+                "a_log_does_not_keep_the_demo_out_of_a_user_namespace",
+                demo_with_a_log,
+            ),
+        ]
     })
 }
 
@@ -71,6 +78,15 @@ fn own_daemon() {
         let told = String::from_utf8_lossy(&shown.stderr);
         assert!(shown.status.success(), "{client:?}: {told}");
     }
+}
+
+fn demo_with_a_log() {
+    fs::copy(PROGRAM, COPY).unwrap();
+    fs::set_permissions(COPY, fs::Permissions::from_mode(0o755)).unwrap();
+    let shown = output(nobody(&[COPY, "demo", "-v"], None));
+    let told = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.status.success(), "{told}");
+    assert!(told.contains("inside a user namespace"), "{told}");
 }
 
 /// A command of an ordinary user.
