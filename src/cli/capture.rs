@@ -6,8 +6,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::oneshot;
-
 mod file;
 
 use self::file::{Sink, Totals};
@@ -94,19 +92,16 @@ fn plan(args: CaptureArgs, json: bool) -> Result<(CaptureRequest, Option<Sink>),
     Ok((request, Some(Sink::stdout())))
 }
 
-/// Asks, and calls `take` for each piece until the end, or until it fails.
+/// Asks, and calls `take` for each piece until the end, or until it fails. False if the user did not
+/// wait for the beginning.
 fn follow<E: Into<CliError>>(
     client: &Client,
     request: &CaptureRequest,
     mut take: impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<(), CliError> {
+) -> Result<bool, CliError> {
     let mut failed = None;
-    let (wish, wished) = oneshot::channel();
     // A thread of its own takes the signals: this one may wait for whoever takes the output.
-    Interrupt::tell(move || {
-        let _: Result<(), ()> = wish.send(());
-    })?;
-    let stop = async move { drop(wished.await) };
+    let stop = Interrupt::wish()?;
     let started = || {
         let what = if request.drops {
             "what is dropped"
@@ -115,7 +110,7 @@ fn follow<E: Into<CliError>>(
         };
         drop(writeln!(io::stderr(), "capturing {what}; Ctrl-C ends it"));
     };
-    client.capture(request, stop, started, |piece| match take(piece) {
+    let has_begun = client.capture(request, stop, started, |piece| match take(piece) {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => {
             failed = Some(error);
@@ -124,7 +119,7 @@ fn follow<E: Into<CliError>>(
     })?;
     match failed {
         Some(error) => Err(error.into()),
-        None => Ok(()),
+        None => Ok(has_begun),
     }
 }
 
@@ -138,7 +133,7 @@ fn print(
 ) -> Result<(), CliError> {
     let mut rest = Vec::new();
     let mut totals = None;
-    follow(client, request, |piece| -> Result<(), CliError> {
+    let has_begun = follow(client, request, |piece| -> Result<(), CliError> {
         rest.extend_from_slice(piece);
         let Some(end) = rest.iter().rposition(|&byte| byte == b'\n') else {
             return Ok(());
@@ -160,7 +155,10 @@ fn print(
         out.flush()?;
         Ok(())
     })?;
-    finish(client, totals, json)
+    match has_begun {
+        true => finish(client, totals, json),
+        false => Ok(()),
+    }
 }
 
 /// As a file, or as several.
@@ -173,7 +171,8 @@ fn write(
 ) -> Result<(), CliError> {
     let written = follow(client, request, |piece| sink.take(piece, out));
     match written {
-        Ok(()) => {}
+        Ok(true) => {}
+        Ok(false) => return Ok(()),
         // tcpdump -c and closed windows end a capture like this.
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
         Err(error) => return Err(error),

@@ -1,29 +1,26 @@
 //! Ctrl-C, and its relatives, as something to wait for.
 
-use std::{
-    io,
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
-    thread,
-    time::Duration,
-};
+use std::{io, thread};
 
 use nix::sys::signal::{SigSet, Signal};
+use tokio::sync::oneshot;
 
 /// The wish that the program end. The first such signal is a wish, the second an order: then it
 /// ends at once, as if nobody had waited.
-pub(super) struct Interrupt(Receiver<()>);
+pub(super) struct Interrupt;
 
 impl Interrupt {
-    /// From now on. To be called before other threads start, which would take the signals.
-    pub(super) fn wait_for() -> io::Result<Self> {
-        let (wish, wishes) = channel();
+    /// Is ready at the first signal from now on.
+    pub(super) fn wish() -> io::Result<impl Future<Output = ()>> {
+        let (wish, wished) = oneshot::channel();
         Self::tell(move || {
-            let _: Result<(), _> = wish.send(());
+            let _: Result<(), ()> = wish.send(());
         })?;
-        Ok(Self(wishes))
+        Ok(async { drop(wished.await) })
     }
 
-    /// Calls `told` at the first signal, on a thread of its own.
+    /// Calls `told` at the first signal, on a thread of its own. To be called before other threads
+    /// start, which would take the signals.
     pub(super) fn tell(told: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
         signals.thread_block()?;
@@ -41,10 +38,5 @@ impl Interrupt {
             .name("signals".to_owned())
             .spawn(wait)
             .map(drop)
-    }
-
-    /// Waits for it; false if it has not come within `time`.
-    pub(super) fn within(&self, time: Duration) -> bool {
-        !matches!(self.0.recv_timeout(time), Err(RecvTimeoutError::Timeout))
     }
 }

@@ -12,7 +12,6 @@ use std::{
 
 use clap::{CommandFactory, Parser};
 use serde::Serialize;
-use tokio::sync::oneshot;
 
 pub mod args;
 mod bench;
@@ -261,10 +260,9 @@ impl Remote {
     ) -> Result<(), CliError> {
         let clears = !self.json && io::stdout().is_terminal();
         let interval = interval.max(SHORTEST_INTERVAL);
-        let end = Interrupt::wait_for()?;
+        let stop = Interrupt::wish()?;
         let mut last = None;
-        loop {
-            let answer = self.client.request(request)?;
+        let mut show = |answer| -> Result<(), CliError> {
             let Response::Stats(stats) = answer else {
                 return Err(self.client.unexpected().into());
             };
@@ -275,22 +273,24 @@ impl Remote {
                 output::screen(out, &screen, clears)?;
             }
             out.flush()?;
-            if end.within(interval) {
-                return Ok(());
-            }
             last = Some(stats);
-        }
+            Ok(())
+        };
+        let mut written = Ok(());
+        self.client
+            .request_again(request, interval, stop, |answer| {
+                written = show(answer);
+                match &written {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                }
+            })?;
+        written
     }
 
     fn monitor(&self, kinds: &[EventKind], out: &mut impl Write) -> Result<(), CliError> {
         let mut written = Ok(());
-        let (stop, mut stopped) = oneshot::channel();
-        Interrupt::tell(move || {
-            let _: Result<(), ()> = stop.send(());
-        })?;
-        let stop = async {
-            let _: Result<(), _> = (&mut stopped).await;
-        };
+        let stop = Interrupt::wish()?;
         let is_over = self.client.events(stop, |event| {
             if !is_wanted(&event, kinds) {
                 return ControlFlow::Continue(());

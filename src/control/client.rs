@@ -82,6 +82,32 @@ impl Client {
         self.judge(response).await
     }
 
+    /// Asks again and again, the first time at once and then `interval` after each answer, and calls
+    /// `take` for every answer, until that breaks off or `stop` is ready.
+    ///
+    /// # Errors
+    /// As [`Self::request`].
+    pub fn request_again(
+        &self,
+        request: &Request,
+        interval: Duration,
+        stop: impl Future<Output = ()>,
+        mut take: impl FnMut(Response) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let asks = async {
+            while take(self.ask(request).await?).is_continue() {
+                tokio::time::sleep(interval).await;
+            }
+            Ok(())
+        };
+        self.block_on(async {
+            tokio::select! {
+                result = asks => result,
+                () = stop => Ok(()),
+            }
+        })
+    }
+
     /// Everything that happens from now on, one [`Event`] in each line. For asynchronous code.
     ///
     /// # Errors
@@ -124,22 +150,14 @@ impl Client {
         stop: impl Future<Output = ()>,
         mut take: impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<bool, ClientError> {
-        self.block_on(async {
+        let follows = async {
             let response = self.send(Method::GET, "/v1/events", Vec::new()).await?;
             if response.status() != StatusCode::OK {
                 return self.judge(response).await.map(|_| false);
             }
             let mut body = response.into_body();
             let mut rest = Vec::new();
-            tokio::pin!(stop);
-            loop {
-                let frame = tokio::select! {
-                    frame = body.frame() => frame,
-                    () = &mut stop => return Ok(true),
-                };
-                let Some(frame) = frame else {
-                    return Ok(false);
-                };
+            while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|error| self.broken(&error))?;
                 let Ok(data) = frame.into_data() else {
                     continue;
@@ -157,12 +175,20 @@ impl Client {
                     return Err(self.too_long());
                 }
             }
+            Ok(false)
+        };
+        self.block_on(async {
+            tokio::select! {
+                result = follows => result,
+                () = stop => Ok(true),
+            }
         })
     }
 
     /// Starts a capture, calls `started` when it is in force, and then `take` for every piece of its
-    /// stream, until `take` breaks off or the capture ends. When `stop` is ready the daemon is asked to end it; what has been captured
-    /// until then still comes.
+    /// stream, until `take` breaks off or the capture ends. When `stop` is ready the daemon is asked
+    /// to end it; what has been captured until then still comes. False if `stop` was ready before the
+    /// capture was in force.
     ///
     /// # Errors
     /// The daemon cannot be reached, or refuses.
@@ -172,18 +198,21 @@ impl Client {
         stop: impl Future<Output = ()>,
         started: impl FnOnce(),
         mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), ClientError> {
+    ) -> Result<bool, ClientError> {
         let body = serde_json::to_vec(request).map_err(|error| self.broken(&error))?;
         self.block_on(async {
-            let response = self.send(Method::POST, "/v1/capture", body).await?;
+            tokio::pin!(stop);
+            let response = tokio::select! {
+                response = self.send(Method::POST, "/v1/capture", body) => response?,
+                () = &mut stop => return Ok(false),
+            };
             if response.status() != StatusCode::OK {
-                return self.judge(response).await.map(drop);
+                return self.judge(response).await.map(|_| false);
             }
             let id = response.headers().get(CAPTURE_HEADER);
             let id = id.and_then(|id| id.to_str().ok()?.parse().ok());
             let mut body = response.into_body();
             started();
-            tokio::pin!(stop);
             let mut is_stopped = false;
             loop {
                 let frame = tokio::select! {
@@ -200,12 +229,12 @@ impl Client {
                         continue;
                     }
                 };
-                let Some(frame) = frame else { return Ok(()) };
+                let Some(frame) = frame else { return Ok(true) };
                 let frame = frame.map_err(|error| self.broken(&error))?;
                 if let Ok(data) = frame.into_data()
                     && take(&data).is_break()
                 {
-                    return Ok(());
+                    return Ok(true);
                 }
             }
         })
@@ -452,9 +481,12 @@ const MOST_ANSWER: usize = 256 << 20;
 mod tests {
     use std::{
         env, fs,
+        future::ready,
         io::{Read, Write},
         os::unix::net::UnixListener,
-        process, thread,
+        process,
+        sync::mpsc,
+        thread,
     };
 
     use super::*;
@@ -489,6 +521,31 @@ mod tests {
             .unwrap_err();
         assert_eq!(refused.to_string(), told);
         server.join().unwrap();
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_wish_to_stop_needs_no_answer_of_the_daemon() {
+        let path = env::temp_dir().join(format!("tapswitch-deaf-{}", process::id()));
+        let deaf = UnixListener::bind(&path).unwrap();
+        let client = Client::new(&path);
+        let (tell, told) = mpsc::channel();
+        // A thread that waits for the daemon after all ends with this program.
+        thread::spawn(move || {
+            let goes_on = ControlFlow::Continue(());
+            let events = client.events(ready(()), |_| goes_on);
+            tell.send(events).unwrap();
+            let capture = CaptureRequest::default();
+            let captured = client.capture(&capture, ready(()), || {}, |_| goes_on);
+            tell.send(captured.map(|has_begun| !has_begun)).unwrap();
+            let asked = client.request_again(&Request::Show, PATIENCE, ready(()), |_| goes_on);
+            tell.send(asked.map(|()| true)).unwrap();
+        });
+        for what in ["events", "capture", "request_again"] {
+            let is_stopped = told.recv_timeout(CONNECT_TIMEOUT).expect(what);
+            assert!(is_stopped.unwrap(), "{what}");
+        }
+        drop(deaf);
         fs::remove_file(path).unwrap();
     }
 }

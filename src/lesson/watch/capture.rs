@@ -67,7 +67,7 @@ impl Capture {
                     ControlFlow::Continue(())
                 });
                 // Later than the start nobody asks any more: the daemon ends with its lesson.
-                drop(tell.send(result.map_err(|error| error.to_string())));
+                drop(tell.send(result.map(drop).map_err(|error| error.to_string())));
             }
         };
         let thread = thread::Builder::new()
