@@ -304,6 +304,14 @@ fn people_with_curl_get_bare_values_and_json_errors() {
     assert!(get("/v1/request").contains("find route"));
 }
 
+/// Refused as invalid, with these words.
+fn is_refused(answer: &str, words: &[&str]) {
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    for word in words.iter().chain(&["\"kind\":\"invalid\""]) {
+        assert!(answer.contains(word), "{word}: {answer}");
+    }
+}
+
 #[test]
 fn a_question_with_an_unknown_word_is_refused_and_the_known_ones_are_told() {
     let _alone = alone();
@@ -312,26 +320,20 @@ fn a_question_with_an_unknown_word_is_refused_and_the_known_ones_are_told() {
         let request = format!("GET {route} HTTP/1.1\r\nhost: x\r\n\r\n");
         raw(&daemon.socket(), request.as_bytes())
     };
-    let refused = |answer: &str, words: &[&str]| {
-        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
-        for word in words.iter().chain(&["\"kind\":\"invalid\""]) {
-            assert!(answer.contains(word), "{word}: {answer}");
-        }
-    };
-    refused(
+    is_refused(
         &get("/v1/fdb?brdge=nope"),
         &["unknown field `brdge`", "`bridge`", "`vlan`"],
     );
-    refused(
+    is_refused(
         &get("/v1/why?last=60s"),
         &["unknown field `last`", "`last_s`"],
     );
-    refused(
+    is_refused(
         &get("/v1/doctor?fromm=podA"),
         &["unknown field `fromm`", "`from`"],
     );
-    refused(&get("/v1/doctor?to=podA"), &["to needs from"]);
-    refused(&get("/v1/doctor?from=podA&to=a%2Fb"), &["to: "]);
+    is_refused(&get("/v1/doctor?to=podA"), &["to needs from"]);
+    is_refused(&get("/v1/doctor?from=podA&to=a%2Fb"), &["to: "]);
     for route in [
         "show",
         "vtep",
@@ -341,19 +343,31 @@ fn a_question_with_an_unknown_word_is_refused_and_the_known_ones_are_told() {
         "ports",
         "ports/podA",
     ] {
-        refused(
+        is_refused(
             &get(&format!("/v1/{route}?name=x")),
             &["name=x", "takes none"],
         );
     }
     for route in ["stats", "stats/podA", "events"] {
-        refused(
+        is_refused(
             &get(&format!("/v1/{route}?port=x")),
             &["port=x", "takes none"],
         );
     }
     assert!(get("/v1/show?").starts_with("HTTP/1.1 200"));
 
+    get("/v1/doctor?from=podA&to=10.1.1.2");
+    let asked = daemon.fake.requests.lock().unwrap().pop();
+    let Some(Request::Doctor(asked)) = asked else {
+        panic!("{asked:?}");
+    };
+    assert_eq!(asked.scope().to_string(), "from port podA to 10.1.1.2");
+}
+
+#[test]
+fn a_request_with_an_unknown_word_never_reaches_the_switch() {
+    let _alone = alone();
+    let daemon = FakeDaemon::start("unknown-request");
     let before = daemon.fake.requests.lock().unwrap().len();
     let post = |body: &str| {
         let length = body.len();
@@ -375,17 +389,20 @@ fn a_question_with_an_unknown_word_is_refused_and_the_known_ones_are_told() {
             r#"{"op":"bridge-set","name":"a","mttu":1}"#,
             &["`mttu`", "`mtu`"],
         ),
+        (r#"{"op":"show","name":"a"}"#, &["`name`", "no fields"]),
+        (r#"{"op":"counters","port":"a"}"#, &["`port`", "no fields"]),
+        (
+            r#"{"op":"vtep-show","bridge":"a"}"#,
+            &["`bridge`", "no fields"],
+        ),
+        (
+            r#"{"op":"vtep-del","bridge":"a"}"#,
+            &["`bridge`", "no fields"],
+        ),
     ] {
-        refused(&post(body), words);
+        is_refused(&post(body), words);
     }
     assert_eq!(daemon.fake.requests.lock().unwrap().len(), before, "asked");
-
-    get("/v1/doctor?from=podA&to=10.1.1.2");
-    let asked = daemon.fake.requests.lock().unwrap().pop();
-    let Some(Request::Doctor(asked)) = asked else {
-        panic!("{asked:?}");
-    };
-    assert_eq!(asked.scope().to_string(), "from port podA to 10.1.1.2");
 }
 
 #[test]

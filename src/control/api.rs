@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 mod capture;
 mod doctor;
@@ -44,12 +44,15 @@ use crate::{
 #[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// Everything on one screen.
+    #[serde(deserialize_with = "without_fields")]
     Show,
     /// Opens the VXLAN endpoint, or changes it where it is. All settings are replaced.
     VtepSet(VtepSpec),
     /// Closes the VXLAN endpoint, which no bridge uses any more.
+    #[serde(deserialize_with = "without_fields")]
     VtepDel,
     /// Tells about the VXLAN endpoint.
+    #[serde(deserialize_with = "without_fields")]
     VtepShow,
     /// Adds a bridge.
     BridgeAdd(BridgeSpec),
@@ -136,6 +139,7 @@ pub enum Request {
     /// Counters of everything as they are, without a look into namespaces: what only those know
     /// (the state of an interface, losses in its queue) is as housekeeping last saw it, at most ten
     /// seconds ago. For those who ask again and again.
+    #[serde(deserialize_with = "without_fields")]
     Counters,
     /// Tells what would become of a frame, without sending it.
     Trace(TraceRequest),
@@ -146,6 +150,14 @@ pub enum Request {
         /// Only tell the plan.
         dry_run: bool,
     },
+}
+
+/// Serde takes any fields where there are none to fill.
+fn without_fields<'de, D: Deserializer<'de>>(fields: D) -> Result<(), D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    Nothing::deserialize(fields).map(|Nothing {}| ())
 }
 
 /// The answer to a [`Request`].
