@@ -22,6 +22,7 @@ use super::{
 use crate::{
     bridge::Ingress,
     config::VtepSpec,
+    control::api::PingRequest,
     sys::udp::{Knock, Refusals},
     time::Timestamp,
 };
@@ -38,7 +39,7 @@ pub(super) struct Knocked {
     pub(super) closed: Option<UdpAnswer>,
 }
 
-/// What is known before the knocking; to be made before the first probe.
+/// What is known before the knocking; to be made before the last probes.
 #[derive(Debug)]
 pub(super) struct Probed {
     to: SocketAddr,
@@ -51,7 +52,7 @@ pub(super) struct Probed {
 }
 
 impl Probed {
-    /// Whether the machine has told, whatever it was that it refused, that a port is closed.
+    /// Whether the machine has told since then, whatever it was that it refused, that a port is closed.
     fn refuses(&mut self, port: u16) -> bool {
         if let Some(ear) = &self.ear {
             self.refused.extend(ear.ports());
@@ -79,7 +80,8 @@ impl Memory {
 }
 
 impl Inner {
-    /// To be called before a VTEP is asked with probes.
+    /// To be called before a VTEP is asked with probes, and not long before: a refusal from then on
+    /// counts as one of now.
     pub(super) fn before_probes(&self, to: SocketAddr) -> Probed {
         let underlay = self.state().underlay().cloned();
         Probed {
@@ -240,7 +242,7 @@ pub(super) fn other_port(port: u16) -> u16 {
 }
 
 /// After this time, Linux has an ICMP error to spare again.
-const LIMIT: Duration = Duration::from_millis(1020);
+const LIMIT: Duration = PingRequest::ICMP_LIMIT;
 /// Where nothing listens: the port that traceroute starts with.
 const CLOSED_PORT: u16 = 33_434;
 /// Where Linux's vxlan devices listen unless somebody says otherwise.

@@ -192,9 +192,13 @@ impl Run<'_> {
         let request = &self.ping.request;
         let size = self.size()?;
         let timeout = seconds(request.timeout_s);
-        let probed = self.inner.before_probes(self.ping.to);
-        let mut replies = Vec::new();
+        let mut probed = None;
+        let mut replies: Vec<PingReply> = Vec::new();
         for sequence in 1..=request.count {
+            // What was refused long ago says nothing of now.
+            if sequence == request.count && replies.iter().all(|reply| reply.rtt_s.is_none()) {
+                probed = Some(self.inner.before_probes(self.ping.to));
+            }
             let sent_at = self.inner.clock.now();
             let sent = self.send(sequence, size);
             let rtt = sent
@@ -213,15 +217,15 @@ impl Run<'_> {
         }
         let rtts: Vec<f64> = replies.iter().filter_map(|reply| reply.rtt_s).collect();
         let received = u32::try_from(rtts.len()).unwrap_or(u32::MAX);
+        let probed = probed.filter(|_| received == 0);
         let (largest, smallest_lost) = if request.sweep && received > 0 {
             self.sweep(size, timeout)
         } else {
             (None, None)
         };
-        let udp = if received > 0 {
-            format!("answers on {}", self.ping.to.port())
-        } else {
-            self.plain_udp(probed, timeout)
+        let udp = match probed {
+            None => format!("answers on {}", self.ping.to.port()),
+            Some(probed) => self.plain_udp(probed, timeout),
         };
         let sum: f64 = rtts.iter().sum();
         Ok(PingReport {
@@ -345,7 +349,7 @@ impl Run<'_> {
     /// What plain datagrams tell about a VTEP that answers no probe.
     fn plain_udp(&self, probed: Probed, timeout: Duration) -> String {
         let port = self.ping.to.port();
-        let patience = timeout.max(SHORTEST);
+        let patience = timeout.max(PingRequest::SHORTEST_KNOCK);
         let knocked = self.inner.knock(probed, patience, timeout);
         match &knocked.port {
             UdpAnswer::Refused => format!("port {port} closed (ICMP port unreachable)"),
@@ -424,11 +428,10 @@ fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
-/// What fits into UDP over IPv4, less the VXLAN header.
-const MOST_SIZE: u32 = 65_507 - 8;
-/// The shortest time in which plain UDP is answered or is not.
-const SHORTEST: Duration = Duration::from_millis(350);
+/// The longest probe.
+#[expect(clippy::cast_possible_truncation, reason = "it is less than 65536")]
+const MOST_SIZE: u32 = ping::MAX_LEN as u32;
 /// Probes of one size before it counts as lost.
-const SWEEP_TRIES: u32 = 2;
+const SWEEP_TRIES: u32 = PingRequest::SWEEP_TRIES;
 /// Pings that may run at once.
 const MOST_AT_ONCE: usize = 16;

@@ -22,7 +22,7 @@ use tapswitch::{
 use crate::{
     Test,
     common::{succeeded, wait_until},
-    world::{Daemon, Family, Host, Node, SECOND, SOON, lan, over_both, routed, text, udp},
+    world::{Daemon, Family, Host, Node, SECOND, SOON, lan, nstat, over_both, routed, text, udp},
 };
 
 pub(crate) const TESTS: &[Test] = &[
@@ -40,6 +40,11 @@ pub(crate) const TESTS: &[Test] = &[
         &["iptables"],
         "silence_is_told_as_far_as_it_can_be_told",
         silence,
+    ),
+    (
+        &[],
+        "a_port_that_was_closed_when_the_ping_began_is_told_as_it_is_now",
+        opened_since,
     ),
     (&["ping"], "frames_of_a_vtep_show_what_probes_do_not", heard),
     (&[], "only_peers_are_answered_and_only_so_often", only_peers),
@@ -252,6 +257,21 @@ fn silence() {
             )
         )
     );
+}
+
+fn opened_since() {
+    let [a, b] = lan(Family::V4);
+    let daemon = daemon(&a, &[b.ip]);
+    let ip = b.ip;
+    let (ping, _open) = thread::scope(|scope| {
+        let asks = scope.spawn(|| report(&daemon, 1, &format!("{ip} -c 4 -i 400ms -W 300ms")));
+        wait_until("the first is refused", SOON, || {
+            nstat(&b.netns, "UdpNoPorts") > 0
+        });
+        let open = udp(&b.netns, SocketAddr::new(ip, vxlan::PORT));
+        (asks.join().unwrap(), open)
+    });
+    assert_eq!(ping["udp"], "host answers UDP, 4789 silent", "{ping}");
 }
 
 /// It says nothing by itself.

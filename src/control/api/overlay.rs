@@ -151,6 +151,16 @@ impl PingRequest {
     /// Longest time between two probes, and longest wait for an answer, in seconds.
     pub const MAX_WAIT_S: f64 = 60.0;
 
+    /// The shortest time in which plain UDP is answered or is not.
+    pub(crate) const SHORTEST_KNOCK: Duration = Duration::from_millis(350);
+    /// Until so long after the last probe plain datagrams are sent, one after the other.
+    pub(crate) const ICMP_LIMIT: Duration = Duration::from_millis(1020);
+    /// Probes of one size of a sweep before it counts as lost.
+    pub(crate) const SWEEP_TRIES: u32 = 2;
+    /// Sizes that a sweep tries: what the path is believed to take, one more, and halves of what is
+    /// left of 65,499.
+    const SWEEP_SIZES: u32 = 2 + 16;
+
     /// Three probes, one second apart.
     pub fn new(remote: PeerAddr) -> Self {
         Self {
@@ -188,9 +198,20 @@ impl PingRequest {
         Err(ApiError::invalid(format!("ping peer {remote}: {problem}")))
     }
 
-    /// The longest that all probes may take, if the numbers are within bounds. A sweep takes longer.
+    /// The longest that it takes, if the numbers are within bounds: none of the probes is answered,
+    /// nor any of the plain datagrams that then ask for the port; or the last one is, and a sweep
+    /// loses all of its own. Only a sweep whose answers are late takes longer.
     pub fn longest(&self) -> Duration {
-        let seconds = f64::from(self.count) * self.interval_s + self.timeout_s;
+        let timeout = self.timeout_s;
+        let before_last = f64::from(self.count.saturating_sub(1)) * self.interval_s.max(timeout);
+        let patience = timeout.max(Self::SHORTEST_KNOCK.as_secs_f64());
+        let waits = ((Self::ICMP_LIMIT.as_secs_f64() - timeout) / patience).ceil();
+        let knocks = (1.0 + waits.max(0.0)) * patience;
+        let after_last = match self.sweep {
+            true => knocks.max(f64::from(Self::SWEEP_TRIES * Self::SWEEP_SIZES) * timeout),
+            false => knocks,
+        };
+        let seconds = before_last + timeout + after_last;
         Duration::try_from_secs_f64(seconds).unwrap_or_default()
     }
 }
@@ -247,10 +268,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_longest_that_a_ping_takes_is_that_of_one_that_nobody_answers() {
+        let ping = |interval_s, timeout_s, sweep| PingRequest {
+            interval_s,
+            timeout_s,
+            sweep,
+            ..PingRequest::new("192.0.2.1".parse().unwrap())
+        };
+        for (interval, timeout, sweep, seconds) in [
+            (1.0, 1.0, false, 3.0 + 2.0),
+            // Each probe waits for its answer, whatever the interval is.
+            (1.0, 6.0, false, 3.0 * 6.0 + 6.0),
+            (6.0, 1.0, false, 2.0 * 6.0 + 1.0 + 2.0),
+            // Plain UDP gets more time than a short timeout.
+            (1.0, 0.02, false, 2.0 + 0.02 + 4.0 * 0.35),
+            (1.0, 1.0, true, 3.0 + 36.0),
+            (1.0, 0.001, true, 2.0 + 0.001 + 4.0 * 0.35),
+        ] {
+            let longest = ping(interval, timeout, sweep).longest().as_secs_f64();
+            let what = format!("{interval} {timeout} {sweep}: {longest}");
+            assert!((longest - seconds).abs() < 1e-6, "{what}");
+        }
+    }
+
+    #[test]
     fn a_ping_is_bounded_whoever_asks() {
         let ping = PingRequest::new("192.0.2.1".parse().unwrap());
         assert!(ping.check().is_ok());
-        assert_eq!(ping.longest(), Duration::from_secs(4));
         type Damage = fn(&mut PingRequest);
         let damages: [(&str, Damage); 6] = [
             ("count 0", |ping| ping.count = 0),
