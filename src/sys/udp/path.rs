@@ -4,7 +4,6 @@ use std::{
     io::{self, Read, Write},
     net::{IpAddr, SocketAddr},
     os::fd::AsFd,
-    time::Duration,
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -112,16 +111,7 @@ impl Knock {
         Ok(Self { socket, to })
     }
 
-    /// Sends one byte, and waits for at most `timeout` (rounded up to a millisecond) for what comes
-    /// back. One byte is less than the header of any tunnel, so that a VTEP drops it without a word.
-    pub fn ask(&self, timeout: Duration) -> Answer {
-        match self.send() {
-            Ok(()) => self.wait_until(clock::now() + timeout),
-            Err(answer) => answer,
-        }
-    }
-
-    /// Only sends.
+    /// Sends one byte: less than the header of any tunnel, so that a VTEP drops it without a word.
     ///
     /// # Errors
     /// What is known already: that there is no way, or what came back for an earlier one.
@@ -132,7 +122,7 @@ impl Knock {
             .map_err(Answer::from)
     }
 
-    /// Only waits.
+    /// Waits for what comes back; the time is rounded up to a millisecond.
     pub fn wait_until(&self, deadline: Timestamp) -> Answer {
         match self.hears_until(deadline) {
             Ok(true) => Answer::Answered,
