@@ -112,11 +112,14 @@ pub(super) fn peers(out: &mut impl Write, peers: &[PeerInfo]) -> io::Result<()> 
     }
     write_table(out, &table)?;
     for peer in peers.iter().filter(|peer| peer.reserved_bits_ignored > 0) {
+        let (count, of) = match peer.reserved_bits_ignored {
+            1 => (1, "frame with reserved bits set in its"),
+            count => (count, "frames with reserved bits set in their"),
+        };
+        let remote = plain(&peer.remote);
         writeln!(
             out,
-            "{}: {} frames with reserved bits set in their VXLAN header, which are ignored",
-            plain(&peer.remote),
-            peer.reserved_bits_ignored
+            "{remote}: {count} {of} VXLAN header, which are ignored"
         )?;
     }
     Ok(())

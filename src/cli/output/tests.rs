@@ -202,7 +202,7 @@ fn an_endpoint_of_ipv6_has_its_address_in_brackets() {
         tx: TrafficInfo::default(),
         drops: BTreeMap::new(),
         drops_in: BTreeMap::new(),
-        reserved_bits_ignored: 0,
+        reserved_bits_ignored: 1,
         fdb_entries: 0,
     };
     let stats = StatsInfo {
@@ -217,6 +217,8 @@ fn an_endpoint_of_ipv6_has_its_address_in_brackets() {
     assert!(stats.contains("\n [fd00::2]:4789  br0 "), "{stats}");
     let down = "learned  1430  1500      down (the vtep\\u{1b}[2J is down)";
     assert!(peers.contains(down), "{peers}");
+    let one = "\nfd00::2: 1 frame with reserved bits set in its VXLAN header, which are ignored\n";
+    assert!(peers.ends_with(one), "{peers}");
     assert_eq!(none, "no vtep; open one: tapswitch vtep set --local IP\n");
     assert_eq!(text(|out| json(out, &Response::Vtep(None))), "null\n");
 }
