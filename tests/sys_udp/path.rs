@@ -1,10 +1,14 @@
 //! What a path takes, and what comes back over it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
+use socket2::{Domain, Protocol, Socket, Type};
 use tapswitch::sys::{
     clock,
-    udp::{Answer, Knock, PathProbe},
+    udp::{Answer, Knock, PathProbe, Refusals},
 };
 
 use super::{
@@ -28,6 +32,11 @@ pub(crate) const TESTS: &[Test] = &[
         survives,
     ),
     (&[], "a_knock_tells_refused_answered_and_silent", knocks),
+    (
+        &[],
+        "a_refusal_is_heard_through_a_flood_of_echoes",
+        refusals,
+    ),
     (&[], "a_knock_tells_what_cannot_be_reached", unreachable),
 ];
 
@@ -243,6 +252,31 @@ fn knocks() {
         });
         assert!(matches!(answer, Answer::Answered));
         has_nothing(&silent);
+    }
+}
+
+fn refusals() {
+    let cable = Cable::new();
+    for (ours, theirs) in FAMILIES {
+        let ear = cable.left.run(|| Refusals::new(ip(theirs))).unwrap();
+        let (domain, protocol, reply) = match ip(ours) {
+            IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4, 0),
+            IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6, 129),
+        };
+        let raw = || Socket::new(domain, Type::RAW, Some(protocol));
+        let flood = cable.right.run(raw).unwrap();
+        let mut echo = [0; 1000];
+        echo[0] = reply;
+        // Many times as much as the ear has room for.
+        for _ in 0..3000 {
+            let to = SocketAddr::new(ip(ours), 0);
+            flood.send_to(&echo, &to.into()).unwrap();
+        }
+
+        let knock = cable.left.run(|| Knock::new(ip(ours), to(theirs)));
+        assert!(matches!(ask(&knock.unwrap(), SECOND), Answer::Refused));
+        let heard: Vec<u16> = ear.ports().into_iter().collect();
+        assert_eq!(heard, [4789], "{theirs}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Socket options that are an `int` and have no safe function elsewhere.
+//! Socket options that are an `int`, or several, and have no safe function elsewhere.
 
 use std::{
     io,
@@ -11,10 +11,21 @@ use super::super::checked;
 
 /// Sets an option.
 pub(super) fn set(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    set_all(fd, level, name, &[value])
+}
+
+/// Sets an option that is several.
+pub(super) fn set_all<const N: usize>(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    values: &[c_int; N],
+) -> io::Result<()> {
     let fd = fd.as_raw_fd();
-    let place = (&raw const value).cast();
-    // SAFETY: the kernel reads at most the INT bytes of `value`, which lives until the call returns.
-    let returned = unsafe { libc::setsockopt(fd, level, name, place, INT) };
+    let (place, len) = (values.as_ptr().cast(), const { len_of::<N>() });
+    // SAFETY: the kernel reads at most `len` bytes of `values`, which has them and lives until the
+    // call returns.
+    let returned = unsafe { libc::setsockopt(fd, level, name, place, len) };
     checked(returned).map(drop)
 }
 
@@ -58,5 +69,9 @@ pub(super) fn force_buffer(
 }
 
 const MOST: c_int = c_int::MAX / 2;
-#[expect(clippy::cast_possible_truncation, reason = "it is 4")]
-const INT: socklen_t = size_of::<c_int>() as socklen_t;
+const INT: socklen_t = len_of::<1>();
+
+#[expect(clippy::cast_possible_truncation, reason = "a few times 4")]
+const fn len_of<const N: usize>() -> socklen_t {
+    size_of::<[c_int; N]>() as socklen_t
+}

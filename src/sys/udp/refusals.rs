@@ -4,11 +4,15 @@ use std::{
     collections::BTreeSet,
     io::{self, Read},
     net::IpAddr,
+    os::fd::AsFd,
 };
 
+use libc::c_int;
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// A socket that hears all ICMP errors of this host, from when it was made on (`raw(7)`,
+use super::options::{set, set_all};
+
+/// A socket that hears what ICMP calls unreachable of this host, from when it was made on (`raw(7)`,
 /// `icmp_deliver`). A UDP socket hears those of its own datagrams only, and of a tunnel, whose
 /// sockets are not connected, none at all.
 #[derive(Debug)]
@@ -28,6 +32,20 @@ impl Refusals {
             IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
         };
         let socket = Socket::new(domain, Type::RAW.nonblocking(), Some(protocol))?;
+        // Else a flood of echoes would leave it no room. What comes before is told apart when read.
+        match from {
+            IpAddr::V4(_) => set(socket.as_fd(), SOL_RAW, ICMP_FILTER, !(1 << UNREACHABLE_V4))?,
+            IpAddr::V6(_) => {
+                let mut blocked = [!0; 8];
+                blocked[0] = !(1 << UNREACHABLE_V6);
+                set_all(
+                    socket.as_fd(),
+                    libc::IPPROTO_ICMPV6,
+                    ICMPV6_FILTER,
+                    &blocked,
+                )?;
+            }
+        }
         Ok(Self { socket, from })
     }
 
@@ -53,13 +71,13 @@ fn refused(message: &[u8], from: IpAddr) -> Option<u16> {
         IpAddr::V4(_) => {
             let icmp = behind_v4(message)?;
             // Destination unreachable, port (RFC 792).
-            let packet = icmp.strip_prefix(&[3, 3])?.get(6..)?;
+            let packet = icmp.strip_prefix(&[UNREACHABLE_V4, 3])?.get(6..)?;
             let dst: [u8; 4] = *packet.get(16..)?.first_chunk()?;
             (*packet.get(9)?, IpAddr::from(dst), behind_v4(packet)?)
         }
         IpAddr::V6(_) => {
             // Destination unreachable, port (RFC 4443 section 3.1).
-            let packet = message.strip_prefix(&[1, 4])?.get(6..)?;
+            let packet = message.strip_prefix(&[UNREACHABLE_V6, 4])?.get(6..)?;
             let dst: [u8; 16] = *packet.get(24..)?.first_chunk()?;
             (*packet.get(6)?, IpAddr::from(dst), packet.get(40..)?)
         }
@@ -73,6 +91,16 @@ fn behind_v4(packet: &[u8]) -> Option<&[u8]> {
 }
 
 const UDP: u8 = 17;
+/// Destination unreachable (RFC 792).
+const UNREACHABLE_V4: u8 = 3;
+/// Destination unreachable (RFC 4443 section 3.1).
+const UNREACHABLE_V6: u8 = 1;
+/// The level of [`ICMP_FILTER`] (`linux/socket.h`).
+const SOL_RAW: c_int = 255;
+/// The types that a raw socket does not hear, a bit for each (`linux/icmp.h`, `raw(7)`).
+const ICMP_FILTER: c_int = 1;
+/// The same for ICMPv6, in eight words (`linux/icmpv6.h`, RFC 3542 section 3.2).
+const ICMPV6_FILTER: c_int = 1;
 /// Enough for an error with the headers of what it is about.
 const MOST_BYTES: usize = 256;
 /// More than the socket has room for.
